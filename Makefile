@@ -1,0 +1,41 @@
+# Every target creates .venv and installs what it needs. DEMO_ARGS, UP_ARGS and TEST_ARGS pass arguments through.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := embedded,build,loadtest,dev
+
+.PHONY: help install demo up test lint proto bench
+.DEFAULT_GOAL := help
+
+help: ## show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## create .venv with everything, at the locked versions
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} found, 3.11 or newer expected: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	touch $(STAMP)
+
+demo: install ## train, build, serve, canary, rollback, SLO gate (DEMO_ARGS=--exit leaves at the end)
+	$(BIN)/penstock demo $(DEMO_ARGS)
+
+up: install ## Triton, controller and gateway on this machine
+	$(BIN)/penstock up $(UP_ARGS)
+
+lint: install ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: lint ## lint, types, import contracts and all tests
+	$(BIN)/pytest $(TEST_ARGS)
+
+proto: install ## generate services/pb from proto/
+	$(BIN)/python -m grpc_tools.protoc --proto_path=services/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. services/pb/penstock/v1/routes.proto services/pb/penstock/v1/statistics.proto
+
+bench: install ## gateway against Triton direct, in one run
+	$(BIN)/python -m loadtest.bench $(BENCH_ARGS)

@@ -1,0 +1,1 @@
+"""Load against a running gateway: open-loop load, SLO verdicts and the benchmark."""

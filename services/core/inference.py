@@ -1,0 +1,99 @@
+"""One inference request and its answer, after the edge parsed it and before the edge encodes it.
+
+Nothing behind the edge knows whether a request came as JSON, as binary tensors or as protobuf.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.core.tensor import Tensor
+
+Parameter = bool | int | float | str
+
+
+@dataclass(slots=True)
+class RequestedOutput:
+    """An output that the client asked for.
+
+    Attributes:
+        name: Output name.
+        classes: 0 for the raw tensor, else the number of best classes wanted (Triton's classification extension).
+    """
+
+    name: str
+    classes: int = 0
+
+
+@dataclass(slots=True)
+class InferRequest:
+    """One request.
+
+    Attributes:
+        model: Model name.
+        version: The version that the client named, or None when the route table decides.
+        id: The client's id, echoed in the answer; empty for none.
+        inputs: Input tensors with raw bytes.
+        outputs: Requested outputs; empty means all.
+        parameters: Request parameters, passed to Triton.
+        key: Sticky routing key, or None for a random one.
+        deadline_s: Seconds left for the answer when the request arrived, or None for the gateway's default.
+    """
+
+    model: str
+    version: int | None = None
+    id: str = ""
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[RequestedOutput] = field(default_factory=list)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    key: str | None = None
+    deadline_s: float | None = None
+
+
+@dataclass(slots=True)
+class InferResponse:
+    """One answer, with the version that gave it."""
+
+    model: str
+    version: int
+    id: str
+    outputs: list[Tensor]
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """What a model says of one input or output.
+
+    Attributes:
+        name: Tensor name.
+        datatype: A key of ``services.core.tensor.ITEM_SIZE``.
+        dims: Dimensions including the batch dimension where the model batches; -1 matches any size.
+        optional: Whether a request may leave this input out.
+        labels: Whether the output has class labels (``label_filename`` in config.pbtxt).
+    """
+
+    name: str
+    datatype: str
+    dims: tuple[int, ...]
+    optional: bool = False
+    labels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSchema:
+    """The interface of one model version, as Triton reports it.
+
+    Attributes:
+        model: Model name.
+        version: Version number.
+        inputs: Inputs by name.
+        outputs: Outputs by name.
+        max_batch_size: Largest first dimension; 0 when the model does not batch.
+    """
+
+    model: str
+    version: int
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    max_batch_size: int

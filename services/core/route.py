@@ -1,0 +1,68 @@
+"""Which version answers which key.
+
+The bucket of a key is ``hash(model, key) mod 10000``. A candidate at w percent owns the buckets below 100 w, so raising
+the weight only adds keys, and lowering it gives back the same keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+BUCKETS = 10_000
+BUCKETS_PER_PERCENT = BUCKETS // 100
+
+
+class Role(StrEnum):
+    """What part a version played in one answer."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+    PINNED = "pinned"  # the client named the version
+
+
+def bucket_of(model: str, key: str) -> int:
+    """Return the bucket of a sticky key, 0 to 9999; the same in every process and at every time."""
+    digest = hashlib.blake2b(f"{model}\0{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % BUCKETS
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one model's requests are shared out.
+
+    Attributes:
+        model: Model name.
+        stable: The version that answers unless the candidate owns the bucket.
+        candidate: The version under rollout, or None.
+        weight_percent: Share of the buckets that the candidate owns, 0 to 100.
+        versions: Every version that is loaded and that a client may name.
+    """
+
+    model: str
+    stable: int
+    candidate: int | None = None
+    weight_percent: int = 0
+    versions: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight_percent <= 100:  # noqa: PLR2004 - percent
+            raise ValueError(f"weight of {self.model} is {self.weight_percent}; expected 0 to 100 percent")
+        if self.candidate is None and self.weight_percent:
+            raise ValueError(f"{self.model} has weight {self.weight_percent} and no candidate")
+
+    def pick(self, bucket: int) -> tuple[int, Role]:
+        """Return the version that owns a bucket, and its role."""
+        if self.candidate is not None and bucket < self.weight_percent * BUCKETS_PER_PERCENT:
+            return self.candidate, Role.CANDIDATE
+        return self.stable, Role.STABLE
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """All routes at one generation; a table with a lower generation never replaces one with a higher."""
+
+    generation: int = 0
+    routes: Mapping[str, Route] = field(default_factory=dict)

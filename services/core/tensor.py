@@ -1,0 +1,87 @@
+"""Tensors as they travel: a name, a datatype, a shape and raw little-endian bytes.
+
+BYTES elements are each preceded by their length as a little-endian uint32, as Triton's binary tensor extension has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.core.errors import InvalidRequest
+
+# Bytes per element; None marks the one datatype whose elements differ in size.
+ITEM_SIZE: dict[str, int | None] = {
+    "BOOL": 1,
+    "UINT8": 1,
+    "UINT16": 2,
+    "UINT32": 4,
+    "UINT64": 8,
+    "INT8": 1,
+    "INT16": 2,
+    "INT32": 4,
+    "INT64": 8,
+    "FP16": 2,
+    "BF16": 2,
+    "FP32": 4,
+    "FP64": 8,
+    "BYTES": None,
+}
+
+# Far above any real tensor and far below where a product of dimensions stops fitting an int64 in Triton.
+MAX_ELEMENTS = 1 << 40
+
+
+@dataclass(slots=True)
+class Tensor:
+    """One named tensor.
+
+    Attributes:
+        name: Tensor name as in the model's configuration.
+        datatype: A key of ``ITEM_SIZE``.
+        shape: Dimensions, batch first where the model batches.
+        data: Elements in row-major order, little-endian.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: bytes | memoryview
+
+
+def element_count(shape: tuple[int, ...], name: str) -> int:
+    """Return the product of the dimensions.
+
+    Raises:
+        InvalidRequest: A dimension is negative or the product is beyond ``MAX_ELEMENTS``.
+    """
+    count = 1
+    for dim in shape:
+        if dim < 0:
+            raise InvalidRequest(f"input '{name}': shape {list(shape)} has a negative dimension; send sizes of 0 or more")
+        count *= dim
+        if count > MAX_ELEMENTS:
+            raise InvalidRequest(
+                f"input '{name}': shape {list(shape)} has more than {MAX_ELEMENTS} elements; send fewer elements per request"
+            )
+    return count
+
+
+def bytes_element_count(data: bytes | memoryview, name: str) -> int:
+    """Walk the length prefixes of a BYTES tensor and return its number of elements.
+
+    Raises:
+        InvalidRequest: A length points beyond the end of the data.
+    """
+    offset, end, count = 0, len(data), 0
+    while offset < end:
+        if offset + 4 > end:
+            raise InvalidRequest(f"input '{name}': BYTES data ends inside a 4-byte length prefix at byte {offset}")
+        length = int.from_bytes(data[offset : offset + 4], "little")
+        offset += 4 + length
+        if offset > end:
+            raise InvalidRequest(
+                f"input '{name}': a BYTES element of {length} bytes at byte {offset - length - 4} "
+                f"reaches beyond the {end} bytes that were sent"
+            )
+        count += 1
+    return count

@@ -1,0 +1,1 @@
+"""The data plane: every client request from its bytes to its answer."""

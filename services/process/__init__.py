@@ -1,0 +1,1 @@
+"""Child processes and ports: started, watched, restarted with backoff, and stopped."""

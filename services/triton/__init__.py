@@ -1,0 +1,1 @@
+"""How Triton is found, started, watched and spoken to."""
