@@ -1,7 +1,8 @@
 """Mergeable latency histograms, from which quantiles are right.
 
-Buckets are 2^(1/32) wide, so a quantile is off by at most 1.1 % whatever the distribution. Boundaries are powers of two in
-every worker and at every time: merging is addition, and any coarser set of boundaries whose resolution divides 32 is exact.
+Buckets are 2^(1/32) wide, so a quantile is off by at most 1.1 % whatever the distribution. Boundaries are the same in
+every worker and at every time: merging is addition, and any coarser set of boundaries whose resolution divides 32 is
+exact.
 """
 
 from __future__ import annotations

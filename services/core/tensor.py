@@ -57,11 +57,14 @@ def element_count(shape: tuple[int, ...], name: str) -> int:
     count = 1
     for dim in shape:
         if dim < 0:
-            raise InvalidRequest(f"input '{name}': shape {list(shape)} has a negative dimension; send sizes of 0 or more")
+            raise InvalidRequest(
+                f"input '{name}': shape {list(shape)} has a negative dimension; send sizes of 0 or more"
+            )
         count *= dim
         if count > MAX_ELEMENTS:
             raise InvalidRequest(
-                f"input '{name}': shape {list(shape)} has more than {MAX_ELEMENTS} elements; send fewer elements per request"
+                f"input '{name}': shape {list(shape)} has more than {MAX_ELEMENTS} elements; "
+                "send fewer elements per request"
             )
     return count
 

@@ -1,0 +1,126 @@
+"""YAML files, read strictly: a wrong key is an error that names file, line, field and the nearest valid key."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from services.core.errors import ConfigurationError
+
+Model = TypeVar("Model", bound=BaseModel)
+Location = tuple[int | str, ...]
+
+
+def load_yaml(path: Path, model: type[Model]) -> Model:
+    """Read a YAML file into a pydantic model.
+
+    Raises:
+        ConfigurationError: The file is missing, is not YAML, or does not fit the model; every fault is named.
+    """
+    tree = _compose(path)
+    value = _construct(path, tree)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        faults = [_describe(path, tree, model, fault) for fault in error.errors()]
+        raise ConfigurationError("\n".join(faults)) from error
+
+
+def _compose(path: Path) -> yaml.Node:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not UTF-8 text at byte {error.start}") from error
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(tree, yaml.MappingNode):
+        raise ConfigurationError(f"{path}:1: expected keys and values, found {'nothing' if tree is None else tree.tag}")
+    return tree
+
+
+def _construct(path: Path, tree: yaml.Node) -> Any:
+    loader = yaml.SafeLoader("")
+    try:
+        _refuse_duplicates(path, tree)
+        return loader.construct_document(tree)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
+    finally:
+        loader.dispose()
+
+
+def _refuse_duplicates(path: Path, node: yaml.Node) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise ConfigurationError(
+                    f"{path}:{line}: key '{key.value}' is there twice, first in line {seen[key.value]}"
+                )
+            seen[key.value] = line
+            _refuse_duplicates(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_duplicates(path, item)
+
+
+def _describe(path: Path, tree: yaml.Node, model: type[BaseModel], fault: ErrorDetails) -> str:
+    location = fault["loc"]
+    line = _line_of(tree, location)
+    field = ".".join(str(part) for part in location)
+    if fault["type"] == "extra_forbidden":
+        return f"{path}:{line}: unknown key '{field}'{_suggest(model, location)}"
+    if fault["type"] == "missing":
+        return f"{path}:{line}: key '{field}' is missing"
+    found = "" if isinstance(fault["input"], dict | list) else f", found {fault['input']!r}"
+    return f"{path}:{line}: {field or 'document'}: {fault['msg']}{found}"
+
+
+def _line_of(node: yaml.Node, location: Location) -> int:
+    line = node.start_mark.line + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _suggest(model: type[BaseModel], location: Location) -> str:
+    valid = _keys_at(model, location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; valid keys here: {', '.join(sorted(valid))}" if valid else ""
+
+
+def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
+    """Return the valid keys of the mapping that a location leads to."""
+    here: list[type[BaseModel]] = [model]
+    for part in location:
+        annotations = [
+            m.model_fields[part].annotation for m in here if isinstance(part, str) and part in m.model_fields
+        ]
+        if annotations:  # a list index or the key of a free mapping stays at the same models
+            here = [found for annotation in annotations for found in _models_in(annotation)]
+    return sorted({field.alias or name for m in here for name, field in m.model_fields.items()})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _models_in(argument)]
