@@ -1,0 +1,139 @@
+"""The settings of ``penstock up`` and ``penstock demo``: defaults, then the file, then the environment, then flags.
+
+A variable is named after its place in the file: ``gateway: {http_port: 0}`` is ``PENSTOCK_GATEWAY_HTTP_PORT=0``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.cli.yamlfile import load_yaml
+from services.core.errors import ConfigurationError
+
+PREFIX = "PENSTOCK_"
+SETTINGS_FILE = "penstock.yaml"
+
+# Read by single commands, not part of the settings file.
+_OTHER_VARIABLES = frozenset({"PENSTOCK_CONTROLLER_URL", "PENSTOCK_CONFIG"})
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """A part of the settings file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GatewaySettings(Section):
+    """The gateway's addresses and bounds; port 0 chooses a free one and prints it."""
+
+    host: str = "127.0.0.1"
+    http_port: Port = 8000
+    grpc_port: Port = 8001
+    metrics_port: Port = 8002
+    workers: int = Field(2, ge=1, le=256)
+    max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024)
+    max_in_flight: int = Field(512, ge=1)
+    request_timeout_s: float = Field(30.0, gt=0)
+    drain_s: float = Field(20.0, ge=0)
+
+
+class ControllerSettings(Section):
+    """The controller's addresses, its database and how often it looks."""
+
+    host: str = "127.0.0.1"
+    http_port: Port = 9000
+    grpc_port: Port = 9001
+    database_url: str | None = Field(None, description="SQLAlchemy URL; default is SQLite in the state directory.")
+    tick_s: float = Field(1.0, gt=0, le=60)
+
+
+class TritonSettings(Section):
+    """Triton's loopback ports and, where it is not found by itself, its program."""
+
+    server: Path | None = Field(None, description="Path of a tritonserver program.")
+    http_port: Port = 18000
+    grpc_port: Port = 18001
+    metrics_port: Port = 18002
+
+
+class Settings(Section):
+    """Everything that ``penstock up`` can be told."""
+
+    repository: Path = Path("model_repository")
+    state_dir: Path = Path(".penstock")
+    gateway: GatewaySettings = GatewaySettings()
+    controller: ControllerSettings = ControllerSettings()
+    triton: TritonSettings = TritonSettings()
+
+
+def load_settings(environment: Mapping[str, str], file: Path | None, flags: Mapping[str, Any]) -> Settings:
+    """Merge the settings file, the environment and the flags, the later over the earlier.
+
+    Args:
+        environment: All environment variables.
+        file: The settings file that the user named; without one, ``penstock.yaml`` where it exists.
+        flags: Dotted setting names with the values given on the command line; None values are left out.
+
+    Raises:
+        ConfigurationError: A file, a variable or a value is wrong; it says which, and what would be right.
+    """
+    path = file or Path(SETTINGS_FILE)
+    from_file = load_yaml(path, Settings) if file is not None or path.is_file() else Settings()
+    merged = from_file.model_dump()
+    origins: dict[tuple[str, ...], str] = {}
+    for place, variable in _variables(environment).items():
+        _put(merged, place, environment[variable])
+        origins[place] = variable
+    for name, value in flags.items():
+        if value is not None:
+            place = tuple(name.split("."))
+            _put(merged, place, value)
+            origins[place] = f"--{place[-1].replace('_', '-')}"
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_words(fault["loc"], fault, origins) for fault in error.errors())) from error
+
+
+def _variables(environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
+    known = {PREFIX + "_".join(place).upper(): place for place in _places()}
+    found: dict[tuple[str, ...], str] = {}
+    for variable in environment:
+        if not variable.startswith(PREFIX) or variable in _OTHER_VARIABLES:
+            continue
+        if variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+            raise ConfigurationError(f"unknown environment variable {variable}{hint}")
+        found[known[variable]] = variable
+    return found
+
+
+def _places() -> list[tuple[str, ...]]:
+    places: list[tuple[str, ...]] = []
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            places += [(name, inner) for inner in section.model_fields]
+        else:
+            places.append((name,))
+    return places
+
+
+def _put(tree: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
+    for part in place[:-1]:
+        tree = tree[part]
+    tree[place[-1]] = value
+
+
+def _words(location: tuple[int | str, ...], fault: Any, origins: Mapping[tuple[str, ...], str]) -> str:
+    place = tuple(str(part) for part in location)
+    origin = origins.get(place, "setting")
+    return f"{origin} ({'.'.join(place)}): {fault['msg']}, found {fault['input']!r}"

@@ -1,0 +1,39 @@
+"""Defaults, then the file, then the environment, then the flags; unknown configuration is never a default."""
+
+from pathlib import Path
+
+import pytest
+
+from services.cli.settings import load_settings
+from services.core.errors import ConfigurationError
+
+
+def test_the_later_source_wins(tmp_path: Path) -> None:
+    file = tmp_path / "penstock.yaml"
+    file.write_text("gateway: {http_port: 1111, grpc_port: 2222, workers: 3}\n")
+    environment = {"PENSTOCK_GATEWAY_GRPC_PORT": "0", "PENSTOCK_GATEWAY_WORKERS": "5", "HOME": "/"}
+    settings = load_settings(environment, file, {"gateway.workers": 7, "repository": None})
+    gateway = settings.gateway
+    assert (gateway.http_port, gateway.grpc_port, gateway.workers, gateway.metrics_port) == (1111, 0, 7, 8002)
+    assert settings.repository == Path("model_repository")
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "words"),
+    [
+        ({"PENSTOCK_GATEWAY_HTP_PORT": "1"}, {}, "did you mean PENSTOCK_GATEWAY_HTTP_PORT"),
+        ({"PENSTOCK_GATEWAY_HTTP_PORT": "eighty"}, {}, "PENSTOCK_GATEWAY_HTTP_PORT"),
+        ({"PENSTOCK_TRITON_HTTP_PORT": "70000"}, {}, "70000"),
+        ({}, {"gateway.workers": 0}, "--workers"),
+    ],
+)
+def test_a_wrong_value_is_traced_to_its_source(
+    environment: dict[str, str], flags: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        load_settings(environment, None, flags)
+
+
+def test_a_named_settings_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_settings({}, tmp_path / "penstock.yaml", {})

@@ -1,0 +1,33 @@
+"""Counts that add across workers and subtract across time."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.core.histogram import LatencyHistogram
+from services.core.tally import Tally
+
+counts = st.integers(0, 10_000)
+tallies = st.builds(
+    Tally,
+    requests=counts,
+    failed=counts,
+    non_finite=counts,
+    latency=st.dictionaries(st.integers(0, 400), st.integers(1, 99), max_size=5).map(LatencyHistogram),
+    predictions=st.dictionaries(
+        st.sampled_from(["logits", "scores"]), st.lists(counts, min_size=10, max_size=10).map(tuple), max_size=2
+    ),
+)
+
+
+@given(tallies, tallies)
+def test_taking_away_the_older_state_leaves_what_was_added(older: Tally, added: Tally) -> None:
+    left = (older + added) - older
+    assert (left.requests, left.failed, left.non_finite) == (added.requests, added.failed, added.non_finite)
+    assert left.latency.counts == added.latency.counts
+    for name, classes in added.predictions.items():
+        assert left.predictions[name] == classes
+
+
+def test_a_class_that_one_worker_never_saw_is_counted_from_the_other() -> None:
+    merged = Tally(predictions={"logits": (1, 2)}) + Tally(predictions={"logits": (1, 0, 5)})
+    assert merged.predictions == {"logits": (2, 2, 5)}
