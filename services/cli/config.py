@@ -1,0 +1,54 @@
+"""``penstock config``: the JSON Schema of every YAML file, and the settings in force."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+
+import click
+from pydantic import BaseModel
+
+from services.cli.console import Console
+from services.cli.settings import load_settings
+
+# The model behind each kind of YAML file; imported only when its schema is asked for.
+FILES = {
+    "settings": "services.cli.settings:Settings",
+    "recipe": "enginebuild.recipe:Recipe",
+    "slo": "loadtest.slo_file:SloFile",
+    "rollout": "services.cli.rollout_file:RolloutFile",
+}
+
+
+@click.group()
+def config() -> None:
+    """JSON Schema of every YAML file; the settings in force."""
+
+
+@config.command()
+@click.argument("kind", type=click.Choice(sorted(FILES)), required=False)
+@click.pass_obj
+def schema(console: Console, kind: str | None) -> None:
+    """Print the JSON Schema of one kind of YAML file, or of all of them, for editors."""
+    schemas = {name: _model(name).model_json_schema() for name in ([kind] if kind else sorted(FILES))}
+    document = schemas[kind] if kind else schemas
+    console.say(json.dumps(document, indent=2))
+    console.result(document)
+
+
+@config.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file; default is penstock.yaml.")
+@click.pass_obj
+def show(console: Console, file: Path | None) -> None:
+    """Print the settings in force: defaults, then the file, then the environment."""
+    settings = load_settings(os.environ, file, {}).model_dump(mode="json")
+    console.say(json.dumps(settings, indent=2))
+    console.result(settings)
+
+
+def _model(kind: str) -> type[BaseModel]:
+    module, name = FILES[kind].split(":")
+    model: type[BaseModel] = getattr(importlib.import_module(module), name)
+    return model
