@@ -13,6 +13,9 @@
     |-- UpstreamFailure         Triton or the model failed
     |-- Conflict                the state does not allow it (a second rollout, a lost compare-and-swap)
     |-- ConfigurationError      a setting, a recipe or a file is wrong
+    |-- BuildFailed             the build stage could not finish; nothing was published
+    |-- BuildRefused            the gate refused what was built; nothing was published
+    |-- IntegrityError          a published file is not what its manifest says
     `-- MissingDependency       a program or library that this machine lacks
 
 Foreign exceptions are wrapped in one of these at the adapter that met them, chained with ``from``.
@@ -88,6 +91,18 @@ class ConfigurationError(PenstockError):
     """A setting, a recipe or a file is wrong."""
 
 
+class BuildFailed(PenstockError):
+    """The build stage could not finish; nothing was published."""
+
+
+class BuildRefused(PenstockError):
+    """The gate refused what was built; nothing was published."""
+
+
+class IntegrityError(PenstockError):
+    """A published file is not what its manifest says."""
+
+
 class MissingDependency(PenstockError):
     """A program or library is not on this machine; ``remedy`` is one line that mends it."""
 
@@ -129,6 +144,9 @@ STATUS: dict[type[PenstockError], Status] = {
     UpstreamFailure: Status(500, 13, "upstream_failure", server_fault=True),
     Conflict: Status(409, 9, "conflict", server_fault=False),
     ConfigurationError: Status(400, 3, "configuration", server_fault=False),
+    BuildFailed: Status(500, 13, "build_failed", server_fault=True),
+    BuildRefused: Status(409, 9, "build_refused", server_fault=False),
+    IntegrityError: Status(500, 15, "integrity", server_fault=True),
     MissingDependency: Status(503, 9, "missing_dependency", server_fault=True),
 }
 

@@ -1,0 +1,159 @@
+"""The manifest is read as strictly as it is written."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.core import record
+from services.core.errors import IntegrityError
+from services.core.manifest import (
+    AccuracyEntry,
+    CalibrationEntry,
+    CheckpointEntry,
+    DataEntry,
+    FidelityEntry,
+    FileEntry,
+    GateEntry,
+    Manifest,
+    SpeedEntry,
+    TensorEntry,
+)
+
+DIGEST = "ab" * 32
+
+
+def manifest(**changes: Any) -> Manifest:
+    whole = Manifest(
+        schema_version=1,
+        model="digits_cnn",
+        version=2,
+        precision="int8",
+        target="onnxruntime",
+        created="2026-11-20T10:00:00+00:00",
+        files={"model.onnx": FileEntry(DIGEST, 1234), "evaluation.npz": FileEntry(DIGEST, 0)},
+        config_sha256=DIGEST,
+        recipe_sha256=DIGEST,
+        commit=None,
+        seed=0,
+        checkpoint=CheckpointEntry("checkpoint.safetensors", DIGEST, 308_074),
+        evaluation=DataEntry("data.py:evaluation", 450, DIGEST),
+        calibration=CalibrationEntry("minmax", DataEntry("data.py:calibration", 256, DIGEST)),
+        accuracy=AccuracyEntry(0.99, 0.97, 0.995, 0.95, 445, 450, 0.991, 0.1),
+        fidelity=FidelityEntry(0.998, {"logits": 0.25}, 0, {"logits": (45,) * 10}),
+        speed=SpeedEntry("CPUExecutionProvider", 1, 32, 1.5, 21_333.0, 2.2, 2.0, 2.4, 15),
+        size_bytes=1234,
+        gate=GateEntry(passed=True, reasons=(), waiver=None),
+        inputs=(TensorEntry("image", "FP32", (1, 8, 8), ()),),
+        outputs=(TensorEntry("logits", "FP32", (10,), tuple("0123456789")),),
+        libraries={"torch": "2.13.0"},
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(manifest().to_json())
+    return found
+
+
+def test_what_is_read_is_what_was_written() -> None:
+    whole = manifest()
+    assert Manifest.from_json(whole.to_json()) == whole
+    assert Manifest.from_json(whole.to_json().encode()).to_json() == whole.to_json()
+
+
+def every_place(tree: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [path, *(place for key, child in children for place in every_place(child, (*path, key)))]
+
+
+def at(tree: Any, path: tuple[str | int, ...]) -> Any:
+    for part in path:
+        tree = tree[part]
+    return tree
+
+
+# Mappings whose keys are names of the model's own, not fields.
+FREE = {("files",), ("libraries",), ("fidelity", "max_abs_diff"), ("fidelity", "predictions")}
+RECORDS = [place for place in every_place(document()) if isinstance(at(document(), place), dict) and place not in FREE]
+
+
+@pytest.mark.parametrize("place", RECORDS, ids=str)
+def test_an_unknown_key_is_an_error_wherever_it_is(place: tuple[str | int, ...]) -> None:
+    tree = document()
+    at(tree, place)["accuracyy"] = 1
+    with pytest.raises(IntegrityError, match="unknown key 'accuracyy'"):
+        Manifest.from_json(json.dumps(tree))
+
+
+@pytest.mark.parametrize("place", RECORDS, ids=str)
+def test_a_missing_key_is_an_error_wherever_it_is(place: tuple[str | int, ...]) -> None:
+    for key in at(document(), place):
+        tree = document()
+        del at(tree, place)[key]
+        with pytest.raises(IntegrityError, match=f"key '{key}' is missing"):
+            Manifest.from_json(json.dumps(tree))
+
+
+@pytest.mark.parametrize("place", [place for place in every_place(document()) if place], ids=str)
+def test_a_value_of_another_type_is_an_error_wherever_it_is(place: tuple[str | int, ...]) -> None:
+    tree = document()
+    parent, key = at(tree, place[:-1]), place[-1]
+    parent[key] = {"of": "another type"} if not isinstance(parent[key], dict) else ["another", "type"]
+    with pytest.raises(IntegrityError, match="expected"):
+        Manifest.from_json(json.dumps(tree))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "Expecting value"),
+        ("[]", "expected an object, found list"),
+        ("null", "expected an object, found null"),
+        ('{"model": "a", "model": "b"}', "key 'model' is there twice"),
+        ("[" * 100_000, "nested too deeply"),
+        (manifest().to_json().replace("0.99,", "NaN,"), "NaN is not a number"),
+        (manifest().to_json().replace('"version": 2', '"version": true'), "version: expected int, found bool"),
+        (manifest().to_json().replace('"version": 2', '"version": 0'), "version 0 found"),
+        (manifest().to_json().replace('"schema_version": 1', '"schema_version": 9'), "schema_version 9 found"),
+        (manifest().to_json().replace("evaluation.npz", "../evaluation.npz"), "does not lie in the version's folder"),
+        (manifest().to_json().replace("evaluation.npz", "/etc/passwd"), "does not lie in the version's folder"),
+        (manifest().to_json().replace(DIGEST, "ab", 1), "64 hexadecimal digits"),
+        (manifest().to_json().replace('"passed": true', '"passed": false'), "no waiver"),
+    ],
+    ids=range(13),
+)
+def test_a_damaged_manifest_is_refused_with_the_reason_and_the_file(text: str, words: str) -> None:
+    with pytest.raises(IntegrityError, match=words) as caught:
+        Manifest.from_json(text, "digits_cnn/2/manifest.json")
+    assert caught.value.message.startswith("digits_cnn/2/manifest.json: ")
+
+
+def test_a_manifest_cannot_carry_a_number_that_json_does_not_know() -> None:
+    broken = dataclasses.replace(manifest().accuracy, value=float("nan"))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        manifest(accuracy=broken).to_json()
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    words: tuple[str, ...]
+    numbers: dict[str, float]
+    maybe: int | None
+    flag: bool
+
+
+@given(
+    st.builds(
+        Sample,
+        words=st.lists(st.text()).map(tuple),
+        numbers=st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False)),
+        maybe=st.none() | st.integers(),
+        flag=st.booleans(),
+    )
+)
+def test_any_record_survives_the_way_to_json_and_back(sample: Sample) -> None:
+    assert record.from_json(record.to_json(sample), Sample) == sample
