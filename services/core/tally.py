@@ -26,6 +26,11 @@ class Tally:
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     predictions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
+    @property
+    def answers(self) -> int:
+        """Requests that did not fail."""
+        return self.requests - self.failed
+
     def __add__(self, other: Tally) -> Tally:
         return Tally(
             self.requests + other.requests,

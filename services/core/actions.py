@@ -1,0 +1,65 @@
+"""What the controller does in the world for a rollout.
+
+Actions belong to a phase, not to the way into it: ``actions_of`` gives them from the stored state alone. Each may be
+performed any number of times, so a controller that was killed anywhere performs them all again and is where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.core.rollout import Phase, Rollout
+from services.core.route import Route
+
+
+@dataclass(frozen=True, slots=True)
+class LoadVersions:
+    """Have these versions of a model ready in Triton, and no others.
+
+    Attributes:
+        model: Model name.
+        versions: Versions that must be ready.
+        tolerated: Versions that stay where they are loaded and are not loaded where they are not.
+    """
+
+    model: str
+    versions: frozenset[int]
+    tolerated: frozenset[int] = frozenset()
+
+    def wanted(self, loaded: frozenset[int]) -> frozenset[int]:
+        """Return the exact set to load, given what is loaded now; the same set where nothing is to do."""
+        return self.versions | (self.tolerated & loaded)
+
+
+@dataclass(frozen=True, slots=True)
+class SetRoute:
+    """Have the gateways route a model like this."""
+
+    route: Route
+
+
+Action = LoadVersions | SetRoute
+
+
+def route_of(rollout: Rollout) -> Route:
+    """Return how the model's requests are shared out in a rollout's present state."""
+    if rollout.phase.weighted:
+        both = frozenset({rollout.stable, rollout.candidate})
+        return Route(rollout.model, rollout.stable, rollout.candidate, rollout.weight_percent, both)
+    return Route(rollout.model, rollout.survivor, versions=frozenset({rollout.survivor}))
+
+
+def actions_of(rollout: Rollout) -> tuple[Action, ...]:
+    """Return everything that must hold in the world in a rollout's present state, in the order to bring it about.
+
+    A version is loaded before a route names it, and no route names it any more before it is unloaded: in the phases
+    between, it is tolerated until the gateways have let go of it.
+    """
+    route = SetRoute(route_of(rollout))
+    both = frozenset({rollout.stable, rollout.candidate})
+    survivor = frozenset({rollout.survivor})
+    if rollout.phase is Phase.PREPARING or rollout.phase.weighted:
+        return LoadVersions(rollout.model, both), route
+    if rollout.phase.terminal:
+        return route, LoadVersions(rollout.model, survivor)
+    return route, LoadVersions(rollout.model, survivor, tolerated=both)

@@ -1,0 +1,94 @@
+"""What was seen of stable and candidate during one step.
+
+Gateway workers report counts that are cumulative since their start. Evidence is the sum of the differences between
+reports, and remembers for every worker the report that it has counted up to. Stored together, neither a repeated
+report, a lost one nor a restarted controller counts an answer twice or forgets one.
+
+Only answers given under the step's own weight are evidence, so that stable and candidate are compared over the same
+time: a difference counts when its earlier report already served the step's route. The first report of a worker that
+is not known is therefore where its counting begins, never evidence itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from services.core.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One worker's cumulative counts for one rollout's two versions.
+
+    Attributes:
+        sequence: Number of the report; grows with every report of a worker.
+        served_generation: Generation of the route table that the worker served with when it reported.
+        stable: Cumulative counts of the stable version in the stable role.
+        candidate: Cumulative counts of the candidate in the candidate role.
+    """
+
+    sequence: int
+    served_generation: int
+    stable: Tally = field(default_factory=Tally)
+    candidate: Tally = field(default_factory=Tally)
+
+    def continues(self, earlier: Sighting) -> bool:
+        """Return whether the counts can have grown out of an earlier sighting of the same worker."""
+        return _grew(earlier.stable, self.stable) and _grew(earlier.candidate, self.candidate)
+
+
+def _grew(old: Tally, new: Tally) -> bool:
+    return (
+        old.requests <= new.requests
+        and old.failed <= new.failed
+        and old.non_finite <= new.non_finite
+        and all(count <= new.latency.counts.get(bucket, 0) for bucket, count in old.latency.counts.items())
+        and all(
+            len(counts) <= len(new.predictions.get(output, ()))
+            and all(a <= b for a, b in zip(counts, new.predictions[output], strict=False))
+            for output, counts in old.predictions.items()
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The counts of one step, and how far each worker's reports are counted.
+
+    Attributes:
+        stable: What the stable version answered under the step's weight.
+        candidate: What the candidate answered under the step's weight.
+        cursors: The last sighting that is counted, by worker instance.
+    """
+
+    stable: Tally = field(default_factory=Tally)
+    candidate: Tally = field(default_factory=Tally)
+    cursors: Mapping[str, Sighting] = field(default_factory=dict)
+
+    def absorb(self, sightings: Mapping[str, Sighting], live: Collection[str], since_generation: int) -> Evidence:
+        """Return the evidence with everything counted that is new in the sightings.
+
+        Args:
+            sightings: The latest sighting of each worker that reported.
+            live: Workers that may still report. Others are forgotten, so the cursors stay as bounded as the fleet.
+            since_generation: The generation of the route table that brought the step's weight.
+        """
+        stable, candidate = self.stable, self.candidate
+        cursors = {instance: cursor for instance, cursor in self.cursors.items() if instance in live}
+        for instance, seen in sightings.items():
+            cursor = cursors.get(instance)
+            if cursor is not None and seen.sequence <= cursor.sequence:
+                continue
+            cursors[instance] = seen
+            if cursor is None or cursor.served_generation < since_generation or not seen.continues(cursor):
+                continue
+            stable += seen.stable - cursor.stable
+            candidate += seen.candidate - cursor.candidate
+        if cursors == self.cursors:
+            return self
+        return Evidence(stable, candidate, cursors)
+
+    def next_step(self) -> Evidence:
+        """Return no evidence, with every worker's counting going on from where it is."""
+        return Evidence(cursors=self.cursors)

@@ -1,0 +1,88 @@
+"""One line of a rollout's history: what changed, who did it and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.core.analysis import assess
+from services.core.event import Event
+from services.core.rollout import Phase, Rollout
+from services.core.rollout_spec import AnalysisConfig
+from services.core.tally import Tally
+from services.core.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Everything that a verdict was made of, so that anyone can make it again.
+
+    Attributes:
+        config: The tolerances.
+        stable: What stable answered.
+        candidate: What the candidate answered.
+        min_requests: Good answers that each side needed.
+        verdict: What was found.
+    """
+
+    config: AnalysisConfig
+    stable: Tally
+    candidate: Tally
+    min_requests: int
+    verdict: Verdict
+
+    def replayed(self) -> Verdict:
+        """Return the verdict that the same evidence gives today."""
+        return assess(self.config, self.stable, self.candidate, self.verdict.look, self.min_requests)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """A change of phase or of step.
+
+    Attributes:
+        at: When, seconds since the epoch.
+        source: Phase before; None for the rollout's beginning.
+        target: Phase after.
+        source_weight_percent: Candidate's share before.
+        target_weight_percent: Candidate's share after.
+        event: What happened, or ``start``.
+        actor: Who did it: the controller, or the name that a person gave.
+        reason: Why, in plain words.
+        judged: The verdict and what it was made of, where there was one.
+    """
+
+    at: float
+    source: Phase | None
+    target: Phase
+    source_weight_percent: int
+    target_weight_percent: int
+    event: str
+    actor: str
+    reason: str
+    judged: Judged | None = None
+
+
+def beginning(rollout: Rollout, actor: str) -> HistoryEntry:
+    """Return the first line of a new rollout's history."""
+    return HistoryEntry(rollout.created_at, None, rollout.phase, 0, 0, "start", actor, rollout.reason)
+
+
+def entry_of(before: Rollout, after: Rollout, event: Event, now: float) -> HistoryEntry | None:
+    """Return the line for a transition; None where neither phase nor step changed."""
+    if before.phase is after.phase and before.step == after.step:
+        return None
+    judged = None
+    if event.verdict is not None:
+        seen, step = before.evidence, before.current_step
+        judged = Judged(before.spec.analysis, seen.stable, seen.candidate, step.min_requests, event.verdict)
+    return HistoryEntry(
+        now,
+        before.phase,
+        after.phase,
+        before.weight_percent,
+        after.weight_percent,
+        event.kind.value,
+        event.actor,
+        after.reason,
+        judged,
+    )

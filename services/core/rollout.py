@@ -1,0 +1,141 @@
+"""One rollout: what was asked for, and how far it has come.
+
+A rollout is a value. ``services.core.transitions`` says how one becomes the next, ``services.core.judgement`` when its
+evidence is looked at. Neither reads a clock: time is a parameter, in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from services.core.analysis import FIRST_LOOK
+from services.core.evidence import Evidence
+from services.core.rollout_spec import RolloutSpec, Step
+from services.core.verdict import Verdict
+
+
+class Phase(StrEnum):
+    """Where a rollout stands."""
+
+    PREPARING = "preparing"  # the candidate is being loaded
+    PROGRESSING = "progressing"  # a step's weight is held until its evidence is enough
+    PAUSED = "paused"  # a person holds the weight; harm still rolls back
+    PROMOTING = "promoting"  # the candidate has all traffic; gateways are letting go of the old version
+    ROLLING_BACK = "rolling_back"  # stable has all traffic; gateways are letting go of the candidate
+    ABORTING = "aborting"  # the same, because a person said so
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    ABORTED = "aborted"
+    FAILED = "failed"  # the candidate never got traffic: it did not load
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the rollout is over."""
+        return self in _TERMINAL
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the candidate has its step's share of the traffic."""
+        return self in {Phase.PROGRESSING, Phase.PAUSED}
+
+
+_TERMINAL = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.ABORTED, Phase.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A rollout's state.
+
+    Attributes:
+        spec: What was asked for.
+        stable: The version that answered when the rollout began.
+        created_at: When it began, seconds since the epoch, like every time here.
+        phase_entered_at: When the present phase began.
+        step_entered_at: When the present step began; later by the length of every pause.
+        number: Counts the rollouts of one model from 1; 0 until stored.
+        phase: Where it stands.
+        step: Index of the present step, from 0.
+        evidence: What was seen during the present step.
+        looks: How often the evidence of any step was looked at.
+        next_look_at: Candidate requests in this step at which the next look is due.
+        asked: Whether this step was asked for a verdict since its time was over and its requests were enough.
+        verdict: The last verdict.
+        reason: Why the present phase was entered, in plain words.
+        generation: Grows with every store; 0 until stored.
+    """
+
+    spec: RolloutSpec
+    stable: int
+    created_at: float
+    phase_entered_at: float
+    step_entered_at: float
+    number: int = 0
+    phase: Phase = Phase.PREPARING
+    step: int = 0
+    evidence: Evidence = field(default_factory=Evidence)
+    looks: int = 0
+    next_look_at: int = FIRST_LOOK
+    asked: bool = False
+    verdict: Verdict | None = None
+    reason: str = ""
+    generation: int = 0
+
+    @property
+    def id(self) -> str:
+        """Readable and unique: ``digits_cnn-7``."""
+        return f"{self.spec.model}-{self.number}"
+
+    @property
+    def model(self) -> str:
+        """Model name."""
+        return self.spec.model
+
+    @property
+    def candidate(self) -> int:
+        """The version under rollout."""
+        return self.spec.version
+
+    @property
+    def current_step(self) -> Step:
+        """The step whose weight is held, or was last."""
+        return self.spec.steps[self.step]
+
+    @property
+    def on_last_step(self) -> bool:
+        """Whether promotion follows when this step passes."""
+        return self.step + 1 == len(self.spec.steps)
+
+    @property
+    def weight_percent(self) -> int:
+        """Share of the traffic that the candidate has by this state."""
+        if self.phase.weighted:
+            return self.current_step.weight_percent
+        return 100 if self.phase in {Phase.PROMOTING, Phase.PROMOTED} else 0
+
+    @property
+    def survivor(self) -> int:
+        """The version that answers when the candidate's share is over, one way or the other."""
+        return self.candidate if self.phase in {Phase.PROMOTING, Phase.PROMOTED} else self.stable
+
+    @property
+    def has_enough_answers(self) -> bool:
+        """Whether stable and candidate each gave as many good answers in this step as were asked for."""
+        stable, candidate = self.evidence.stable, self.evidence.candidate
+        return min(stable.answers, candidate.answers) >= self.current_step.min_requests
+
+    def step_is_over(self, now: float) -> bool:
+        """Return whether the step's shortest time has passed."""
+        return now - self.step_entered_at >= self.current_step.duration_s
+
+
+def new_rollout(spec: RolloutSpec, stable: int, now: float) -> Rollout:
+    """Return a rollout that begins now."""
+    return Rollout(
+        spec=spec,
+        stable=stable,
+        created_at=now,
+        phase_entered_at=now,
+        step_entered_at=now,
+        reason=f"version {spec.version} is to replace version {stable}; loading it",
+    )

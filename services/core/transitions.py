@@ -1,0 +1,172 @@
+"""The rollout's state machine, as a table.
+
+``TRANSITIONS`` is all there is: the first row whose source, event and guard fit decides. The picture in ARCHITECTURE.md
+is drawn from it (``python -m services.core.transitions_diagram``). What is done in the world follows from the state
+alone, see ``services.core.actions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from services.core.actions import Action, actions_of
+from services.core.analysis import FIRST_LOOK, LOOK_GROWTH
+from services.core.errors import Conflict
+from services.core.event import VERBS, Event, EventKind
+from services.core.rollout import Phase, Rollout
+from services.core.verdict import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition with a name for the picture."""
+
+    name: str
+    holds: Callable[[Rollout, Event, float], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What changes in the state beside its phase, with a name for the picture."""
+
+    name: str
+    apply: Callable[[Rollout, Event, float], Rollout]
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One row of the table."""
+
+    source: Phase
+    event: EventKind
+    target: Phase
+    guard: Guard | None = None
+    effect: Effect | None = None
+
+
+def _failed(_rollout: Rollout, event: Event, _now: float) -> bool:
+    return event.verdict is not None and event.verdict.outcome is Outcome.FAIL
+
+
+def _may_leave_step(rollout: Rollout, event: Event, now: float) -> bool:
+    passed = event.verdict is not None and event.verdict.outcome is Outcome.PASS
+    return passed and rollout.step_is_over(now)
+
+
+def _begin_step(rollout: Rollout, index: int, now: float) -> Rollout:
+    return replace(
+        rollout,
+        step=index,
+        step_entered_at=now,
+        evidence=rollout.evidence.next_step(),
+        next_look_at=FIRST_LOOK,
+        asked=False,
+    )
+
+
+def _looked(rollout: Rollout, event: Event, now: float) -> Rollout:
+    """Count a look, and set the next one far enough away that looking often costs little."""
+    if event.verdict is None:
+        return rollout
+    return replace(
+        rollout,
+        looks=event.verdict.look,
+        next_look_at=max(FIRST_LOOK, int(rollout.evidence.candidate.requests * LOOK_GROWTH) + 1),
+        asked=rollout.asked or (rollout.has_enough_answers and rollout.step_is_over(now)),
+        verdict=event.verdict,
+    )
+
+
+HARM_SHOWN = Guard("harm shown", _failed)
+LAST_STEP_PASSED = Guard("last step passed", lambda r, e, now: r.on_last_step and _may_leave_step(r, e, now))
+STEP_PASSED = Guard("step passed", lambda r, e, now: not r.on_last_step and _may_leave_step(r, e, now))
+
+FIRST_STEP = Effect("first step", lambda r, _e, now: _begin_step(r, 0, now))
+NEXT_STEP = Effect("next step", lambda r, e, now: _begin_step(_looked(r, e, now), r.step + 1, now))
+LOOKED = Effect("count the look", _looked)
+# A pause takes nothing from the step's time: neither from its shortest nor from its longest.
+RESUMED = Effect(
+    "go on with the step",
+    lambda r, _e, now: replace(r, step_entered_at=r.step_entered_at + max(0.0, now - r.phase_entered_at)),
+)
+
+_P = Phase
+_E = EventKind
+TRANSITIONS: tuple[Transition, ...] = (
+    Transition(_P.PREPARING, _E.LOADED, _P.PROGRESSING, effect=FIRST_STEP),
+    Transition(_P.PREPARING, _E.LOAD_FAILED, _P.FAILED),
+    Transition(_P.PREPARING, _E.EXPIRED, _P.FAILED),
+    Transition(_P.PREPARING, _E.ABORT, _P.ABORTED),
+    Transition(_P.PROGRESSING, _E.ASSESSED, _P.ROLLING_BACK, HARM_SHOWN, LOOKED),
+    Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROMOTING, LAST_STEP_PASSED, LOOKED),
+    Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROGRESSING, STEP_PASSED, NEXT_STEP),
+    Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROGRESSING, effect=LOOKED),
+    Transition(_P.PROGRESSING, _E.EXPIRED, _P.ROLLING_BACK, effect=LOOKED),
+    Transition(_P.PROGRESSING, _E.LOAD_FAILED, _P.ROLLING_BACK),
+    Transition(_P.PROGRESSING, _E.PAUSE, _P.PAUSED),
+    Transition(_P.PROGRESSING, _E.PROMOTE, _P.PROMOTING),
+    Transition(_P.PROGRESSING, _E.ABORT, _P.ABORTING),
+    Transition(_P.PAUSED, _E.ASSESSED, _P.ROLLING_BACK, HARM_SHOWN, LOOKED),
+    Transition(_P.PAUSED, _E.ASSESSED, _P.PAUSED, effect=LOOKED),
+    Transition(_P.PAUSED, _E.LOAD_FAILED, _P.ROLLING_BACK),
+    Transition(_P.PAUSED, _E.RESUME, _P.PROGRESSING, effect=RESUMED),
+    Transition(_P.PAUSED, _E.PROMOTE, _P.PROMOTING),
+    Transition(_P.PAUSED, _E.ABORT, _P.ABORTING),
+    Transition(_P.PROMOTING, _E.DRAINED, _P.PROMOTED),
+    Transition(_P.ROLLING_BACK, _E.DRAINED, _P.ROLLED_BACK),
+    Transition(_P.ABORTING, _E.DRAINED, _P.ABORTED),
+)
+
+
+def verbs_in(phase: Phase) -> tuple[EventKind, ...]:
+    """Return the verbs that a person may use in a phase."""
+    return tuple(verb for verb in VERBS if any(t.source is phase and t.event is verb for t in TRANSITIONS))
+
+
+def advance(rollout: Rollout, event: Event, now: float) -> tuple[Rollout, tuple[Action, ...]]:
+    """Return what a rollout becomes by an event, and what must then hold in the world.
+
+    Args:
+        rollout: The present state.
+        event: What happened.
+        now: Seconds since the epoch.
+
+    Raises:
+        Conflict: The event has no place in the present phase.
+    """
+    for row in TRANSITIONS:
+        if row.source is rollout.phase and row.event is event.kind:
+            if row.guard is not None and not row.guard.holds(rollout, event, now):
+                continue
+            after = row.effect.apply(rollout, event, now) if row.effect else rollout
+            if row.target is not rollout.phase:
+                after = replace(after, phase=row.target, phase_entered_at=now, reason=_reason(rollout, event))
+            elif after.step != rollout.step:
+                after = replace(after, reason=_reason(rollout, event))
+            return after, actions_of(after)
+    raise Conflict(_refusal(rollout, event.kind))
+
+
+def _reason(before: Rollout, event: Event) -> str:
+    """Say in plain words why a phase or a step was left."""
+    step, place = before.current_step, f"step {before.step + 1} of {len(before.spec.steps)}"
+    at = f"{place} ({step.weight_percent} %)"
+    found = event.verdict.text if event.verdict else ""
+    words = {
+        EventKind.LOADED: f"version {before.candidate} is loaded and ready",
+        EventKind.LOAD_FAILED: f"version {before.candidate} cannot be loaded: {event.reason}",
+        EventKind.ASSESSED: f"{at} {'failed' if _failed(before, event, 0.0) else 'passed'}: {found}",
+        EventKind.EXPIRED: f"inconclusive: {event.reason}" + (f"; {found}" if found else ""),
+        EventKind.DRAINED: event.reason or "every gateway has let go of the version on its way out",
+    }
+    if event.kind in words:
+        return words[event.kind]
+    said = f": {event.reason}" if event.reason else ""
+    return f"{event.actor} said {event.kind.value} at {at}{said}"
+
+
+def _refusal(rollout: Rollout, kind: EventKind) -> str:
+    verbs = ", ".join(verbs_in(rollout.phase))
+    allowed = f"it allows {verbs}" if verbs else "it allows no verb"
+    return f"rollout {rollout.id} is {rollout.phase.value}: '{kind.value}' is not possible there; {allowed}"

@@ -1,0 +1,64 @@
+"""What an analysis found, with every number that it used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What a check or a whole analysis says."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question and its answer.
+
+    Attributes:
+        name: What was asked, for example ``errors`` or ``p99``.
+        outcome: The answer.
+        numbers: Every count, estimate, bound and threshold; None where the data allowed none.
+        text: The same in plain words.
+    """
+
+    name: str
+    outcome: Outcome
+    numbers: Mapping[str, float | int | None]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answers to all checks at one look.
+
+    Attributes:
+        outcome: Error if any check is an error, else fail if any failed, else pass if all passed, else inconclusive.
+        look: Which look of the rollout it was, counted from 1.
+        checks: The checks.
+    """
+
+    outcome: Outcome
+    look: int
+    checks: tuple[Check, ...]
+
+    @property
+    def text(self) -> str:
+        """The verdict in plain words: the checks that decided it."""
+        if self.outcome is Outcome.PASS:
+            return "; ".join(check.text for check in self.checks)
+        return "; ".join(check.text for check in self.checks if check.outcome is self.outcome)
+
+
+def verdict_of(look: int, checks: tuple[Check, ...]) -> Verdict:
+    """Combine checks: absence of proof on any side is never a pass."""
+    outcomes = {check.outcome for check in checks}
+    for decisive in (Outcome.ERROR, Outcome.FAIL, Outcome.INCONCLUSIVE):
+        if decisive in outcomes:
+            return Verdict(decisive, look, checks)
+    return Verdict(Outcome.PASS if checks else Outcome.INCONCLUSIVE, look, checks)
