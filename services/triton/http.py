@@ -163,10 +163,14 @@ class HttpPool:
             raise Unavailable(f"cannot connect to {self._address}: {error.strerror or error}") from error
         finally:
             self._connecting -= 1
+        # Only here, not in connection_made: uvloop reports no loss of a connection whose making was cancelled.
+        self._open.add(connection)
+        if self._all_closed is not None:
+            connection.abort("the connection pool was closed meanwhile")
         return connection
 
     def _new_connection(self) -> _Connection:
-        return _Connection(self._address, self._max_wire_bytes, self._open.add, self._forget)
+        return _Connection(self._address, self._max_wire_bytes, self._forget)
 
     def _forget(self, connection: _Connection) -> None:
         self._open.discard(connection)
@@ -192,17 +196,13 @@ class _StaleConnectionError(Exception):
     """A reused connection closed before any byte of an answer."""
 
 
-_Callback = Callable[["_Connection"], None]
-
-
 class _Connection(asyncio.Protocol):
     """One connection, carrying one exchange at a time."""
 
-    def __init__(self, address: str, max_wire_bytes: int, on_open: _Callback, on_lost: _Callback) -> None:
+    def __init__(self, address: str, max_wire_bytes: int, on_lost: Callable[[_Connection], None]) -> None:
         self.reusable = False
         self._address = address
         self._max_wire_bytes = max_wire_bytes
-        self._on_open = on_open
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
@@ -235,14 +235,15 @@ class _Connection(asyncio.Protocol):
         """Close the connection at once."""
         self.reusable = False
         self._fail(Unavailable(f"{self._address}: {reason}"))
-        if self._transport is not None:
+        if self._transport is None:
+            self._on_lost(self)
+        else:
             self._transport.abort()
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # asyncio gives a Protocol a Transport
-        self._on_open(self)
 
     def data_received(self, data: bytes) -> None:
         self._wire_bytes += len(data)

@@ -23,6 +23,8 @@ class ModelServer(Protocol):
         """Make exactly these versions READY; versions that stay are not touched, an empty set unloads the model.
 
         Raises:
+            NotFound: The repository has no such model or version.
+            ConfigurationError: The model's ``config.pbtxt`` is wrong.
             UpstreamFailure: A version could not be loaded (with the server's reason); the others are as before.
             DeadlineExceeded: The versions were not READY in time.
             Unavailable: The server does not answer.

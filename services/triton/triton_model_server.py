@@ -1,0 +1,147 @@
+"""Loading and unloading of exact versions in one Triton."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+from urllib.parse import quote
+
+import orjson
+from google.protobuf import json_format
+
+from services.core.errors import DeadlineExceeded, NotFound, PenstockError, Unavailable, UpstreamFailure
+from services.triton.http import HttpPool, HttpResponse
+from services.triton.layout import RepositoryLayout
+from services.triton.triton_errors import error_from
+
+_OK = 200
+_READY = "READY"
+
+
+class _Row(NamedTuple):
+    """One version in Triton's repository index."""
+
+    model: str
+    version: int
+    state: str
+    reason: str
+
+
+class TritonModelServer:
+    """The ``ModelServer`` that is a Triton with explicit model control.
+
+    A load posts the model's ``config.pbtxt`` with ``version_policy { specific }`` put in: Triton leaves versions that
+    stay untouched, loads new ones beside them and unloads the others after their last request.
+
+    Args:
+        pool: Connections to Triton's HTTP port.
+        repository: The repository that this Triton was started with.
+        load_timeout_s: Bound on one load, until every version is READY.
+        poll_s: How often a load looks whether it is done.
+    """
+
+    def __init__(
+        self, pool: HttpPool, repository: RepositoryLayout, load_timeout_s: float = 120.0, poll_s: float = 0.1
+    ) -> None:
+        self._pool = pool
+        self._repository = repository
+        self._load_timeout_s = load_timeout_s
+        self._poll_s = poll_s
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def loaded(self) -> dict[str, frozenset[int]]:
+        """Return the READY versions by model."""
+        ready: dict[str, set[int]] = {}
+        for row in await self._index():
+            if row.state == _READY:
+                ready.setdefault(row.model, set()).add(row.version)
+        return {model: frozenset(versions) for model, versions in ready.items()}
+
+    async def load(self, model: str, versions: frozenset[int]) -> None:
+        """Make exactly these versions READY."""
+        if not versions:
+            await self.unload(model)
+            return
+        body = self._load_request(model, versions)
+        async with self._alone(model, f"{_named(model, versions)} not READY"):
+            await self._post(f"/v2/repository/models/{quote(model, safe='')}/load", body)
+            await self._until(lambda index: _are_ready(model, versions, index))
+
+    async def unload(self, model: str) -> None:
+        """Unload every version of a model."""
+        async with self._alone(model, f"model '{model}' not unloaded"):
+            await self._post(f"/v2/repository/models/{quote(model, safe='')}/unload", b"{}")
+            await self._until(lambda index: not any(row.model == model and row.state == _READY for row in index))
+
+    async def ready(self) -> bool:
+        """Whether Triton says that it is ready."""
+        with contextlib.suppress(PenstockError):
+            return (await self._pool.request("GET", "/v2/health/ready", timeout_s=1.0)).status == _OK
+        return False
+
+    def _load_request(self, model: str, versions: frozenset[int]) -> bytes:
+        config = self._repository.config(model)
+        config.name = model
+        missing = versions - set(self._repository.versions(model))
+        if missing:
+            raise NotFound(f"{_named(model, missing)} not in {self._repository.root}; publish it first")
+        config.version_policy.Clear()
+        config.version_policy.specific.versions.extend(sorted(versions))
+        text = json_format.MessageToJson(config, preserving_proto_field_name=True, indent=None)
+        return orjson.dumps({"parameters": {"config": text}})
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, model: str, failure: str) -> AsyncIterator[None]:
+        """Bound a change of one model, and let no other change of it run meanwhile.
+
+        Two loads of one model at once would each wait for a set of versions that the other one takes away.
+        """
+        try:
+            async with asyncio.timeout(self._load_timeout_s), self._locks.setdefault(model, asyncio.Lock()):
+                yield
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{failure} within {self._load_timeout_s:g} s; see Triton's log") from error
+
+    async def _until(self, is_done: Callable[[list[_Row]], bool]) -> None:
+        while True:
+            if is_done(await self._index()):
+                return
+            await asyncio.sleep(self._poll_s)
+
+    async def _index(self) -> list[_Row]:
+        response = await self._post("/v2/repository/index", b"{}")
+        try:
+            rows = orjson.loads(response.body)
+            # A model that was never loaded has neither version nor state.
+            return [
+                _Row(row["name"], int(row["version"]), row.get("state", ""), row.get("reason", ""))
+                for row in rows
+                if row.get("version")
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UpstreamFailure(f"Triton's repository index makes no sense: {error!r}") from error
+
+    async def _post(self, path: str, body: bytes) -> HttpResponse:
+        headers = {"Content-Type": "application/json"}
+        response = await self._pool.request("POST", path, headers, (body,), self._load_timeout_s)
+        if response.status == _OK:
+            return response
+        error = error_from(response.status, response.body)
+        if isinstance(error, Unavailable | DeadlineExceeded):
+            raise error
+        raise UpstreamFailure(str(error)) from error
+
+
+def _are_ready(model: str, versions: frozenset[int], index: list[_Row]) -> bool:
+    rows = {row.version: row for row in index if row.model == model}
+    failed = [rows[version] for version in versions if version in rows and rows[version].state == "UNAVAILABLE"]
+    if failed:
+        reasons = "; ".join(f"version {row.version}: {row.reason or 'no reason given'}" for row in failed)
+        raise UpstreamFailure(f"Triton could not load model '{model}': {reasons}")
+    return versions == {version for version, row in rows.items() if row.state == _READY}
+
+
+def _named(model: str, versions: frozenset[int]) -> str:
+    return f"model '{model}' version {', '.join(map(str, sorted(versions)))}"
