@@ -1,0 +1,167 @@
+"""Tensors in JSON: exact, or refused.
+
+In: numbers must be of the datatype's kind and in its range; nothing is rounded to an integer or wrapped around. A list
+is flat, or nested exactly as the shape says. ``NaN``, ``Infinity`` and ``-Infinity`` are read and written as Triton
+does, although RFC 8259 has no such words: the alternative is to change a value silently. FP16 and BF16 have no JSON
+form in the protocol, and binary data that is no UTF-8 text has none either.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from services.core.errors import InvalidRequest
+from services.core.tensor import Tensor
+
+# struct checks the range of everything that it packs.
+_CODES = {
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "FP32": "f",
+    "FP64": "d",
+}
+_FLOATS = frozenset({"FP32", "FP64"})
+_BINARY_ONLY = frozenset({"FP16", "BF16"})
+_DTYPES: dict[str, npt.DTypeLike] = {
+    "BOOL": "?",
+    "UINT8": "<u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+    "INT8": "<i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "FP32": "<f4",
+    "FP64": "<f8",
+}
+_LENGTH_BYTES = 4
+
+
+def to_raw(name: str, datatype: str, shape: tuple[int, ...], count: int, data: Sequence[Any]) -> bytes:
+    """Return the raw bytes of a tensor's JSON ``data``.
+
+    Args:
+        name: Tensor name, for messages.
+        datatype: A key of ``services.core.tensor.ITEM_SIZE``.
+        shape: Dimensions.
+        count: Their product.
+        data: The list, flat or nested.
+
+    Raises:
+        InvalidRequest: The list is not a tensor of this datatype and shape.
+    """
+    if datatype in _BINARY_ONLY:
+        raise InvalidRequest(f"input '{name}' is {datatype}, which has no JSON form; send it as binary data")
+    flat = _flatten(name, shape, data) if data and type(data[0]) is list else data
+    if len(flat) != count:
+        raise InvalidRequest(f"input '{name}' holds {len(flat)} elements; its shape {list(shape)} needs {count}")
+    kinds = set(map(type, flat))
+    if datatype == "BYTES":
+        _check_kinds(name, datatype, kinds, {str}, "text")
+        return b"".join([_length_prefixed(text) for text in flat])
+    if datatype == "BOOL":
+        _check_kinds(name, datatype, kinds, {bool}, "true or false")
+        return bytes(flat)
+    if datatype in _FLOATS:
+        _check_kinds(name, datatype, kinds, {int, float}, "numbers")
+    else:
+        _check_kinds(name, datatype, kinds, {int}, "integers of at most 64 bits")
+    try:
+        return struct.pack(f"<{count}{_CODES[datatype]}", *flat)
+    except (struct.error, OverflowError) as error:
+        raise InvalidRequest(f"input '{name}' holds a number that is out of the range of {datatype}") from error
+
+
+def from_raw(tensor: Tensor) -> Any:
+    """Return what ``orjson.dumps(..., option=OPT_SERIALIZE_NUMPY)`` writes as the tensor's flat ``data``.
+
+    Raises:
+        InvalidRequest: The tensor has no JSON form, so the client must ask for binary data.
+    """
+    datatype = tensor.datatype
+    if datatype == "BYTES":
+        return _texts(tensor)
+    if datatype in _BINARY_ONLY:
+        raise InvalidRequest(
+            f"output '{tensor.name}' is {datatype}, which has no JSON form; ask for it with 'binary_data': true"
+        )
+    # A copy, because a view into an answer may lie at any address, and orjson reads whole machine words.
+    values = np.array(np.frombuffer(tensor.data, _DTYPES[datatype]))
+    if datatype not in _FLOATS:
+        return values
+    # As doubles: 0.1 of FP32 is written as 0.10000000149011612, the number that it is and that Triton writes.
+    doubles = values.astype(np.float64)
+    return doubles if np.isfinite(doubles).all() else orjson.Fragment(json.dumps(doubles.tolist()))
+
+
+def _flatten(name: str, shape: tuple[int, ...], data: Sequence[Any]) -> list[Any]:
+    level = list(data)
+    expected = shape[0] if shape else 1
+    if len(level) != expected:
+        raise InvalidRequest(f"input '{name}' has {len(level)} rows; its shape {list(shape)} needs {expected}")
+    for axis, dim in enumerate(shape[1:], 1):
+        if set(map(type, level)) - {list}:
+            raise InvalidRequest(
+                f"input '{name}' mixes lists and values at depth {axis}; "
+                f"send a flat list, or one nested as {list(shape)}"
+            )
+        lengths = set(map(len, level))
+        if lengths - {dim}:
+            raise InvalidRequest(
+                f"input '{name}' has lists of {sorted(lengths)} elements at depth {axis}; its shape {list(shape)} "
+                f"needs {dim} in each"
+            )
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def _check_kinds(name: str, datatype: str, found: set[type], allowed: set[type], words: str) -> None:
+    wrong = found - allowed
+    if wrong:
+        kinds = ", ".join(sorted(_WORDS.get(kind, kind.__name__) for kind in wrong))
+        raise InvalidRequest(f"input '{name}' is {datatype} and takes {words}; found also: {kinds}")
+
+
+_WORDS: dict[type, str] = {
+    bool: "true or false",
+    int: "integers",
+    float: "numbers with a fraction, with an exponent or beyond 64 bits",
+    str: "text",
+    type(None): "null",
+    list: "lists nested deeper than the shape",
+    dict: "objects",
+}
+
+
+def _length_prefixed(text: str) -> bytes:
+    data = text.encode()
+    return len(data).to_bytes(_LENGTH_BYTES, "little") + data
+
+
+def _texts(tensor: Tensor) -> list[str]:
+    data, offset, texts = bytes(tensor.data), 0, []
+    try:
+        while offset < len(data):
+            begin = offset + _LENGTH_BYTES
+            offset = begin + int.from_bytes(data[offset:begin], "little")
+            texts.append(data[begin:offset].decode())
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            f"output '{tensor.name}' holds bytes that are no UTF-8 text; ask for it with 'binary_data': true"
+        ) from error
+    return texts

@@ -1,0 +1,193 @@
+"""A REST inference request: its body, parsed once into the internal form.
+
+The body is JSON, or a JSON header followed by the raw bytes of the tensors that announce a ``binary_data_size``, in the
+header's order. Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import orjson
+
+from services.core.errors import Forbidden, InvalidRequest
+from services.core.inference import InferRequest, Parameter, RequestedOutput
+from services.core.tensor import ITEM_SIZE, Tensor, element_count
+from services.gateway.edge.rest.json_tensor import to_raw
+
+_MAX_CLASSES = (1 << 31) - 1
+_SHARED_MEMORY = "shared_memory_region"
+
+
+class Forms(NamedTuple):
+    """In which form the client wants each output.
+
+    Attributes:
+        binary: Whether outputs are binary unless told otherwise.
+        by_output: Exceptions by output name.
+    """
+
+    binary: bool
+    by_output: dict[str, bool]
+
+
+def parse(model: str, version: int | None, body: bytes, header_length: int | None) -> tuple[InferRequest, Forms]:
+    """Parse a request body.
+
+    Args:
+        model: Model name from the path.
+        version: Version from the path.
+        body: The whole body.
+        header_length: ``Inference-Header-Content-Length``, or None where the whole body is JSON.
+
+    Raises:
+        InvalidRequest: It is not a request of the protocol.
+        Forbidden: It wants shared memory.
+    """
+    size = len(body)
+    if header_length is not None and not 0 < header_length <= size:
+        raise InvalidRequest(
+            f"Inference-Header-Content-Length is {header_length}; expected 1 to {size}, the length of the body, "
+            "of which the JSON header is the beginning"
+        )
+    document = _load(body if header_length is None else body[:header_length])
+    request = InferRequest(model, version)
+    request.inputs = _inputs(document.get("inputs"), body, size if header_length is None else header_length)
+    request.id = _text(document.get("id", ""), "id")
+    parameters = document.get("parameters")
+    binary = False
+    if parameters is not None:
+        request.parameters = _parameters(parameters)
+        binary = _flag(request.parameters.pop("binary_data_output", False), "binary_data_output")
+    outputs = document.get("outputs")
+    by_output: dict[str, bool] = {}
+    if outputs is not None:
+        request.outputs = [_output(output, by_output) for output in _list(outputs, "outputs")]
+    return request, Forms(binary, by_output)
+
+
+def _load(text: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        document = _load_lenient(text, error)
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"the request is a JSON {type(document).__name__}; expected an object with 'inputs'")
+    return document
+
+
+def _load_lenient(text: bytes, strict_error: orjson.JSONDecodeError) -> Any:
+    """Parse JSON with NaN and Infinity in it, which Triton and its clients write and orjson refuses."""
+    if b"NaN" in text or b"Infinity" in text:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequest(f"the request is not valid JSON: {error}") from error
+    raise InvalidRequest(f"the request is not valid JSON: {strict_error}") from strict_error
+
+
+def _inputs(value: Any, body: bytes, offset: int) -> list[Tensor]:
+    view = memoryview(body)
+    size = len(body)
+    tensors = []
+    for position, item in enumerate(_list(value, "inputs")):
+        place = f"inputs[{position}]"
+        name = _text(_object(item, place).get("name"), f"{place}.name")
+        datatype = item.get("datatype")
+        if not isinstance(datatype, str) or datatype not in ITEM_SIZE:
+            raise InvalidRequest(f"{place}.datatype is {_short(datatype)}; expected one of {', '.join(ITEM_SIZE)}")
+        shape = _shape(item.get("shape"), f"{place}.shape")
+        binary_size = _binary_size(item.get("parameters"), place)
+        if binary_size is None:
+            data = _list(item.get("data"), f"{place}.data")
+            tensors.append(
+                Tensor(name, datatype, shape, to_raw(name, datatype, shape, element_count(shape, name), data))
+            )
+            continue
+        if "data" in item:
+            raise InvalidRequest(f"{place} has both 'data' and 'binary_data_size'; send one of them")
+        end = offset + binary_size
+        if end > size:
+            raise InvalidRequest(
+                f"{place} announces {binary_size} bytes of binary data; only {size - offset} are left after the header "
+                "and the tensors before it"
+            )
+        tensors.append(Tensor(name, datatype, shape, view[offset:end]))
+        offset = end
+    if offset != size:
+        raise InvalidRequest(f"{size - offset} bytes follow the last tensor; the sizes must add up to the body")
+    return tensors
+
+
+def _binary_size(parameters: Any, place: str) -> int | None:
+    if parameters is None:
+        return None
+    if _SHARED_MEMORY in _object(parameters, f"{place}.parameters"):
+        raise Forbidden(
+            f"{place} wants shared memory, which the gateway does not open to clients; send the data itself"
+        )
+    size = parameters.get("binary_data_size")
+    if size is not None and (type(size) is not int or size < 0):
+        raise InvalidRequest(f"{place}.parameters.binary_data_size is {_short(size)}; expected a number of bytes")
+    return size
+
+
+def _output(item: Any, by_output: dict[str, bool]) -> RequestedOutput:
+    name = _text(_object(item, "outputs[]").get("name"), "outputs[].name")
+    parameters = item.get("parameters")
+    if parameters is None:
+        return RequestedOutput(name)
+    place = f"the parameters of output '{name}'"
+    if _SHARED_MEMORY in _object(parameters, place):
+        raise Forbidden(f"output '{name}' wants shared memory, which the gateway does not open to clients")
+    if "binary_data" in parameters:
+        by_output[name] = _flag(parameters["binary_data"], f"'binary_data' in {place}")
+    classes = parameters.get("classification", 0)
+    if type(classes) is not int or not 0 <= classes <= _MAX_CLASSES:
+        raise InvalidRequest(f"'classification' in {place} is {_short(classes)}; expected a number of classes")
+    return RequestedOutput(name, classes)
+
+
+def _parameters(value: Any) -> dict[str, Parameter]:
+    for name, parameter in _object(value, "parameters").items():
+        if not isinstance(parameter, bool | int | float | str):
+            raise InvalidRequest(f"parameter '{name}' is {_short(parameter)}; expected text, a number, true or false")
+    return dict(value)
+
+
+def _shape(value: Any, place: str) -> tuple[int, ...]:
+    shape = tuple(_list(value, place))
+    for dim in shape:
+        if type(dim) is not int:
+            raise InvalidRequest(f"{place} is {_short(value)}; expected a list of integers")
+    return shape
+
+
+def _list(value: Any, place: str) -> list[Any]:
+    if type(value) is not list:
+        raise InvalidRequest(f"'{place}' is {'missing' if value is None else _short(value)}; expected a list")
+    return value
+
+
+def _object(value: Any, place: str) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise InvalidRequest(f"{place} is {_short(value)}; expected an object")
+    return value
+
+
+def _text(value: Any, place: str) -> str:
+    if type(value) is not str:
+        raise InvalidRequest(f"{place} is {'missing' if value is None else _short(value)}; expected text")
+    return value
+
+
+def _flag(value: Any, place: str) -> bool:
+    if type(value) is not bool:
+        raise InvalidRequest(f"{place} is {_short(value)}; expected true or false")
+    return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - one line of a message

@@ -1,0 +1,77 @@
+"""Serves an ASGI application on a socket that was claimed before, without taking the process's signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Generator
+
+import uvicorn
+
+from services.gateway.edge.rest.http_protocol import BoundedHttpProtocol
+from services.gateway.edge.rest.infer import ASGIApp
+
+_KEEP_ALIVE_S = 75
+_BACKLOG = 2048
+_POLL_S = 0.02
+
+
+class _SignalFreeServer(uvicorn.Server):
+    """uvicorn's server without its signal handlers: when a process stops is decided in one place, and not here."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class HttpServer:
+    """One HTTP server.
+
+    Args:
+        app: What answers.
+        listener: A bound socket; closed by the server.
+        drain_s: Longest time that requests in flight may take after ``stop``; then they are cancelled.
+    """
+
+    def __init__(self, app: ASGIApp, listener: socket.socket, drain_s: float) -> None:
+        self._listener = listener
+        config = uvicorn.Config(
+            app,
+            http=BoundedHttpProtocol,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=max(1, round(drain_s)),
+        )
+        self._server = _SignalFreeServer(config)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Listen; returns when connections are accepted."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="http server")
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise RuntimeError("the HTTP server ended before it started")
+            await asyncio.sleep(_POLL_S)
+
+    async def stop(self) -> None:
+        """Stop accepting, finish what is in flight and close; no request that has arrived goes without an answer."""
+        if self._task is None:
+            return
+        self._server.should_exit = True
+        await self._task
