@@ -1,1 +1,5 @@
-"""The control plane: rollouts, their evidence and verdicts, the route table, and what is loaded in Triton."""
+"""The control plane: route table, rollouts with their evidence and verdicts, versions loaded in Triton.
+
+Read ``app.py`` first: it is the table of contents. ``reconciler.py`` is the loop, ``store.py`` the port to the
+database.
+"""

@@ -9,6 +9,7 @@ from services.core.event import Event
 from services.core.rollout import Phase, Rollout
 from services.core.rollout_spec import AnalysisConfig
 from services.core.tally import Tally
+from services.core.transitions import explain
 from services.core.verdict import Verdict
 
 
@@ -83,6 +84,6 @@ def entry_of(before: Rollout, after: Rollout, event: Event, now: float) -> Histo
         after.weight_percent,
         event.kind.value,
         event.actor,
-        after.reason,
+        explain(before, event),
         judged,
     )

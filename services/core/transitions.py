@@ -141,15 +141,17 @@ def advance(rollout: Rollout, event: Event, now: float) -> tuple[Rollout, tuple[
                 continue
             after = row.effect.apply(rollout, event, now) if row.effect else rollout
             if row.target is not rollout.phase:
-                after = replace(after, phase=row.target, phase_entered_at=now, reason=_reason(rollout, event))
+                # Why it ended the way it did stays the reason when the gateways have let go.
+                reason = rollout.reason if event.kind is EventKind.DRAINED else explain(rollout, event)
+                after = replace(after, phase=row.target, phase_entered_at=now, reason=reason)
             elif after.step != rollout.step:
-                after = replace(after, reason=_reason(rollout, event))
+                after = replace(after, reason=explain(rollout, event))
             return after, actions_of(after)
     raise Conflict(_refusal(rollout, event.kind))
 
 
-def _reason(before: Rollout, event: Event) -> str:
-    """Say in plain words why a phase or a step was left."""
+def explain(before: Rollout, event: Event) -> str:
+    """Say in plain words why an event takes a rollout out of its phase or step."""
     step, place = before.current_step, f"step {before.step + 1} of {len(before.spec.steps)}"
     at = f"{place} ({step.weight_percent} %)"
     found = event.verdict.text if event.verdict else ""

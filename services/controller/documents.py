@@ -1,0 +1,253 @@
+"""Rollouts, routes and history as JSON documents, and back. Pure.
+
+Latency histograms are sparse, so a stored rollout is a few kilobytes per gateway worker. Reading is strict: a document
+that does not fit is an error, never a default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from services.core.errors import ConfigurationError
+from services.core.evidence import Evidence, Sighting
+from services.core.histogram import LatencyHistogram
+from services.core.history import HistoryEntry, Judged
+from services.core.rollout import Phase, Rollout
+from services.core.rollout_spec import AnalysisConfig, RolloutSpec
+from services.core.route import Route
+from services.core.tally import Tally
+from services.core.verdict import Verdict
+
+_SPEC = TypeAdapter(RolloutSpec)
+_VERDICT = TypeAdapter(Verdict)
+_ANALYSIS = TypeAdapter(AnalysisConfig)
+
+
+def tally_document(tally: Tally) -> dict[str, Any]:
+    """Return a tally as JSON-able values; ``latency`` holds parallel lists of bucket indices and counts."""
+    buckets = sorted(tally.latency.counts)
+    return {
+        "requests": tally.requests,
+        "failed": tally.failed,
+        "non_finite": tally.non_finite,
+        "latency": {
+            "bucket": buckets,
+            "count": [tally.latency.counts[index] for index in buckets],
+            "sum_s": tally.latency.sum_s,
+        },
+        "predictions": {output: list(counts) for output, counts in tally.predictions.items()},
+    }
+
+
+def tally_from(document: dict[str, Any]) -> Tally:
+    """Return the tally that ``tally_document`` wrote."""
+    latency = document["latency"]
+    counts = dict(zip(latency["bucket"], latency["count"], strict=True))
+    return Tally(
+        document["requests"],
+        document["failed"],
+        document["non_finite"],
+        LatencyHistogram(counts, latency["sum_s"]),
+        {output: tuple(values) for output, values in document["predictions"].items()},
+    )
+
+
+def _sighting_document(sighting: Sighting) -> dict[str, Any]:
+    return {
+        "sequence": sighting.sequence,
+        "served_generation": sighting.served_generation,
+        "stable": tally_document(sighting.stable),
+        "candidate": tally_document(sighting.candidate),
+    }
+
+
+def _sighting_from(document: dict[str, Any]) -> Sighting:
+    return Sighting(
+        document["sequence"],
+        document["served_generation"],
+        tally_from(document["stable"]),
+        tally_from(document["candidate"]),
+    )
+
+
+def verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
+    """Return a verdict with its words as JSON-able values."""
+    return None if verdict is None else {**_VERDICT.dump_python(verdict, mode="json"), "text": verdict.text}
+
+
+def _verdict_from(document: dict[str, Any] | None) -> Verdict | None:
+    if document is None:
+        return None
+    return _VERDICT.validate_python({key: value for key, value in document.items() if key != "text"})
+
+
+def spec_document(spec: RolloutSpec) -> dict[str, Any]:
+    """Return a specification as JSON-able values."""
+    document: dict[str, Any] = _SPEC.dump_python(spec, mode="json")
+    return document
+
+
+def _rollout_document(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "spec": spec_document(rollout.spec),
+        "stable": rollout.stable,
+        "created_at": rollout.created_at,
+        "phase_entered_at": rollout.phase_entered_at,
+        "step_entered_at": rollout.step_entered_at,
+        "number": rollout.number,
+        "phase": rollout.phase.value,
+        "step": rollout.step,
+        "evidence": {
+            "stable": tally_document(rollout.evidence.stable),
+            "candidate": tally_document(rollout.evidence.candidate),
+            "cursors": {name: _sighting_document(seen) for name, seen in rollout.evidence.cursors.items()},
+        },
+        "looks": rollout.looks,
+        "next_look_at": rollout.next_look_at,
+        "asked": rollout.asked,
+        "verdict": verdict_document(rollout.verdict),
+        "reason": rollout.reason,
+        "generation": rollout.generation,
+    }
+
+
+def _rollout_from(document: dict[str, Any]) -> Rollout:
+    evidence = document["evidence"]
+    return Rollout(
+        **{
+            **document,
+            "spec": _SPEC.validate_python(document["spec"]),
+            "phase": Phase(document["phase"]),
+            "evidence": Evidence(
+                tally_from(evidence["stable"]),
+                tally_from(evidence["candidate"]),
+                {name: _sighting_from(seen) for name, seen in evidence["cursors"].items()},
+            ),
+            "verdict": _verdict_from(document["verdict"]),
+        }
+    )
+
+
+def judged_document(judged: Judged | None) -> dict[str, Any] | None:
+    """Return a verdict with everything that it was made of as JSON-able values."""
+    if judged is None:
+        return None
+    return {
+        "config": _ANALYSIS.dump_python(judged.config, mode="json"),
+        "stable": tally_document(judged.stable),
+        "candidate": tally_document(judged.candidate),
+        "min_requests": judged.min_requests,
+        "verdict": verdict_document(judged.verdict),
+    }
+
+
+def judged_from(document: dict[str, Any] | None) -> Judged | None:
+    """Return what ``judged_document`` wrote."""
+    if document is None:
+        return None
+    return Judged(
+        _ANALYSIS.validate_python(document["config"]),
+        tally_from(document["stable"]),
+        tally_from(document["candidate"]),
+        document["min_requests"],
+        _VERDICT.validate_python({key: value for key, value in document["verdict"].items() if key != "text"}),
+    )
+
+
+def entry_document(entry: HistoryEntry) -> dict[str, Any]:
+    """Return a line of history as JSON-able values."""
+    return {
+        "at": entry.at,
+        "source": entry.source and entry.source.value,
+        "target": entry.target.value,
+        "source_weight_percent": entry.source_weight_percent,
+        "target_weight_percent": entry.target_weight_percent,
+        "event": entry.event,
+        "actor": entry.actor,
+        "reason": entry.reason,
+        "judged": judged_document(entry.judged),
+    }
+
+
+def _entry_from(document: dict[str, Any]) -> HistoryEntry:
+    return HistoryEntry(
+        **{
+            **document,
+            "source": document["source"] and Phase(document["source"]),
+            "target": Phase(document["target"]),
+            "judged": judged_from(document["judged"]),
+        }
+    )
+
+
+def encode_rollout(rollout: Rollout) -> str:
+    """Return a rollout as a JSON text."""
+    return orjson.dumps(_rollout_document(rollout)).decode()
+
+
+def encode_entry(entry: HistoryEntry) -> str:
+    """Return a line of history as a JSON text."""
+    return orjson.dumps(entry_document(entry)).decode()
+
+
+def encode_route(route: Route) -> str:
+    """Return a route as a JSON text."""
+    return orjson.dumps(route_document(route)).decode()
+
+
+def route_document(route: Route) -> dict[str, Any]:
+    """Return a route as JSON-able values."""
+    return {
+        "model": route.model,
+        "stable": route.stable,
+        "candidate": route.candidate,
+        "weight_percent": route.weight_percent,
+        "versions": sorted(route.versions),
+    }
+
+
+def decode_rollout(text: str) -> Rollout:
+    """Return the rollout in a JSON text.
+
+    Raises:
+        ConfigurationError: The text is not a rollout that this version of Penstock wrote.
+    """
+    try:
+        return _rollout_from(orjson.loads(text))
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise _unreadable("rollout", error) from error
+
+
+def decode_entry(text: str) -> HistoryEntry:
+    """Return the line of history in a JSON text.
+
+    Raises:
+        ConfigurationError: The text is not a line that this version of Penstock wrote.
+    """
+    try:
+        return _entry_from(orjson.loads(text))
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise _unreadable("line of history", error) from error
+
+
+def decode_route(text: str) -> Route:
+    """Return the route in a JSON text.
+
+    Raises:
+        ConfigurationError: The text is not a route that this version of Penstock wrote.
+    """
+    try:
+        document = orjson.loads(text)
+        return Route(**{**document, "versions": frozenset(document["versions"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unreadable("route", error) from error
+
+
+def _unreadable(what: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"a stored {what} cannot be read ({type(error).__name__}: {error}); was the database written by another "
+        "version of penstock? Move the state directory away to begin anew"
+    )

@@ -1,0 +1,130 @@
+"""The gateway workers that are alive, and the last thing each reported.
+
+Bounded: a worker that falls silent is forgotten, and there are only so many. Time is monotonic, in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from services.core.errors import Overloaded
+from services.core.evidence import Sighting
+from services.core.route import Role
+from services.core.tally import Tally
+
+TallyKey = tuple[str, int, Role]
+_EMPTY = Tally()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one worker said of itself.
+
+    Attributes:
+        instance: The worker; unique to one process.
+        sequence: Grows with every report of a worker.
+        served_generation: Generation of the route table that it serves with.
+        tallies: Counts since its start, by model, version and role.
+    """
+
+    instance: str
+    sequence: int
+    served_generation: int
+    tallies: Mapping[TallyKey, Tally]
+
+
+@dataclass(slots=True)
+class _Worker:
+    served_generation: int
+    serving_since: float
+    last_seen: float
+    report: Report | None = None
+
+
+class Fleet:
+    """Live workers by instance.
+
+    Args:
+        clock: Monotonic clock, seconds.
+        stale_after_s: Silence after which a worker counts as gone.
+        max_workers: Bound on the number of workers.
+    """
+
+    def __init__(self, clock: Callable[[], float], stale_after_s: float = 10.0, max_workers: int = 512) -> None:
+        self._clock = clock
+        self._stale_after_s = stale_after_s
+        self._max_workers = max_workers
+        self._workers: dict[str, _Worker] = {}
+        self._watching_since = clock()
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has been watched for so long that every worker that lives has reported."""
+        return self._clock() - self._watching_since >= self._stale_after_s
+
+    def expect(self, instances: Iterable[str]) -> None:
+        """Count workers as alive that were known before a restart, until they report or stay silent for too long."""
+        now = self._clock()
+        for instance in instances:
+            self._workers.setdefault(instance, _Worker(-1, now, now))
+
+    def report(self, report: Report) -> None:
+        """Take in a report; one that is older than the last of its worker changes nothing.
+
+        Raises:
+            Overloaded: There are as many workers as there may be.
+        """
+        now = self._clock()
+        worker = self._workers.get(report.instance)
+        if worker is None:
+            self._forget_silent()
+            if len(self._workers) >= self._max_workers:
+                raise Overloaded(f"{self._max_workers} gateway workers report already; that is the limit")
+            worker = self._workers[report.instance] = _Worker(report.served_generation, now, now)
+        if worker.report is not None and report.sequence <= worker.report.sequence:
+            return
+        if worker.served_generation != report.served_generation:
+            worker.served_generation, worker.serving_since = report.served_generation, now
+        worker.last_seen, worker.report = now, report
+
+    def live(self) -> frozenset[str]:
+        """Return the workers that are alive."""
+        self._forget_silent()
+        return frozenset(self._workers)
+
+    def sightings(self, model: str, stable: int, candidate: int) -> dict[str, Sighting]:
+        """Return what every live worker last reported of two versions of a model."""
+        self._forget_silent()
+        return {
+            instance: Sighting(
+                worker.report.sequence,
+                worker.report.served_generation,
+                worker.report.tallies.get((model, stable, Role.STABLE), _EMPTY),
+                worker.report.tallies.get((model, candidate, Role.CANDIDATE), _EMPTY),
+            )
+            for instance, worker in self._workers.items()
+            if worker.report is not None
+        }
+
+    def lagging(self, generation: int) -> frozenset[str]:
+        """Return the live workers that still serve with an older route table."""
+        self._forget_silent()
+        return frozenset(name for name, worker in self._workers.items() if worker.served_generation < generation)
+
+    def has_let_go(self, generation: int, linger_s: float) -> bool:
+        """Return whether every live worker has served with a table for a while.
+
+        Args:
+            generation: The table's generation.
+            linger_s: How long a request that was routed before may still be on its way to Triton, seconds.
+        """
+        if not self.settled or self.lagging(generation):
+            return False
+        now = self._clock()
+        return all(now - worker.serving_since >= linger_s for worker in self._workers.values())
+
+    def _forget_silent(self) -> None:
+        horizon = self._clock() - self._stale_after_s
+        for instance in [name for name, worker in self._workers.items() if worker.last_seen < horizon]:
+            del self._workers[instance]

@@ -1,0 +1,112 @@
+"""The stored state as this process last knew it, and the only way to change it.
+
+Every change goes to the store first and into memory after. When the store does not answer, or says that somebody else
+wrote, nobody knows what is stored: the ledger then is stale, and nothing is decided until it was read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.controller.route_board import RouteBoard
+from services.controller.store import Store
+from services.core.errors import Unavailable
+from services.core.history import HistoryEntry
+from services.core.rollout import Rollout
+from services.core.route import Route
+
+
+class Ledger:
+    """The route table and the rollouts that are not over.
+
+    Args:
+        store: Where they are kept.
+        board: Where the route table is shown to gateways.
+    """
+
+    def __init__(self, store: Store, board: RouteBoard) -> None:
+        self._store = store
+        self._board = board
+        self._current = False
+        self._active: dict[str, Rollout] = {}
+        self.problem: str | None = "the database was not read yet"
+        # Held by whoever reads, decides and writes: the loop, or a person's verb.
+        self.lock = asyncio.Lock()
+        self.decisions: dict[tuple[str, str], int] = {}
+
+    @property
+    def active(self) -> dict[str, Rollout]:
+        """The rollouts that are not over, by model."""
+        return dict(self._active)
+
+    @property
+    def routes(self) -> dict[str, Route]:
+        """The present routes by model."""
+        return dict(self._board.book.routes) if self._board.book else {}
+
+    def changed(self, model: str) -> int:
+        """Return the generation of the route table that brought a model's present route; 0 without one."""
+        return self._board.book.changed.get(model, 0) if self._board.book else 0
+
+    async def refresh(self) -> bool:
+        """Read the stored state where the one in memory is stale, and return whether it was.
+
+        Raises:
+            Unavailable: The database does not answer; the state in memory stays as it was.
+        """
+        if self._current:
+            return False
+        async with self._marking_stale():
+            book = await self._store.book()
+            active = await self._store.find(active=True, limit=10_000)
+        self._board.publish(book)
+        self._active = {rollout.model: rollout for rollout in active}
+        self._current = True
+        self.problem = None
+        return True
+
+    async def create(self, rollout: Rollout, entry: HistoryEntry) -> Rollout:
+        """Store a new rollout; errors as in ``RolloutStore.create``."""
+        async with self._marking_stale():
+            created = await self._store.create(rollout, entry)
+        self._remember(created, entry)
+        return created
+
+    async def save(self, rollout: Rollout, entry: HistoryEntry | None) -> Rollout:
+        """Store what a rollout became; errors as in ``RolloutStore.save``."""
+        async with self._marking_stale():
+            saved = await self._store.save(rollout, entry)
+        self._remember(saved, entry)
+        return saved
+
+    async def set_route(self, route: Route) -> None:
+        """Store a route and show the new table, unless it is the present one; errors as in ``RouteStore.put_route``."""
+        book = self._board.book
+        if book is None:
+            raise Unavailable("the route table was not read yet")
+        if book.routes.get(route.model) == route:
+            return
+        async with self._marking_stale():
+            stored = await self._store.put_route(route, book.generation)
+        self._board.publish(stored)
+
+    def _remember(self, rollout: Rollout, entry: HistoryEntry | None) -> None:
+        if rollout.phase.terminal:
+            self._active.pop(rollout.model, None)
+        else:
+            self._active[rollout.model] = rollout
+        if entry is not None:
+            key = (rollout.model, entry.event)
+            self.decisions[key] = self.decisions.get(key, 0) + 1
+
+    @asynccontextmanager
+    async def _marking_stale(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self._current = False
+            if isinstance(error, Unavailable):
+                self.problem = error.message
+            raise

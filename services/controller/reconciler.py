@@ -1,0 +1,231 @@
+"""The loop that makes the world what the stored state says, and the state what the world shows.
+
+    observe -> core.advance(state, event, now) -> store the state with its evidence -> act
+
+Each tick performs the actions of every state again. They are idempotent, so a controller that was killed anywhere
+needs no recovery of its own: it reads the stored state and ticks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from services.controller.fleet import Fleet
+from services.controller.ledger import Ledger
+from services.controller.loader import Loader
+from services.controller.newcomers import Newcomers
+from services.controller.published import Published
+from services.controller.settings import Pace
+from services.core.actions import LoadVersions, SetRoute, actions_of, route_of
+from services.core.errors import Conflict, NotFound, PenstockError, Unavailable
+from services.core.event import Event, EventKind
+from services.core.history import entry_of
+from services.core.judgement import judge
+from services.core.rollout import Phase, Rollout
+from services.core.route import Route
+from services.core.transitions import advance
+from services.triton.model_server import ModelServer
+
+_LOG = logging.getLogger(__name__)
+Loaded = dict[str, frozenset[int]]
+
+
+class Reconciler:
+    """Owns the tick.
+
+    Args:
+        ledger: The stored state.
+        fleet: The gateway workers.
+        server: Triton.
+        loader: Loads versions in Triton in the background.
+        published: The model repository.
+        clock: Wall clock, seconds since the epoch: what is stored must mean the same after a restart.
+        pace: How often, how long.
+        newcomers: Chooses the stable version of models without a route.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        fleet: Fleet,
+        server: ModelServer,
+        loader: Loader,
+        published: Published,
+        clock: Callable[[], float],
+        pace: Pace,
+        newcomers: Newcomers,
+    ) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+        self._server = server
+        self._loader = loader
+        self._published = published
+        self._clock = clock
+        self._pace = pace
+        self._newcomers = newcomers
+        self._wake = asyncio.Event()
+        self.server_problem: str | None = "Triton was not asked yet"
+        self.repository_problem: str | None = None
+        self.repository: dict[str, tuple[int, ...]] = {}
+        self.loaded: Loaded | None = None
+        self.ticks = 0
+
+    def wake(self) -> None:
+        """Have the next tick now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            await self.tick()
+            try:
+                async with asyncio.timeout(self._pace.tick_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def tick(self) -> None:
+        """Observe, advance, store and act once."""
+        self.loaded = await self._observe_server()
+        self.repository = await asyncio.to_thread(self._observe_repository)
+        async with self._ledger.lock:
+            try:
+                if await self._ledger.refresh() and not self._fleet.settled:
+                    self._expect_known_workers()
+                for rollout in self._ledger.active.values():
+                    await self._step(rollout)
+                await self._welcome()
+            except (Unavailable, Conflict) as error:
+                # The state in memory is stale now and is read again by the next tick; nothing was acted upon.
+                _LOG.warning("nothing is decided in this tick: %s", error)
+            self._keep_loaded()
+        self.ticks += 1
+
+    def _expect_known_workers(self) -> None:
+        """Wait for the workers whose reports are counted already, as if they had just been heard of."""
+        for rollout in self._ledger.active.values():
+            self._fleet.expect(rollout.evidence.cursors)
+
+    async def _observe_server(self) -> Loaded | None:
+        """Return the ready versions by model, or None while Triton does not answer."""
+        try:
+            async with asyncio.timeout(self._pace.observe_timeout_s):
+                loaded = await self._server.loaded()
+        except TimeoutError:
+            self.server_problem = f"Triton did not answer within {self._pace.observe_timeout_s:g} s"
+        except PenstockError as error:
+            self.server_problem = error.message
+        else:
+            self.server_problem = None
+            return loaded
+        return None
+
+    def _observe_repository(self) -> dict[str, tuple[int, ...]]:
+        """Return the published versions by model; the last known ones while the repository cannot be read."""
+        found: dict[str, tuple[int, ...]] = {}
+        try:
+            for model in self._published.models():
+                found[model] = self._versions(model)
+        except (PenstockError, OSError) as error:
+            self.repository_problem = str(error)
+            return self.repository
+        self.repository_problem = None
+        return found
+
+    def _versions(self, model: str) -> tuple[int, ...]:
+        try:
+            return tuple(self._published.versions(model))
+        except NotFound:
+            return ()  # removed since it was listed
+
+    async def _step(self, rollout: Rollout) -> None:
+        """Take one rollout as far as the observations allow."""
+        now = self._clock()
+        current = self._with_evidence(rollout)
+        event = self._event_for(current, now)
+        if event is not None:
+            after, _ = advance(current, event, now)
+            entry = entry_of(current, after, event, now)
+            current = await self._ledger.save(after, entry)
+            if entry is not None:
+                _LOG.info("rollout %s: %s -> %s: %s", current.id, entry.source, entry.target, entry.reason)
+        elif current is not rollout:
+            current = await self._ledger.save(current, None)
+        for action in actions_of(current):
+            if isinstance(action, SetRoute):
+                await self._ledger.set_route(action.route)
+
+    def _with_evidence(self, rollout: Rollout) -> Rollout:
+        route = route_of(rollout)
+        if not rollout.phase.weighted or self._ledger.routes.get(rollout.model) != route:
+            return rollout
+        seen = rollout.evidence.absorb(
+            self._fleet.sightings(rollout.model, rollout.stable, rollout.candidate),
+            self._fleet.live(),
+            self._ledger.changed(rollout.model),
+        )
+        return rollout if seen is rollout.evidence else replace(rollout, evidence=seen)
+
+    def _event_for(self, rollout: Rollout, now: float) -> Event | None:
+        event = judge(rollout, now)
+        # Right after a start, workers that live have not reported yet: their silence is no reason to give up.
+        if event is not None and not (event.kind is EventKind.EXPIRED and not self._fleet.settled):
+            return event
+        if rollout.phase is Phase.PREPARING or rollout.phase.weighted:
+            return self._load_event(rollout)
+        return self._drain_event(rollout, now)
+
+    def _load_event(self, rollout: Rollout) -> Event | None:
+        both = {rollout.stable, rollout.candidate}
+        if self.loaded is not None and both <= self.loaded.get(rollout.model, frozenset()):
+            return Event(EventKind.LOADED) if rollout.phase is Phase.PREPARING else None
+        refusal = self._loader.take_refusal(rollout.model)
+        if refusal is not None and rollout.candidate in refusal.versions:
+            return Event(EventKind.LOAD_FAILED, reason=refusal.reason)
+        return None
+
+    def _drain_event(self, rollout: Rollout, now: float) -> Event | None:
+        if self._ledger.routes.get(rollout.model) != route_of(rollout):
+            return None
+        changed = self._ledger.changed(rollout.model)
+        if self._fleet.has_let_go(changed, self._pace.linger_s):
+            return Event(EventKind.DRAINED)
+        if now - rollout.phase_entered_at < self._pace.drain_timeout_s:
+            return None
+        silent = ", ".join(sorted(self._fleet.lagging(changed))) or "none"
+        words = f"gateways had {self._pace.drain_timeout_s:g} s to let go; not acknowledged by: {silent}"
+        return Event(EventKind.DRAINED, reason=words)
+
+    async def _welcome(self) -> None:
+        """Give models that have no route one to their latest version that loads."""
+        if self.loaded is None:
+            return
+        routes = self._ledger.routes
+        for model, published in self.repository.items():
+            if model in routes:
+                continue
+            stable = self._newcomers.settle(model, published, self.loaded.get(model, frozenset()))
+            if stable is not None:
+                await self._ledger.set_route(Route(model, stable, versions=frozenset({stable})))
+                _LOG.info("model %s: version %d is stable", model, stable)
+
+    def _keep_loaded(self) -> None:
+        """Load what the routes and rollouts need and Triton lacks, for example since it restarted."""
+        if self.loaded is None:
+            return
+        active = self._ledger.active
+        for model, route in self._ledger.routes.items():
+            if model in active:
+                wanted = [action for action in actions_of(active[model]) if isinstance(action, LoadVersions)]
+            else:
+                wanted = [LoadVersions(model, frozenset({route.stable}))]
+            present = self.loaded.get(model, frozenset())
+            for action in wanted:
+                versions = action.wanted(present)
+                if versions != present:
+                    self._loader.ensure(model, versions)

@@ -1,0 +1,56 @@
+"""The tables of the controller's database.
+
+What is asked for by value is a column; everything else is in a JSON document (``documents.py``).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import UniqueConstraint as Unique
+
+METADATA = MetaData()
+
+# One row: the generation of the whole route table.
+ROUTE_TABLE = Table(
+    "route_table",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+)
+
+ROUTES = Table(
+    "routes",
+    METADATA,
+    Column("model", String(255), primary_key=True),
+    Column("changed", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+ROLLOUTS = Table(
+    "rollouts",
+    METADATA,
+    Column("id", String(300), primary_key=True),
+    Column("model", String(255), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Unique("model", "number", name="one_number_once"),
+)
+# The database itself refuses a second rollout of a model that has one.
+Index(
+    "one_active_rollout",
+    ROLLOUTS.c.model,
+    unique=True,
+    sqlite_where=ROLLOUTS.c.active,
+    postgresql_where=ROLLOUTS.c.active,
+)
+
+HISTORY = Table(
+    "history",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("rollout_id", String(300), ForeignKey("rollouts.id"), nullable=False, index=True),
+    Column("document", Text, nullable=False),
+)
