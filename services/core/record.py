@@ -13,6 +13,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
+_MAX_EXACT = 2**53  # every integer up to here is a float of the same value
+
 
 def to_json(value: Any) -> str:
     """Return indented JSON that ends with a newline; keys come in the order of the fields.
@@ -69,7 +71,7 @@ def _read(tree: Any, kind: Any, where: str) -> Any:
 
 
 def _read_scalar(tree: Any, kind: type, where: str) -> Any:
-    if kind is float and isinstance(tree, int) and not isinstance(tree, bool):
+    if kind is float and isinstance(tree, int) and not isinstance(tree, bool) and abs(tree) <= _MAX_EXACT:
         return float(tree)
     if type(tree) is not kind:
         raise ValueError(f"{where.lstrip('.')}: expected {kind.__name__}, found {_name(tree)}")
