@@ -70,13 +70,15 @@ def build(console: Console, /, recipe: Path, target: str, **options: Any) -> Non
 def _report(console: Console, result: BuildResult) -> None:
     console.table(
         result.model,
-        ["precision", "accuracy", "95 % interval", "loss", "size", "speed-up", "verdict"],
+        ["precision", "accuracy", "loss", "size", "speed-up", "verdict"],
         [_row(candidate) for candidate in result.candidates],
     )
     console.result(_document(result))
     refusals = [f"{c.precision}: {reason}" for c in result.candidates for reason in c.objections]
     if result.published is None:
         raise BuildRefused(f"the gate refused {result.model}; nothing was published: {'; '.join(refusals)}")
+    for refusal in refusals:
+        console.say(f"refused {refusal}")
     manifest, path = result.published.manifest, result.published.path
     if manifest.gate.waiver is not None:
         console.warn(f"published against the gate ({'; '.join(refusals)}); reason given: {manifest.gate.waiver}")
@@ -86,19 +88,18 @@ def _report(console: Console, result: BuildResult) -> None:
 
 
 def _row(candidate: Candidate) -> list[str]:
-    verdict = "passed" if not candidate.objections else "refused: " + "; ".join(candidate.objections)
+    verdict = "refused" if candidate.objections else "passed"
     measured = candidate.measured
     if measured is None:
-        return [candidate.precision, "-", "-", "-", "-", "-", verdict]
+        return [candidate.precision, "-", "-", "-", "-", verdict]
     accuracy, speed = measured.accuracy, measured.speed
     size = candidate.size_bytes or 0
     return [
         candidate.precision,
-        f"{accuracy.value:.2%}",
-        f"{accuracy.low:.2%} to {accuracy.high:.2%}",
-        f"{accuracy.loss_points:+.2f} points",
+        f"{accuracy.value:.2%} ({accuracy.low:.1%} to {accuracy.high:.1%})",
+        f"{accuracy.loss_points:.2f} points",
         f"{size / 1024:,.0f} KiB",
-        f"{speed.speedup:.2f}x ({speed.speedup_low:.2f} to {speed.speedup_high:.2f})",
+        f"{speed.speedup:.2f}x",
         verdict,
     ]
 

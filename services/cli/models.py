@@ -1,0 +1,127 @@
+"""``penstock models``: what is published in a model repository, read from the disk alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from services.cli.console import Console
+from services.cli.published import faults_of, newest, read_manifest, required_manifest
+from services.core.errors import IntegrityError
+from services.core.manifest import MANIFEST_FILE, Manifest
+from services.triton.layout import CONFIG, RepositoryLayout
+
+repository_option = click.option(
+    "--repository",
+    type=click.Path(path_type=Path),
+    default=Path("model_repository"),
+    show_default=True,
+    help="Model repository to read.",
+)
+
+
+@click.group()
+def models() -> None:
+    """List, show and verify published models."""
+
+
+@models.command("list")
+@repository_option
+@click.pass_obj
+def list_models(console: Console, /, repository: Path) -> None:
+    """List every published version."""
+    layout = RepositoryLayout(repository)
+    published = [_summary(layout, model, version) for model in layout.models() for version in layout.versions(model)]
+    console.table(
+        f"{repository}",
+        ["model", "version", "precision", "accuracy", "size", "built", "gate"],
+        [_row(summary) for summary in published],
+    )
+    console.result(published)
+
+
+@models.command()
+@click.argument("model")
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@repository_option
+@click.pass_obj
+def show(console: Console, /, model: str, version: int | None, repository: Path) -> None:
+    """Show the manifest of MODEL's VERSION, of the newest one without a number."""
+    layout = RepositoryLayout(repository)
+    manifest = required_manifest(layout, model, version if version is not None else newest(layout, model))
+    console.table(f"{model} version {manifest.version}", ["", ""], _details(manifest))
+    console.result(json.loads(manifest.to_json()))
+
+
+@models.command()
+@click.argument("model")
+@click.argument("version", type=click.IntRange(min=1))
+@repository_option
+@click.pass_obj
+def verify(console: Console, /, model: str, version: int, repository: Path) -> None:
+    """Compute every digest of MODEL's VERSION again and compare it with the manifest.
+
+    Exit codes: 0 as published, 1 changed.
+    """
+    layout = RepositoryLayout(repository)
+    manifest = required_manifest(layout, model, version)
+    faults = faults_of(layout, manifest)
+    console.result({"model": model, "version": version, "verified": not faults, "faults": faults})
+    if faults:
+        raise IntegrityError(f"{model} version {version} is not what was published: {'; '.join(faults)}")
+    console.say(f"{model} version {version}: {len(manifest.files)} files and {CONFIG} are as published")
+
+
+def _summary(layout: RepositoryLayout, model: str, version: int) -> dict[str, Any]:
+    try:
+        manifest = read_manifest(layout, model, version)
+    except IntegrityError as error:  # one damaged version must not hide the others
+        return {"model": model, "version": version, "fault": error.message}
+    if manifest is None:
+        return {"model": model, "version": version, "fault": f"no {MANIFEST_FILE}"}
+    whole = json.loads(manifest.to_json())
+    keys = ("precision", "created", "size_bytes", "accuracy", "speed", "gate")
+    return {"model": model, "version": version, **{key: whole[key] for key in keys}}
+
+
+def _row(summary: dict[str, Any]) -> list[str]:
+    name = [summary["model"], str(summary["version"])]
+    if "fault" in summary:
+        return [*name, "-", "-", "-", "-", summary["fault"]]
+    return [
+        *name,
+        summary["precision"],
+        f"{summary['accuracy']['value']:.2%}",
+        f"{summary['size_bytes'] / 1024:,.0f} KiB",
+        summary["created"][:16].replace("T", " "),
+        "passed" if summary["gate"]["passed"] else f"waived: {summary['gate']['waiver']}",
+    ]
+
+
+def _details(manifest: Manifest) -> list[tuple[str, str]]:
+    accuracy, speed = manifest.accuracy, manifest.speed
+    return [
+        ("precision", f"{manifest.precision} for {manifest.target}"),
+        ("built", f"{manifest.created}, commit {manifest.commit or 'unknown'}"),
+        *((f"input {spec.name}", f"{spec.datatype} {list(spec.dims)}") for spec in manifest.inputs),
+        *((f"output {spec.name}", f"{spec.datatype} {list(spec.dims)}") for spec in manifest.outputs),
+        ("accuracy", f"{accuracy.value:.2%} ({accuracy.correct} of {accuracy.samples} held-out samples)"),
+        (f"{accuracy.confidence:.0%} interval", f"{accuracy.low:.2%} to {accuracy.high:.2%}"),
+        ("loss", f"{accuracy.loss_points:.2f} points against FP32 PyTorch"),
+        (
+            "latency",
+            f"{speed.latency_ms:.3f} ms at batch {speed.batch_size}, {speed.threads} threads, {speed.provider}",
+        ),
+        ("speed", f"{speed.speedup:.2f} times FP32 ({speed.speedup_low:.2f} to {speed.speedup_high:.2f})"),
+        ("gate", _gate(manifest)),
+        ("checkpoint", f"{manifest.checkpoint.file} {manifest.checkpoint.sha256}"),
+        *((name, f"{entry.size_bytes:,} bytes, {entry.sha256}") for name, entry in manifest.files.items()),
+    ]
+
+
+def _gate(manifest: Manifest) -> str:
+    gate = manifest.gate
+    return "passed" if gate.passed else f"waived ({gate.waiver}): {'; '.join(gate.reasons)}"
