@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 from services.core.errors import InvalidRequest, PayloadTooLarge
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+from services.gateway.edge.rest.asgi import Message, Receive
 
 # A client that is told "too large" gets this long to stop sending before its connection is closed: closed at once, it
 # would see a reset instead of the answer.
@@ -87,7 +84,7 @@ async def linger(receive: Receive) -> None:
         return
 
 
-async def _next(receive: Receive) -> MutableMapping[str, Any]:
+async def _next(receive: Receive) -> Message:
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGoneError

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
 from services.core.errors import InvalidRequest, PenstockError, UnsupportedEncoding
 from services.core.inference import InferRequest
-from services.gateway.edge.rest.body import BodyReader, ClientGoneError, Receive, linger
+from services.gateway.catalog import version_number
+from services.gateway.edge.rest.asgi import ASGIApp, Receive, Scope, Send
+from services.gateway.edge.rest.body import BodyReader, ClientGoneError, linger
 from services.gateway.edge.rest.request import Forms, parse
 from services.gateway.edge.rest.response import Reply, encode, error_reply
 from services.gateway.pipeline import Pipeline, Served
-
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PROTOCOL = "rest"
 ROUTING_KEY_HEADER = b"penstock-routing-key"
@@ -27,6 +24,7 @@ ROUTING_KEY_HEADER = b"penstock-routing-key"
 TASK = "penstock.task"
 GONE = "penstock.gone"
 
+_CLOSE = (b"connection", b"close")
 _PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 
 
@@ -52,7 +50,7 @@ class RestCall:
 
     def decode(self) -> InferRequest:
         """Parse the path, the headers and the body."""
-        version = _version(self._version)
+        version = version_number(self._version or "")
         header_length = _number(self._headers.header_length, "Inference-Header-Content-Length")
         request, self._forms = parse(self.model, version, self._body, header_length)
         request.key = self._headers.key
@@ -91,12 +89,14 @@ class InferEdge:
         pipeline: Where requests go.
         bodies: How bodies are read.
         others: The application for everything else.
+        draining: Whether this worker is on its way out: then every answer asks the client to close its connection.
     """
 
-    def __init__(self, pipeline: Pipeline, bodies: BodyReader, others: ASGIApp) -> None:
+    def __init__(self, pipeline: Pipeline, bodies: BodyReader, others: ASGIApp, draining: Callable[[], bool]) -> None:
         self._pipeline = pipeline
         self._bodies = bodies
         self._others = others
+        self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection scope."""
@@ -123,6 +123,8 @@ class InferEdge:
             raise
         finally:
             scope[TASK] = None
+        if self._draining():
+            reply.headers.append(_CLOSE)
         await _send(reply, send)
 
     async def _body(self, headers: InferHeaders, receive: Receive) -> bytes:
@@ -137,15 +139,6 @@ class InferEdge:
             return await self._pipeline.serve(call)
         except PenstockError as error:
             return error_reply(error)
-
-
-def _version(text: str | None) -> int | None:
-    if text is None:
-        return None
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0  # noqa: PLR2004 - 64 bits
-    if not number:
-        raise InvalidRequest(f"version '{text}' in the path is no version; expected a positive integer")
-    return number
 
 
 def _number(text: bytes | None, header: str) -> int | None:
@@ -166,7 +159,7 @@ async def _send(reply: Reply, send: Send) -> None:
 
 async def _refuse_unread(reply: Reply, receive: Receive, send: Send) -> None:
     """Answer before the body was read, let the client notice, and close: the body is on the same connection."""
-    headers = [*reply.headers, (b"connection", b"close")]
+    headers = [*reply.headers, _CLOSE]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"".join(reply.parts), "more_body": True})
     await linger(receive)

@@ -9,12 +9,39 @@ from collections.abc import Generator
 
 import uvicorn
 
+from services.core.errors import ConfigurationError
+from services.gateway.edge.rest.asgi import ASGIApp
 from services.gateway.edge.rest.http_protocol import BoundedHttpProtocol
-from services.gateway.edge.rest.infer import ASGIApp
 
 _KEEP_ALIVE_S = 75
 _BACKLOG = 2048
 _POLL_S = 0.02
+# How long a server that stops still answers its open connections, each answer asking for the connection to be closed:
+# a connection that is closed while the next request is on its way loses that request.
+_FAREWELL_S = 0.3
+
+
+def shared_listener(host: str, port: int) -> socket.socket:
+    """Return a socket bound to a port that other workers listen on as well (``SO_REUSEPORT``); 0 for a free one.
+
+    Raises:
+        ConfigurationError: The address cannot be bound.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on host '{host}': {error}; change the host") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(f"cannot listen on {host} port {port}: {error.strerror}; choose another") from error
+    return listener
 
 
 class _SignalFreeServer(uvicorn.Server):
@@ -70,8 +97,12 @@ class HttpServer:
             await asyncio.sleep(_POLL_S)
 
     async def stop(self) -> None:
-        """Stop accepting, finish what is in flight and close; no request that has arrived goes without an answer."""
+        """Stop accepting, finish what is in flight and close."""
         if self._task is None:
+            self._listener.close()
             return
+        for server in self._server.servers:
+            server.close()
+        await asyncio.sleep(_FAREWELL_S)
         self._server.should_exit = True
         await self._task

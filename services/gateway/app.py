@@ -1,0 +1,104 @@
+"""One worker's serving side, put together: this constructor is its table of contents."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.gateway.admission import Admission
+from services.gateway.catalog import Catalog
+from services.gateway.edge.grpc.health import HealthServicer
+from services.gateway.edge.grpc.server import GrpcServer
+from services.gateway.edge.grpc.servicer import InferenceServicer
+from services.gateway.edge.rest.body import BodyReader
+from services.gateway.edge.rest.documents import documents
+from services.gateway.edge.rest.infer import InferEdge
+from services.gateway.edge.rest.server import HttpServer, shared_listener
+from services.gateway.metrics.recorder import Recorder
+from services.gateway.metrics.slab import SlabWriter, WorkerState
+from services.gateway.pipeline import Pipeline
+from services.gateway.routes import Routes
+from services.gateway.schemas import SchemaCache
+from services.gateway.settings import Limits
+from services.triton.upstream import Upstream
+
+
+class Gateway:
+    """Both edges, the pipeline behind them, and their orderly end.
+
+    Args:
+        upstream: Where models run.
+        routes: The route table, kept up to date by whoever owns this.
+        slab: Where to count.
+        host: Address to listen on.
+        http_port: REST port; 0 for a free one.
+        grpc_port: gRPC port; 0 for a free one.
+        limits: Bounds.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        routes: Routes,
+        slab: SlabWriter,
+        *,
+        host: str = "127.0.0.1",
+        http_port: int = 0,
+        grpc_port: int = 0,
+        limits: Limits | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        self._slab = slab
+        self._drain_s = limits.drain_s
+        self._draining = False
+
+        self._schemas = SchemaCache(upstream, max_waiting=limits.max_in_flight)
+        routes.on_change(self._schemas.retain)
+        routes.on_change(lambda table: slab.set_generation(table.generation))
+        pipeline = Pipeline(
+            upstream=upstream,
+            routes=routes,
+            schemas=self._schemas,
+            admission=Admission(limits.max_in_flight, slab.set_in_flight),
+            recorder=Recorder(slab),
+            default_timeout_s=limits.request_timeout_s,
+        )
+        catalog = Catalog(upstream, routes, self._is_draining)
+
+        bodies = BodyReader(limits.max_body_bytes, limits.request_timeout_s)
+        edge = InferEdge(pipeline, bodies, documents(catalog, routes), self._is_draining)
+        self._http = HttpServer(edge, shared_listener(host, http_port), limits.drain_s)
+        self._grpc = GrpcServer(
+            InferenceServicer(pipeline, catalog),
+            HealthServicer(catalog.not_ready, self._is_draining),
+            host,
+            grpc_port,
+            max_message_bytes=limits.max_body_bytes,
+        )
+
+    @property
+    def http_port(self) -> int:
+        """The REST port."""
+        return self._http.port
+
+    @property
+    def grpc_port(self) -> int:
+        """The gRPC port."""
+        return self._grpc.port
+
+    async def start(self) -> None:
+        """Listen on both ports."""
+        await self._http.start()
+        await self._grpc.start()
+        self._slab.set_state(WorkerState.LISTENING)
+
+    async def stop(self) -> None:
+        """Drain: not ready, no new connections, finish what is in flight, end."""
+        self._draining = True
+        self._slab.set_state(WorkerState.DRAINING)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._http.stop())
+            both.create_task(self._grpc.stop(self._drain_s))
+        await self._schemas.aclose()
+
+    def _is_draining(self) -> bool:
+        return self._draining

@@ -1,0 +1,70 @@
+"""Reports a worker's tallies to the controller once a second; a report that is lost is made good by the next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+
+from services.core.tally import Tally
+from services.gateway.control.messages import report_from
+from services.gateway.metrics.tallies import TallyKey
+from services.gateway.routes import Routes
+from services.pb.penstock.v1 import statistics_pb2_grpc
+
+_log = logging.getLogger(__name__)
+
+
+class StatisticsReporter:
+    """Sends reports.
+
+    Args:
+        channel: gRPC channel to the controller.
+        instance: This worker's name.
+        tallies: Gives the present cumulative tallies.
+        routes: For the generation that is served.
+        period_s: Time from one report to the next.
+        timeout_s: Longest time for one report.
+    """
+
+    def __init__(
+        self,
+        channel: Any,
+        instance: str,
+        tallies: Callable[[], Mapping[TallyKey, Tally]],
+        routes: Routes,
+        *,
+        period_s: float = 1.0,
+        timeout_s: float = 2.0,
+    ) -> None:
+        self._stub = statistics_pb2_grpc.StatisticsServiceStub(channel)
+        self._instance = instance
+        self._tallies = tallies
+        self._routes = routes
+        self._period_s = period_s
+        self._timeout_s = timeout_s
+        self._sequence = 0
+        self._failing = False
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        while True:
+            await self.report()
+            await asyncio.sleep(self._period_s)
+
+    async def report(self) -> None:
+        """Send one report; a failure is logged when it is the first in a row."""
+        table = self._routes.table
+        self._sequence += 1
+        message = report_from(self._instance, self._sequence, table.generation if table else 0, self._tallies())
+        try:
+            await self._stub.ReportStatistics(message, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            if not self._failing:
+                _log.warning("statistics do not reach the controller: %s %s", error.code().name, error.details())
+            self._failing = True
+            return
+        self._failing = False

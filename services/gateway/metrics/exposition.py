@@ -1,0 +1,165 @@
+"""The sums of all workers as Prometheus metrics, with ``prometheus_client`` for the text alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.gateway.metrics.merged import Merged, MergedSlabs
+from services.gateway.metrics.series import (
+    LABELS,
+    NON_FINITE,
+    NS_PER_S,
+    PREDICTIONS,
+    REQUEST,
+    STAGE,
+    is_answer,
+    request_histogram,
+    stage_upper_bound_s,
+)
+from services.gateway.metrics.slab import Values
+from services.gateway.metrics.window import WINDOW_S, Window
+
+PER_OCTAVE = 8
+# Boundaries outside of these are not shown: the counts of those that are stay exact.
+_LEAST_S = 2.0**-14  # 61 us
+_MOST_S = 2.0**6  # 64 s
+_QUANTILES = (0.5, 0.95, 0.99)
+
+Buckets = list[tuple[str, float]]
+
+
+class GatewayCollector(Collector):
+    """Gives Prometheus the sums of this moment.
+
+    Args:
+        slabs: The workers' counts.
+        window: Earlier sums, for the quantile gauges.
+        clock: Seconds, the same as the window's.
+    """
+
+    def __init__(self, slabs: MergedSlabs, window: Window, clock: Callable[[], float]) -> None:
+        self._slabs = slabs
+        self._window = window
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        """Return every family."""
+        sums = self._slabs.merged()
+        yield _requests(sums)
+        yield _durations(sums)
+        yield _stages(sums)
+        yield _quantiles(self._window.since(self._clock(), sums))
+        yield _non_finite(sums)
+        yield _predictions(sums)
+        yield _gauge("in_flight", "Requests that are being forwarded to Triton now.", self._slabs.in_flight)
+        yield _gauge("workers", "Worker processes that accept requests.", self._slabs.listening)
+        yield _gauge(
+            "route_generation",
+            "Generation of the route table that the worker furthest behind serves with.",
+            self._slabs.generation,
+        )
+
+
+def _requests(sums: Merged) -> Metric:
+    family = CounterMetricFamily(
+        "penstock_requests",
+        "Inference requests by outcome. Requests for models that are not served have an empty model; requests refused "
+        "before a version was chosen have an empty version and role.",
+        labels=LABELS[REQUEST],
+    )
+    for key, values in sums.items():
+        if key[0] == REQUEST:
+            family.add_metric(key[1:], float(values[1:].sum()))
+    return family
+
+
+def _durations(sums: Merged) -> Metric:
+    family = HistogramMetricFamily(
+        "penstock_request_duration_seconds",
+        "Time from the complete arrival of a request at the gateway to its encoded answer, by outcome.",
+        labels=LABELS[REQUEST],
+    )
+    for key, values in sums.items():
+        if key[0] == REQUEST:
+            histogram = request_histogram(values)
+            family.add_metric(key[1:], buckets=_shown(histogram.cumulative(PER_OCTAVE)), sum_value=histogram.sum_s)
+    return family
+
+
+def _stages(sums: Merged) -> Metric:
+    family = HistogramMetricFamily(
+        "penstock_stage_duration_seconds",
+        "Time in each stage of a request that completed the stage. The stages of an answered request add up to its "
+        "duration.",
+        labels=LABELS[STAGE],
+    )
+    for key, values in sums.items():
+        if key[0] == STAGE:
+            family.add_metric(key[1:], buckets=_shown(_stage_cumulative(values)), sum_value=int(values[0]) / NS_PER_S)
+    return family
+
+
+def _quantiles(recent: Merged) -> Metric:
+    labels = (*LABELS[REQUEST][:-1], "quantile")
+    family = GaugeMetricFamily(
+        "penstock_request_duration_quantile_seconds",
+        f"Quantiles of the durations of answered requests (outcome ok) over the last {WINDOW_S:g} s and over all "
+        "workers, right to 1.1 percent. Absent while nothing was answered. They cannot be averaged or added: for other "
+        "windows or sums take histogram_quantile of penstock_request_duration_seconds.",
+        labels=labels,
+    )
+    for key, values in recent.items():
+        if not is_answer(key):
+            continue
+        histogram = request_histogram(values)
+        for quantile in _QUANTILES:
+            duration_s = histogram.quantile(quantile)
+            if duration_s is not None:
+                family.add_metric((*key[1:-1], f"{quantile:g}"), duration_s)
+    return family
+
+
+def _non_finite(sums: Merged) -> Metric:
+    family = CounterMetricFamily(
+        "penstock_non_finite_answers",
+        "Answers with a NaN or an infinity in a floating-point output.",
+        labels=LABELS[NON_FINITE],
+    )
+    for key, values in sums.items():
+        if key[0] == NON_FINITE:
+            family.add_metric(key[1:], float(values[0]))
+    return family
+
+
+def _predictions(sums: Merged) -> Metric:
+    family = CounterMetricFamily(
+        "penstock_predictions",
+        "For outputs with class labels: how often each class came first, by index. Classes never seen are absent.",
+        labels=(*LABELS[PREDICTIONS], "class"),
+    )
+    for key, values in sums.items():
+        if key[0] == PREDICTIONS:
+            for index in values.nonzero()[0].tolist():
+                family.add_metric((*key[1:], str(index)), float(values[index]))
+    return family
+
+
+def _gauge(name: str, words: str, value: int) -> Metric:
+    return GaugeMetricFamily(f"penstock_{name}", words, value=float(value))
+
+
+def _stage_cumulative(values: Values) -> list[tuple[float, int]]:
+    running = values[1:].cumsum().tolist()
+    return [(stage_upper_bound_s(bucket), int(count)) for bucket, count in enumerate(running)]
+
+
+def _shown(rows: list[tuple[float, int]]) -> Buckets:
+    return [
+        ("+Inf" if math.isinf(bound) else repr(bound), float(count))
+        for bound, count in rows
+        if _LEAST_S <= bound <= _MOST_S or math.isinf(bound)
+    ]

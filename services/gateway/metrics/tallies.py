@@ -1,0 +1,47 @@
+"""A worker's counts as evidence about versions: what the controller judges rollouts by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from services.core.errors import INTERNAL, OK, STATUS
+from services.core.tally import Tally
+from services.gateway.metrics.series import NON_FINITE, PREDICTIONS, REQUEST, request_histogram
+from services.gateway.metrics.slab import Record
+
+TallyKey = tuple[str, int, str]  # model, version, role
+
+_FAILED = frozenset({row.outcome for row in STATUS.values() if row.server_fault} | {INTERNAL.outcome})
+
+
+def tallies(records: Iterable[Record]) -> dict[TallyKey, Tally]:
+    """Add up the series of one slab by model, version and role.
+
+    Clients' mistakes, refusals before any work, and requests whose clients went away are no evidence about a version.
+    """
+    found: dict[TallyKey, Tally] = {}
+    for (family, model, *labels), values in records:
+        if family == REQUEST:
+            version, _protocol, role, outcome = labels
+            add = _request_tally(outcome, Record((family, model, *labels), values))
+        elif family == NON_FINITE:
+            version, role = labels
+            add = Tally(non_finite=int(values[0]))
+        elif family == PREDICTIONS:
+            version, role, output = labels
+            add = Tally(predictions={output: tuple(values.tolist())})
+        else:
+            continue
+        if version and role and add is not None:
+            key = (model, int(version), role)
+            found[key] = found[key] + add if key in found else add
+    return found
+
+
+def _request_tally(outcome: str, record: Record) -> Tally | None:
+    histogram = request_histogram(record.values)
+    if outcome == OK.outcome:
+        return Tally(requests=histogram.total, latency=histogram)
+    if outcome in _FAILED:
+        return Tally(requests=histogram.total, failed=histogram.total)
+    return None

@@ -1,0 +1,122 @@
+"""What a gateway and each of its workers are told."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from services.core.errors import ConfigurationError
+
+DEFAULT_BODY_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, setting: str) -> Address:
+        """Read ``HOST:PORT`` or ``[IPV6]:PORT``.
+
+        Raises:
+            ConfigurationError: It is neither.
+        """
+        host, colon, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not colon or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise ConfigurationError(f"{setting} is '{text}'; expected HOST:PORT, such as 127.0.0.1:9001")
+        return cls(host, int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that a worker keeps.
+
+    Attributes:
+        max_body_bytes: Largest request.
+        max_in_flight: Most requests of one worker that are forwarded at once.
+        request_timeout_s: Longest time for one request.
+        drain_s: Longest time for requests in flight when the worker is asked to end.
+    """
+
+    max_body_bytes: int = DEFAULT_BODY_BYTES
+    max_in_flight: int = 512
+    request_timeout_s: float = 30.0
+    drain_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What one worker process is told on its command line.
+
+    Attributes:
+        instance: Its name, unique among all workers that ever were.
+        host: Address to listen on.
+        http_port: REST port, shared with the other workers.
+        grpc_port: gRPC port, shared too.
+        triton: Triton's HTTP address.
+        controller: The controller's gRPC address.
+        slab: File to count in.
+        table_cache: File of the last route table.
+        limits: Bounds.
+    """
+
+    instance: str
+    host: str
+    http_port: int
+    grpc_port: int
+    triton: Address
+    controller: Address
+    slab: Path
+    table_cache: Path
+    limits: Limits
+
+    def to_argument(self) -> str:
+        """Return one command-line argument."""
+        return orjson.dumps(asdict(self), default=str).decode()
+
+    @classmethod
+    def from_argument(cls, text: str) -> WorkerSettings:
+        """Read what ``to_argument`` wrote."""
+        fields = orjson.loads(text)
+        fields["triton"] = Address(**fields["triton"])
+        fields["controller"] = Address(**fields["controller"])
+        fields["slab"] = Path(fields["slab"])
+        fields["table_cache"] = Path(fields["table_cache"])
+        fields["limits"] = Limits(**fields["limits"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What a whole gateway is told; port 0 chooses a free one.
+
+    Attributes:
+        host: Address to listen on.
+        http_port: REST.
+        grpc_port: gRPC.
+        metrics_port: Metrics of all workers.
+        workers: Number of worker processes.
+        triton: Triton's HTTP address.
+        controller: The controller's gRPC address.
+        state_dir: Directory for the saved route table and the workers' counters.
+        limits: Bounds of each worker.
+    """
+
+    triton: Address
+    controller: Address
+    state_dir: Path
+    host: str = "127.0.0.1"
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    workers: int = 2
+    limits: Limits = Limits()

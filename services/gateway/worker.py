@@ -1,0 +1,98 @@
+"""One worker process: ``python -m services.gateway.worker SETTINGS``. Ends with 0 after a drain."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+
+import uvloop
+
+from services.core.errors import PenstockError
+from services.gateway.app import Gateway
+from services.gateway.control.channel import controller_channel
+from services.gateway.control.reporter import StatisticsReporter
+from services.gateway.control.route_watch import RouteWatch
+from services.gateway.control.table_cache import TableCache
+from services.gateway.metrics.slab import SlabReader, SlabWriter
+from services.gateway.metrics.tallies import tallies
+from services.gateway.routes import Routes
+from services.gateway.settings import WorkerSettings
+from services.triton.http import HttpPool
+from services.triton.triton_upstream import TritonUpstream
+
+_CONTROL_CONNECTIONS = 16
+
+_log = logging.getLogger(__name__)
+
+
+async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set, then drain."""
+    limits = settings.limits
+    slab, counted = SlabWriter(settings.slab), SlabReader(settings.slab)
+    settings.slab.unlink()  # the mappings keep it: whatever happens to its processes, nothing is left on the disk
+    cache = TableCache(settings.table_cache)
+    routes = Routes()
+    triton = settings.triton
+    inference = HttpPool(triton.host, triton.port, max_connections=limits.max_in_flight)
+    control = HttpPool(triton.host, triton.port, max_connections=_CONTROL_CONNECTIONS)
+    gateway = Gateway(
+        TritonUpstream(inference, control),
+        routes,
+        slab,
+        host=settings.host,
+        http_port=settings.http_port,
+        grpc_port=settings.grpc_port,
+        limits=limits,
+    )
+    saved = cache.load()
+    if saved is not None:
+        routes.replace(saved)
+
+    channel = controller_channel(str(settings.controller))
+    watch = RouteWatch(channel, settings.instance, routes, save=cache.save)
+    reporter = StatisticsReporter(channel, settings.instance, lambda: tallies(counted.records()), routes)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            owned = [tasks.create_task(watch.run()), tasks.create_task(reporter.run())]
+            await gateway.start()
+            gc.collect()
+            gc.freeze()  # what is here now stays: the collector need not look at it again
+            await stop.wait()
+            _log.info("%s: draining", settings.instance)
+            await gateway.stop()
+            for task in owned:
+                task.cancel()
+        await reporter.report()
+    finally:
+        await channel.close()
+        await inference.aclose()
+        await control.aclose()
+
+
+async def _main(settings: WorkerSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, stop)
+
+
+def main() -> None:
+    """Run the worker that the one argument describes."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = WorkerSettings.from_argument(sys.argv[1])
+    status = 0
+    try:
+        uvloop.run(_main(settings))
+    except* PenstockError as errors:
+        status = 1
+        for error in errors.exceptions:
+            _log.error("%s: %s", settings.instance, error)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
