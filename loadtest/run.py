@@ -23,6 +23,7 @@ from services.core.slo import Outcome, Verdict, judge
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 EXIT_MISSING = 3
+_PIPE_WIDTH = 120
 
 
 def override(spec: SloFile, origin: str, **changes: Any) -> SloFile:
@@ -97,7 +98,7 @@ def main(slo: Path, repository: Path, json_only: bool, **options: Any) -> None:
     """Put open-loop load on a gateway and judge it by SLO, an SLO file."""
     from loadtest.report import EXIT_CODES, as_json, print_table
 
-    console = Console(soft_wrap=True, stderr=json_only, quiet=json_only)
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, quiet=json_only)
     sections = {"rest": "target__", "grpc": "target__", "protocol": "target__", "data": ""}
     changes = {f"{sections.get(name, 'load__')}{name}": value for name, value in options.items()}
     spec = override(load_slo(slo), str(slo), **changes)
