@@ -1,0 +1,81 @@
+"""What ``penstock rollout start`` sends: the file, with the flags over it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from services.cli.yamlfile import load_yaml
+from services.core.errors import ConfigurationError
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+
+def duration_s(text: str) -> float:
+    """Return seconds: ``30``, ``30s``, ``1.5m``, ``2h`` or ``200ms``.
+
+    Raises:
+        ConfigurationError: It is none of these.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ConfigurationError(f"duration '{text}'; expected a number with ms, s, m or h, for example 30s")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def step_of(text: str) -> dict[str, Any]:
+    """Return the step that ``WEIGHT[:DURATION[:REQUESTS]]`` means; what is left out gets the controller's default.
+
+    Raises:
+        ConfigurationError: It has another form.
+    """
+    weight, *rest = text.split(":")
+    if not weight.strip().isdecimal() or len(rest) > 2 or (len(rest) == 2 and not rest[1].isdecimal()):  # noqa: PLR2004
+        raise ConfigurationError(f"step '{text}'; expected WEIGHT[:DURATION[:REQUESTS]], for example 5:30s:100")
+    step: dict[str, Any] = {"weight_percent": int(weight)}
+    if rest:
+        step["duration_s"] = duration_s(rest[0])
+    if rest[1:]:
+        step["min_requests"] = int(rest[1])
+    return step
+
+
+def body_of(
+    model: str | None,
+    version: int | None,
+    file: Path | None,
+    steps: tuple[str, ...],
+    analysis: Mapping[str, float | None],
+    max_step_duration: str | None,
+) -> dict[str, Any]:
+    """Return the body of the request that starts a rollout.
+
+    Raises:
+        ConfigurationError: The file is wrong, a flag is, or model or version are missing.
+    """
+    body: dict[str, Any] = _read(file) if file is not None else {}
+    if model:
+        body["model"] = model
+    if version is not None:
+        body["version"] = version
+    if steps:
+        body["steps"] = [step_of(text) for text in steps]
+    body["analysis"] = body.get("analysis", {}) | {name: value for name, value in analysis.items() if value is not None}
+    if max_step_duration is not None:
+        body["max_step_duration_s"] = duration_s(max_step_duration)
+    missing = [name for name in ("model", "version") if not body.get(name)]
+    if missing:
+        raise ConfigurationError(
+            f"{' and '.join(missing)} missing; say `penstock rollout start MODEL --version N`, or give them in --file"
+        )
+    return body
+
+
+def _read(file: Path) -> dict[str, Any]:
+    from services.cli.rollout_file import RolloutFile
+
+    document: dict[str, Any] = load_yaml(file, RolloutFile).model_dump(mode="json", exclude_unset=True)
+    return document

@@ -1,0 +1,57 @@
+"""Rollouts and their history in words and table rows. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+LIST_COLUMNS = ("rollout", "stable", "candidate", "phase", "step", "weight", "reason")
+HISTORY_COLUMNS = ("when", "phase", "weight", "event", "who", "why")
+
+
+def one_line(rollout: dict[str, Any]) -> str:
+    """Return where a rollout stands: phase, step, weight and what was seen in this step."""
+    seen = rollout["evidence"]
+    return (
+        f"{rollout['phase']}, version {rollout['stable']} -> {rollout['candidate']}, "
+        f"step {rollout['step']} of {rollout['steps']}, weight {rollout['weight_percent']} %, "
+        f"requests in this step: candidate {seen['candidate']['requests']}, stable {seen['stable']['requests']}"
+    )
+
+
+def describe(rollout: dict[str, Any]) -> list[str]:
+    """Return everything that a person wants to know of a rollout, line by line."""
+    lines = [f"{rollout['id']}: {one_line(rollout)}", f"why: {rollout['reason']}"]
+    for side in ("stable", "candidate"):
+        lines.append(f"{side}: {_tally_words(rollout['evidence'][side])}")
+    verdict = rollout["verdict"]
+    if verdict:
+        lines.append(f"look {verdict['look']}: {verdict['outcome']}")
+        lines += [f"  {check['outcome']:12} {check['text']}" for check in verdict["checks"]]
+    if rollout["verbs"]:
+        lines.append(f"possible now: {', '.join(rollout['verbs'])}")
+    return lines
+
+
+def _tally_words(tally: dict[str, Any]) -> str:
+    quantiles = ", ".join(f"p{q} {_ms(tally[f'p{q}_s'])}" for q in (50, 95, 99))
+    return f"{tally['requests']} requests, {tally['failed']} failed, {tally['non_finite']} not finite, {quantiles}"
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1000 * seconds:.2f} ms"
+
+
+def list_row(rollout: dict[str, Any]) -> tuple[object, ...]:
+    """Return a row under ``LIST_COLUMNS``."""
+    step = f"{rollout['step']}/{rollout['steps']}"
+    versions = (rollout["stable"], rollout["candidate"])
+    return (rollout["id"], *versions, rollout["phase"], step, f"{rollout['weight_percent']} %", rollout["reason"])
+
+
+def history_row(line: dict[str, Any]) -> tuple[object, ...]:
+    """Return a row under ``HISTORY_COLUMNS``; times are UTC."""
+    when = datetime.fromtimestamp(line["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+    phase = f"{line['source']} -> {line['target']}" if line["source"] else line["target"]
+    weight = f"{line['source_weight_percent']} -> {line['target_weight_percent']} %"
+    return when, phase, weight, line["event"], line["actor"], line["reason"]

@@ -1,0 +1,135 @@
+"""The controller process, put together. Reads from top to bottom as its table of contents."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.controller.fleet import Fleet
+from services.controller.grpc_server import GrpcServer
+from services.controller.grpc_services import RouteService, StatisticsService
+from services.controller.http_server import HttpServer
+from services.controller.ledger import Ledger
+from services.controller.loader import Loader
+from services.controller.metrics import ControllerMetrics
+from services.controller.newcomers import Newcomers
+from services.controller.operations import Operations
+from services.controller.overview import Overview
+from services.controller.reconciler import Reconciler
+from services.controller.rest import rest_app
+from services.controller.route_board import RouteBoard
+from services.controller.settings import Pace
+from services.controller.sql_store import SqlStore
+from services.core.errors import PenstockError
+from services.triton.http import HttpPool
+from services.triton.layout import RepositoryLayout
+from services.triton.triton_model_server import TritonModelServer
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerOptions:
+    """What a controller is told.
+
+    Attributes:
+        repository: The model repository, as Triton serves it.
+        triton_host: Host of Triton's HTTP port.
+        triton_port: Triton's HTTP port.
+        database_url: SQLAlchemy URL.
+        host: Address to listen on.
+        http_port: REST port; 0 chooses a free one.
+        grpc_port: gRPC port; 0 chooses a free one.
+        pace: How often it looks, how long it waits.
+    """
+
+    repository: Path
+    triton_host: str
+    triton_port: int
+    database_url: str
+    host: str = "127.0.0.1"
+    http_port: int = 9000
+    grpc_port: int = 9001
+    pace: Pace = field(default_factory=Pace)
+
+
+async def run_controller(options: ControllerOptions, announce: Callable[[int, int], None]) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Args:
+        options: What it is told.
+        announce: Called with the REST and gRPC ports when both accept connections.
+
+    Raises:
+        ConfigurationError: A port is taken, or the database was written by another version.
+    """
+    pace, repository = options.pace, RepositoryLayout(options.repository)
+    store = SqlStore(options.database_url, first_generation=int(time.time()))
+    triton = HttpPool(options.triton_host, options.triton_port, max_connections=16)
+    server = TritonModelServer(triton, repository)
+
+    board = RouteBoard()
+    ledger = Ledger(store, board)
+    fleet = Fleet(time.monotonic, pace.stale_after_s)
+    loader = Loader(server, time.monotonic)
+    newcomers = Newcomers(loader, time.monotonic)
+    reconciler = Reconciler(
+        ledger=ledger,
+        fleet=fleet,
+        server=server,
+        loader=loader,
+        published=repository,
+        clock=time.time,
+        pace=pace,
+        newcomers=newcomers,
+    )
+    operations = Operations(
+        ledger=ledger, store=store, loader=loader, published=repository, wake=reconciler.wake, clock=time.time
+    )
+    overview = Overview(
+        ledger=ledger, board=board, fleet=fleet, reconciler=reconciler, loader=loader, newcomers=newcomers
+    )
+
+    rest = rest_app(operations, overview, ControllerMetrics(ledger, fleet, reconciler))
+    http = HttpServer(rest, options.host, options.http_port)
+    try:
+        grpc = GrpcServer(RouteService(board), StatisticsService(fleet, board), options.host, options.grpc_port)
+        async with loader:
+            await _serve(http, grpc, reconciler, board, announce)
+    finally:
+        http.close()
+        await store.close()
+        await triton.aclose()
+
+
+async def _serve(
+    http: HttpServer,
+    grpc: GrpcServer,
+    reconciler: Reconciler,
+    board: RouteBoard,
+    announce: Callable[[int, int], None],
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            await grpc.start()
+            serving = tasks.create_task(http.serve(), name="rest")
+            ticking = tasks.create_task(reconciler.run(), name="reconciler")
+            announce(http.port, grpc.port)
+            await stop.wait()
+            board.close()
+            http.stop()
+            ticking.cancel()
+            await asyncio.wait([serving, ticking])
+    except* PenstockError as group:
+        # One clean message instead of a group: a task ends the process only by an error that a person must mend.
+        first = next(iter(group.exceptions))
+        raise first from None
+    finally:
+        board.close()
+        await grpc.stop()

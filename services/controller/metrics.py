@@ -1,0 +1,94 @@
+"""What Prometheus reads off the controller, made from its state at every scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.controller.fleet import Fleet
+from services.controller.ledger import Ledger
+from services.controller.reconciler import Reconciler
+from services.core.rollout import Phase
+
+
+class ControllerMetrics(Collector):
+    """Gauges and counters of the control plane.
+
+    Args:
+        ledger: Routes, rollouts and decisions.
+        fleet: Live workers.
+        reconciler: Ticks, and whether Triton answers.
+    """
+
+    def __init__(self, ledger: Ledger, fleet: Fleet, reconciler: Reconciler) -> None:
+        self._ledger = ledger
+        self._fleet = fleet
+        self._reconciler = reconciler
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def text(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield all metrics as they are now."""
+        yield from self._routes()
+        yield from self._rollouts()
+        yield from self._world()
+
+    def _routes(self) -> Iterable[Metric]:
+        weight = GaugeMetricFamily(
+            "penstock_route_weight_percent",
+            "Share of a model's traffic that a version shall have, by the route table.",
+            labels=["model", "version", "role"],
+        )
+        for model, route in sorted(self._ledger.routes.items()):
+            weight.add_metric([model, str(route.stable), "stable"], 100 - route.weight_percent)
+            if route.candidate is not None:
+                weight.add_metric([model, str(route.candidate), "candidate"], route.weight_percent)
+        yield weight
+
+    def _rollouts(self) -> Iterable[Metric]:
+        phase = GaugeMetricFamily(
+            "penstock_rollout_phase",
+            "1 for the phase that a rollout under way is in, 0 for the others.",
+            labels=["model", "rollout", "phase"],
+        )
+        for model, rollout in sorted(self._ledger.active.items()):
+            for each in Phase:
+                if not each.terminal:
+                    phase.add_metric([model, rollout.id, each.value], float(each is rollout.phase))
+        yield phase
+        decisions = CounterMetricFamily(
+            "penstock_rollout_decisions",
+            "Changes of a rollout's phase or step since the controller's start, by what caused them.",
+            labels=["model", "event"],
+        )
+        for (model, event), count in sorted(self._ledger.decisions.items()):
+            decisions.add_metric([model, event], count)
+        yield decisions
+
+    def _world(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily(
+            "penstock_controller_gateway_workers", "Gateway workers that report.", value=len(self._fleet.live())
+        )
+        yield GaugeMetricFamily(
+            "penstock_controller_store_up",
+            "1 while the database answers.",
+            value=float(self._ledger.problem is None),
+        )
+        yield GaugeMetricFamily(
+            "penstock_controller_triton_up",
+            "1 while Triton answers.",
+            value=float(self._reconciler.server_problem is None),
+        )
+        ticks = self._reconciler.ticks
+        yield CounterMetricFamily(
+            "penstock_controller_ticks",
+            "Looks at the world since the controller's start.",
+            value=ticks,
+        )

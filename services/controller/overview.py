@@ -1,0 +1,93 @@
+"""The controller's view of itself and of all models, for REST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.controller.documents import route_document
+from services.controller.fleet import Fleet
+from services.controller.ledger import Ledger
+from services.controller.loader import Loader
+from services.controller.newcomers import Newcomers
+from services.controller.reconciler import Reconciler
+from services.controller.route_board import RouteBoard
+from services.controller.views import model_view
+from services.core.errors import NotFound
+
+
+class Overview:
+    """Reads; changes nothing.
+
+    Args:
+        ledger: Routes and rollouts.
+        board: The route table.
+        fleet: Gateway workers.
+        reconciler: What was observed at the last tick.
+        loader: Why the last loads failed.
+        newcomers: Why models have no stable version yet.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        board: RouteBoard,
+        fleet: Fleet,
+        reconciler: Reconciler,
+        loader: Loader,
+        newcomers: Newcomers,
+    ) -> None:
+        self._ledger = ledger
+        self._board = board
+        self._fleet = fleet
+        self._reconciler = reconciler
+        self._loader = loader
+        self._newcomers = newcomers
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return all models that are published or routed, by name."""
+        names = self._reconciler.repository.keys() | self._ledger.routes.keys()
+        return [self._model(name) for name in sorted(names)]
+
+    def model(self, name: str) -> dict[str, Any]:
+        """Return one model.
+
+        Raises:
+            NotFound: It is neither published nor routed.
+        """
+        if name not in self._reconciler.repository and name not in self._ledger.routes:
+            known = ", ".join(model["model"] for model in self.models()) or "none"
+            raise NotFound(f"no model '{name}'; models here: {known}")
+        return self._model(name)
+
+    def routes(self) -> dict[str, Any]:
+        """Return the route table, and which workers serve with an older one."""
+        book = self._board.book
+        generation = book.generation if book else 0
+        return {
+            "generation": generation,
+            "routes": [route_document(route) for _, route in sorted(self._ledger.routes.items())],
+            "workers": sorted(self._fleet.live()),
+            "lagging": sorted(self._fleet.lagging(generation)),
+        }
+
+    def readiness(self) -> dict[str, Any]:
+        """Return whether decisions can be made, and what keeps them from it."""
+        problems = {
+            "store": self._ledger.problem,
+            "triton": self._reconciler.server_problem,
+            "repository": self._reconciler.repository_problem,
+        }
+        return {"ready": self._ledger.problem is None, **{name: words or "ok" for name, words in problems.items()}}
+
+    def _model(self, name: str) -> dict[str, Any]:
+        loaded = self._reconciler.loaded
+        route = self._ledger.routes.get(name)
+        return model_view(
+            name,
+            published=self._reconciler.repository.get(name, ()),
+            loaded=None if loaded is None else loaded.get(name, frozenset()),
+            route=route,
+            rollout=self._ledger.active.get(name),
+            problem=self._loader.problem(name) if route else self._newcomers.problem(name),
+        )

@@ -1,0 +1,147 @@
+"""The controller's REST API under ``/v1``, with OpenAPI at ``/docs``."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from services.controller.body_limit import BodyLimit
+from services.controller.metrics import ControllerMetrics
+from services.controller.operations import Operations
+from services.controller.overview import Overview
+from services.controller.rest_models import StartModel, VerbModel
+from services.controller.views import history_view, rollout_view
+from services.core.errors import PenstockError, status_of
+from services.core.event import VERBS, Event, EventKind
+
+_LOG = logging.getLogger(__name__)
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+_UNAVAILABLE = 503
+_MAX_BODY_BYTES = 1024 * 1024
+
+
+def rest_app(operations: Operations, overview: Overview, metrics: ControllerMetrics) -> FastAPI:
+    """Return the application.
+
+    Args:
+        operations: Start, steer and read rollouts.
+        overview: Models, routes, readiness.
+        metrics: What Prometheus reads.
+    """
+    app = FastAPI(title="Penstock controller", version="v1", redoc_url=None)
+    app.add_middleware(BodyLimit, max_bytes=_MAX_BODY_BYTES)
+    _add_errors(app)
+    _add_world(app, overview, metrics)
+    _add_rollouts(app, operations)
+    _add_verbs(app, operations)
+    return app
+
+
+def _add_world(app: FastAPI, overview: Overview, metrics: ControllerMetrics) -> None:
+    @app.get("/", include_in_schema=False)
+    async def index() -> dict[str, Any]:
+        paths = ("/v1/models", "/v1/routes", "/v1/rollouts", "/healthz", "/readyz", "/metrics", "/docs")
+        return {"service": "penstock controller", "paths": paths}
+
+    @app.get("/v1/models", tags=["models"])
+    async def models() -> dict[str, Any]:
+        """All models: published, loaded and routed versions, and what is wrong."""
+        return {"models": overview.models()}
+
+    @app.get("/v1/models/{model}", tags=["models"])
+    async def model(model: str) -> dict[str, Any]:
+        """One model."""
+        return overview.model(model)
+
+    @app.get("/v1/routes", tags=["models"])
+    async def routes() -> dict[str, Any]:
+        """The route table, and the gateway workers that do not serve with it yet."""
+        return overview.routes()
+
+    @app.get("/healthz", tags=["process"])
+    async def healthz() -> dict[str, Any]:
+        """Whether the process lives."""
+        return {"alive": True}
+
+    @app.get("/readyz", tags=["process"])
+    async def readyz(response: Response) -> dict[str, Any]:
+        """Whether decisions can be made; 503 with the reason where not."""
+        readiness = overview.readiness()
+        if not readiness["ready"]:
+            response.status_code = _UNAVAILABLE
+        return readiness
+
+    @app.get("/metrics", tags=["process"])
+    async def prometheus() -> Response:
+        """Metrics in Prometheus' text format."""
+        return Response(metrics.text(), media_type=_PROMETHEUS)
+
+
+def _add_rollouts(app: FastAPI, operations: Operations) -> None:
+    @app.post("/v1/rollouts", status_code=201, tags=["rollouts"])
+    async def start(body: StartModel) -> dict[str, Any]:
+        """Start a rollout."""
+        return rollout_view(await operations.start(body.spec(), body.actor))
+
+    @app.get("/v1/rollouts", tags=["rollouts"])
+    async def find(
+        model: str | None = None, active: bool = False, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    ) -> dict[str, Any]:
+        """Rollouts, the latest first."""
+        found = await operations.find(model, active=active, limit=limit)
+        return {"rollouts": [rollout_view(rollout) for rollout in found]}
+
+    @app.get("/v1/rollouts/{rollout_id}", tags=["rollouts"])
+    async def get(rollout_id: str) -> dict[str, Any]:
+        """One rollout."""
+        return rollout_view(await operations.get(rollout_id))
+
+    @app.get("/v1/rollouts/{rollout_id}/history", tags=["rollouts"])
+    async def history(rollout_id: str) -> dict[str, Any]:
+        """Why each step was taken, oldest line first."""
+        return {"id": rollout_id, "history": [history_view(entry) for entry in await operations.history(rollout_id)]}
+
+
+def _add_verbs(app: FastAPI, operations: Operations) -> None:
+    def add(verb: EventKind) -> None:
+        async def steer(rollout_id: str, body: VerbModel | None = None) -> dict[str, Any]:
+            said = body or VerbModel()
+            return rollout_view(await operations.steer(rollout_id, Event(verb, said.actor, said.reason)))
+
+        app.post(
+            f"/v1/rollouts/{{rollout_id}}/{verb.value}",
+            name=verb.value,
+            summary=f"{verb.value.capitalize()} a rollout.",
+            tags=["rollouts"],
+        )(steer)
+
+    for verb in VERBS:
+        add(verb)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(PenstockError)
+    async def known(_request: Request, error: PenstockError) -> JSONResponse:
+        return JSONResponse({"error": error.message}, status_of(error).http)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+        return JSONResponse({"error": "; ".join(faults)}, 400)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        words = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is"
+        return JSONResponse({"error": words}, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def unknown(_request: Request, error: Exception) -> JSONResponse:
+        incident = uuid.uuid4().hex[:12]
+        _LOG.error("incident %s", incident, exc_info=error)
+        return JSONResponse({"error": f"internal error; the controller's log has the rest under {incident}"}, 500)

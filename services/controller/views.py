@@ -1,0 +1,85 @@
+"""What REST shows: rollouts, history and models as JSON-able values. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.controller.documents import entry_document, route_document, spec_document, verdict_document
+from services.core.histogram import LatencyHistogram
+from services.core.history import HistoryEntry
+from services.core.rollout import Rollout
+from services.core.route import Route
+from services.core.tally import Tally
+from services.core.transitions import verbs_in
+
+
+def rollout_view(rollout: Rollout) -> dict[str, Any]:
+    """Return a rollout: where it stands, why, and on what evidence."""
+    return {
+        "id": rollout.id,
+        "model": rollout.model,
+        "stable": rollout.stable,
+        "candidate": rollout.candidate,
+        "phase": rollout.phase.value,
+        "active": not rollout.phase.terminal,
+        "step": rollout.step + 1,
+        "steps": len(rollout.spec.steps),
+        "weight_percent": rollout.weight_percent,
+        "reason": rollout.reason,
+        "created_at": rollout.created_at,
+        "phase_entered_at": rollout.phase_entered_at,
+        "step_entered_at": rollout.step_entered_at,
+        "verbs": [verb.value for verb in verbs_in(rollout.phase)],
+        "evidence": {
+            "stable": tally_view(rollout.evidence.stable),
+            "candidate": tally_view(rollout.evidence.candidate),
+            "workers": len(rollout.evidence.cursors),
+        },
+        "looks": rollout.looks,
+        "verdict": verdict_document(rollout.verdict),
+        "generation": rollout.generation,
+        "spec": spec_document(rollout.spec),
+    }
+
+
+def tally_view(tally: Tally) -> dict[str, Any]:
+    """Return a tally with its quantiles, seconds."""
+    return {
+        "requests": tally.requests,
+        "failed": tally.failed,
+        "non_finite": tally.non_finite,
+        **_quantiles(tally.latency),
+        "predictions": {output: list(counts) for output, counts in tally.predictions.items()},
+    }
+
+
+def _quantiles(latency: LatencyHistogram) -> dict[str, float | None]:
+    return {f"p{q}_s": latency.quantile(q / 100) for q in (50, 95, 99)}
+
+
+def history_view(entry: HistoryEntry) -> dict[str, Any]:
+    """Return one line of history; ``judged`` holds the verdict and all that it was made of."""
+    return {**entry_document(entry), "verdict": verdict_document(entry.judged.verdict) if entry.judged else None}
+
+
+def model_view(
+    model: str,
+    *,
+    published: tuple[int, ...],
+    loaded: frozenset[int] | None,
+    route: Route | None,
+    rollout: Rollout | None,
+    problem: str | None,
+) -> dict[str, Any]:
+    """Return a model: what is published, loaded and routed, and what is wrong; ``loaded`` is None without a Triton."""
+    return {
+        "model": model,
+        "published": list(published),
+        "loaded": None if loaded is None else sorted(loaded),
+        "stable": route.stable if route else None,
+        "candidate": route.candidate if route else None,
+        "weight_percent": route.weight_percent if route else 0,
+        "route": route_document(route) if route else None,
+        "rollout": rollout.id if rollout else None,
+        "problem": problem,
+    }

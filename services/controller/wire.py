@@ -1,0 +1,105 @@
+"""The control protocol's messages and the core's values, both ways. Pure; what a worker sends is not trusted."""
+
+from __future__ import annotations
+
+import math
+
+from services.controller.fleet import Report, TallyKey
+from services.core.errors import InvalidRequest
+from services.core.histogram import BUCKET_COUNT, LatencyHistogram
+from services.core.route import Role, RouteTable
+from services.core.tally import Tally
+from services.pb.penstock.v1 import routes_pb2, statistics_pb2
+
+MAX_TALLIES = 4096
+MAX_CLASSES = 100_000
+MAX_OUTPUTS = 64
+MAX_NAME = 256
+_MAX_COUNT = 2**53  # exact in JSON and in a float
+
+
+def table_message(table: RouteTable) -> routes_pb2.RouteTable:
+    """Return a route table as it is sent to gateways."""
+    return routes_pb2.RouteTable(
+        generation=table.generation,
+        routes=[
+            routes_pb2.Route(
+                model=route.model,
+                stable=route.stable,
+                candidate=route.candidate or 0,
+                weight_percent=route.weight_percent,
+                versions=sorted(route.versions),
+            )
+            for _, route in sorted(table.routes.items())
+        ],
+    )
+
+
+def report_from(message: statistics_pb2.StatisticsReport) -> Report:
+    """Return a worker's report.
+
+    Raises:
+        InvalidRequest: It is beyond a bound, or contradicts itself.
+    """
+    instance = checked_instance(message.instance)
+    if len(message.tallies) > MAX_TALLIES:
+        raise InvalidRequest(f"{instance} reports {len(message.tallies)} tallies; expected at most {MAX_TALLIES}")
+    tallies: dict[TallyKey, Tally] = {}
+    for tally in message.tallies:
+        key = (_name("model", tally.model), tally.version, _role(tally.role))
+        if key in tallies:
+            raise InvalidRequest(f"{instance} reports {key[0]} version {key[1]} as {key[2]} twice; send one tally each")
+        tallies[key] = _tally(tally)
+    return Report(instance, message.sequence, message.served_generation, tallies)
+
+
+def checked_instance(instance: str) -> str:
+    """Return a worker's name.
+
+    Raises:
+        InvalidRequest: It is empty or too long.
+    """
+    return _name("instance", instance)
+
+
+def _name(what: str, value: str) -> str:
+    if not 1 <= len(value) <= MAX_NAME:
+        raise InvalidRequest(f"{what} has {len(value)} characters; expected 1 to {MAX_NAME}")
+    return value
+
+
+def _role(value: str) -> Role:
+    try:
+        return Role(value)
+    except ValueError as error:
+        raise InvalidRequest(f"role '{value[:MAX_NAME]}'; expected one of {', '.join(Role)}") from error
+
+
+def _tally(message: statistics_pb2.Tally) -> Tally:
+    if max(message.requests, message.failed, message.non_finite) > _MAX_COUNT:
+        raise InvalidRequest(f"a count of {message.model} version {message.version} is beyond 2^53")
+    if len(message.predictions) > MAX_OUTPUTS or any(len(p.counts) > MAX_CLASSES for p in message.predictions):
+        raise InvalidRequest(
+            f"{message.model} reports predictions of more than {MAX_OUTPUTS} outputs or {MAX_CLASSES} classes"
+        )
+    return Tally(
+        message.requests,
+        message.failed,
+        message.non_finite,
+        _histogram(message.latency),
+        {_name("output", p.output): tuple(p.counts) for p in message.predictions},
+    )
+
+
+def _histogram(message: statistics_pb2.Histogram) -> LatencyHistogram:
+    if len(message.bucket) != len(message.count) or len(message.bucket) > BUCKET_COUNT:
+        raise InvalidRequest(
+            f"a histogram has {len(message.bucket)} buckets and {len(message.count)} counts; expected as many of one "
+            f"as of the other, and at most {BUCKET_COUNT}"
+        )
+    counts = dict(zip(message.bucket, message.count, strict=True))
+    if len(counts) != len(message.bucket) or any(index >= BUCKET_COUNT for index in counts):
+        raise InvalidRequest(f"a histogram's buckets are indices from 0 to {BUCKET_COUNT - 1}, each once")
+    if not math.isfinite(message.sum_s):
+        raise InvalidRequest(f"a histogram's sum is {message.sum_s}; expected seconds")
+    return LatencyHistogram(counts, message.sum_s)
