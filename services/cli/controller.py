@@ -25,7 +25,7 @@ from services.core.errors import ConfigurationError
 @click.option("--database-url", help="SQLAlchemy URL, instead of SQLite in the state directory.")
 @click.option("--tick-s", type=float, help="Seconds between two looks at the world.")
 @click.pass_obj
-def controller(console: Console, file: Path | None, triton: str | None, **flags: object) -> None:
+def controller(console: Console, /, file: Path | None, triton: str | None, **flags: object) -> None:
     """Run the controller until SIGTERM: route table, rollouts, models loaded in Triton."""
     top_level = {"repository", "state_dir"}
     named = {name if name in top_level else f"controller.{name}": value for name, value in flags.items()}

@@ -66,6 +66,8 @@ def rollout() -> None:
 @click.pass_obj
 def start(
     console: Console,
+    /,
+    *,
     url: str,
     model: str | None,
     version: int | None,
@@ -76,7 +78,9 @@ def start(
     **analysis: float | None,
 ) -> None:
     """Start a rollout of MODEL to a published version."""
-    body = body_of(model, version, file, steps, analysis, max_step_duration)
+    body = body_of(
+        file, model=model, version=version, steps=steps, analysis=analysis, max_step_duration=max_step_duration
+    )
     with ControllerClient(url) as client:
         started = client.post("/v1/rollouts", {**body, "actor": actor})
     console.say(f"{started['id']}: {one_line(started)}")

@@ -10,5 +10,5 @@ from services.controller.rest_models import RolloutModel
 class RolloutFile(RolloutModel):
     """A rollout as it shall go; model and version may be given on the command line instead."""
 
-    model: str = Field("", description="Model name.")  # type: ignore[assignment,unused-ignore]
+    model: str = Field("", description="Model name.")
     version: int = Field(0, description="The candidate: a published version that is not the stable one.")

@@ -44,9 +44,10 @@ def step_of(text: str) -> dict[str, Any]:
 
 
 def body_of(
+    file: Path | None,
+    *,
     model: str | None,
     version: int | None,
-    file: Path | None,
     steps: tuple[str, ...],
     analysis: Mapping[str, float | None],
     max_step_duration: str | None,

@@ -22,8 +22,7 @@ def one_line(rollout: dict[str, Any]) -> str:
 def describe(rollout: dict[str, Any]) -> list[str]:
     """Return everything that a person wants to know of a rollout, line by line."""
     lines = [f"{rollout['id']}: {one_line(rollout)}", f"why: {rollout['reason']}"]
-    for side in ("stable", "candidate"):
-        lines.append(f"{side}: {_tally_words(rollout['evidence'][side])}")
+    lines += [f"{side}: {_tally_words(rollout['evidence'][side])}" for side in ("stable", "candidate")]
     verdict = rollout["verdict"]
     if verdict:
         lines.append(f"look {verdict['look']}: {verdict['outcome']}")

@@ -6,6 +6,8 @@ from alembic import context
 
 from services.controller.schema import METADATA
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA)
+# SQLite's DDL is transactional too once the transaction is begun explicitly, as ``SqlStore`` does.
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=METADATA, transactional_ddl=True)
 with context.begin_transaction():
     context.run_migrations()
