@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from pathlib import Path
 
@@ -80,6 +79,7 @@ def gateway(
 
     Ends with 0 after SIGTERM or Ctrl-C, when every request in flight has its answer.
     """
+    from services.gateway import logs
     from services.gateway.fleet import Fleet
     from services.gateway.settings import Address, GatewaySettings, Limits
 
@@ -94,7 +94,7 @@ def gateway(
         workers=workers,
         limits=Limits(max_body_bytes, max_in_flight, request_timeout_s, drain_s),
     )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure()
 
     async def serve() -> None:
         stop = asyncio.Event()

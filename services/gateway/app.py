@@ -65,7 +65,7 @@ class Gateway:
         catalog = Catalog(upstream, routes, self._is_draining)
 
         bodies = BodyReader(limits.max_body_bytes, limits.request_timeout_s)
-        edge = InferEdge(pipeline, bodies, documents(catalog, routes), self._is_draining)
+        edge = InferEdge(pipeline, bodies, documents(catalog, routes, bodies), self._is_draining)
         self._http = HttpServer(edge, shared_listener(host, http_port), limits.drain_s)
         self._grpc = GrpcServer(
             InferenceServicer(pipeline, catalog),

@@ -11,6 +11,7 @@ import sys
 import uvloop
 
 from services.core.errors import PenstockError
+from services.gateway import logs
 from services.gateway.app import Gateway
 from services.gateway.control.channel import controller_channel
 from services.gateway.control.reporter import StatisticsReporter
@@ -82,7 +83,7 @@ async def _main(settings: WorkerSettings) -> None:
 
 def main() -> None:
     """Run the worker that the one argument describes."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure()
     settings = WorkerSettings.from_argument(sys.argv[1])
     status = 0
     try:

@@ -48,7 +48,7 @@ class GatewayCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return every family."""
-        sums = self._slabs.merged()
+        sums = {key: values for key, values in self._slabs.merged().items() if values.any()}
         yield _requests(sums)
         yield _durations(sums)
         yield _stages(sums)

@@ -1,4 +1,4 @@
-"""The types of ASGI, as far as they are used here: https://asgi.readthedocs.io/en/latest/specs/www.html"""
+"""The types of ASGI, as far as they are used here (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
 
 from __future__ import annotations
 

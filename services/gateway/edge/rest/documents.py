@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 
 from services.core.errors import Forbidden, InvalidRequest, NotFound, PenstockError, Unimplemented
 from services.gateway.catalog import SERVER_NAME, Catalog, Document, version_number
+from services.gateway.edge.rest.body import BodyReader
 from services.gateway.edge.rest.models import (
     ErrorBody,
     IndexEntry,
@@ -36,21 +38,23 @@ _INFER = "/v2/models/{model}/infer"
 _INFER_VERSION = "/v2/models/{model}/versions/{version}/infer"
 
 
-def documents(catalog: Catalog, routes: Routes) -> FastAPI:
+def documents(catalog: Catalog, routes: Routes, bodies: BodyReader) -> FastAPI:
     """Return the application.
 
     Args:
         catalog: Where the documents come from.
         routes: The present route table, for the pointer at the root.
+        bodies: How bodies are read.
     """
     app = FastAPI(
         title="Penstock gateway",
         summary="Open Inference Protocol v2, with Triton's binary tensor and classification extensions.",
         version=catalog.server()["version"],
+        redirect_slashes=False,
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     app.include_router(_root(catalog, routes))
-    app.include_router(_server(catalog))
+    app.include_router(_server(catalog, bodies))
     app.include_router(_models(catalog))
     app.include_router(_not_here())
     app.add_exception_handler(PenstockError, _penstock_error)
@@ -77,7 +81,7 @@ def _root(catalog: Catalog, routes: Routes) -> APIRouter:
     return router
 
 
-def _server(catalog: Catalog) -> APIRouter:
+def _server(catalog: Catalog, bodies: BodyReader) -> APIRouter:
     router = APIRouter(tags=["server"])
 
     @router.get("/v2", response_model=ServerMetadata, summary="Who answers")
@@ -97,9 +101,10 @@ def _server(catalog: Catalog) -> APIRouter:
         response_model=list[IndexEntry],
         response_model_exclude_unset=True,
         summary="Models in Triton's repository",
+        openapi_extra={"requestBody": {"content": {"application/json": {"schema": IndexRequest.model_json_schema()}}}},
     )
-    async def index(body: Annotated[IndexRequest | None, Body()] = None) -> list[Document]:
-        return await catalog.index(ready_only=body is not None and body.ready)
+    async def index(request: Request) -> list[Document]:
+        return await catalog.index(ready_only=_index_request(await bodies.read(request.receive, None)).ready)
 
     @router.get("/v2/models/stats", summary="Triton's statistics of every model")
     async def statistics() -> Document:
@@ -164,6 +169,15 @@ def _not_here() -> APIRouter:
         raise NotFound(f"there is no POST /v2/models/{model}/{method}; send POST /v2/models/{model}/infer")
 
     return router
+
+
+def _index_request(body: bytes) -> IndexRequest:
+    """Parse whatever the content type says: Triton does, and its clients send none."""
+    try:
+        return IndexRequest.model_validate_json(body) if body.strip() else IndexRequest()
+    except ValidationError as error:
+        faults = "; ".join(fault["msg"] for fault in error.errors())
+        raise InvalidRequest(f'the repository index takes {{"ready": true or false}}: {faults}') from error
 
 
 def _state(reason: str | None) -> Response:
