@@ -124,7 +124,7 @@ class Workbench:
         check_outputs(model.path.name, recipe.outputs, outputs, self._data.samples)
         accuracy, fidelity = evaluate(recipe, self._data, self._judge, outputs, reference)
         speed = _speed_entry(timing, recipe)
-        evidence = Evidence(candidate.precision, accuracy, fidelity, timing.ratio)
+        evidence = Evidence(candidate.precision, accuracy, fidelity, speed.speedup)
         against = objections(evidence, recipe.thresholds)
         return replace(
             candidate,

@@ -27,6 +27,8 @@ CHECKED_BATCHES = (1, 5)
 # FP32 sums in another order: far above rounding, far below any wrong operator.
 TOLERANCE = 1e-3
 
+_REASON_LINES = 3
+
 
 def export_onnx(network: NamedNetwork, recipe: Recipe, samples: Arrays, path: Path) -> None:
     """Write the network as ONNX and prove that it takes any batch and computes what PyTorch computes.
@@ -55,7 +57,10 @@ def export_onnx(network: NamedNetwork, recipe: Recipe, samples: Arrays, path: Pa
                 verbose=False,
             )
     except Exception as error:
-        raise BuildFailed(f"'{recipe.network.factory}' cannot be exported to ONNX: {_reason(error)}") from error
+        raise BuildFailed(
+            f"'{recipe.network.factory}' cannot be exported to ONNX: {_reason(error)}. "
+            "The usual causes: a batch size or another number fixed in the code, or control flow on values"
+        ) from error
     if program is None:
         raise BuildFailed(f"'{recipe.network.factory}': the exporter returned nothing")
     model: Any = program.model_proto
@@ -169,7 +174,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first line that says something; the exporter wraps reasons in pages of advice."""
+    """Return the lines that say something; the exporter wraps reasons in pages of advice."""
     cause = error.__cause__ or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[0] if lines else 'no reason given'}"
+    return f"{type(cause).__name__}: {' '.join(lines[:_REASON_LINES]) or 'no reason given'}"
