@@ -57,7 +57,7 @@ class ControllerSettings(Section):
 class TritonSettings(Section):
     """Triton's loopback ports and, where it is not found by itself, its program."""
 
-    server: Path | None = Field(None, description="Path of a tritonserver program.")
+    executable: Path | None = Field(None, description="Path of a tritonserver program; without it one is looked for.")
     http_port: Port = 18000
     grpc_port: Port = 18001
     metrics_port: Port = 18002
@@ -71,6 +71,21 @@ class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     controller: ControllerSettings = ControllerSettings()
     triton: TritonSettings = TritonSettings()
+
+
+def listening(settings: Settings) -> dict[str, tuple[str, int]]:
+    """Return host and port of everything that listens, by setting; Triton listens on the loopback alone."""
+    gateway, controller, triton = settings.gateway, settings.controller, settings.triton
+    return {
+        "gateway.http_port": (gateway.host, gateway.http_port),
+        "gateway.grpc_port": (gateway.host, gateway.grpc_port),
+        "gateway.metrics_port": (gateway.host, gateway.metrics_port),
+        "controller.http_port": (controller.host, controller.http_port),
+        "controller.grpc_port": (controller.host, controller.grpc_port),
+        "triton.http_port": ("127.0.0.1", triton.http_port),
+        "triton.grpc_port": ("127.0.0.1", triton.grpc_port),
+        "triton.metrics_port": ("127.0.0.1", triton.metrics_port),
+    }
 
 
 def load_settings(environment: Mapping[str, str], file: Path | None, flags: Mapping[str, Any]) -> Settings:

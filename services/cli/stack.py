@@ -1,0 +1,292 @@
+"""Triton, controller and gateway on one machine: the processes that Kubernetes runs as pods, supervised here.
+
+Each is the ``penstock`` verb of its name, started again with backoff when it dies, so that any one of them can be
+killed while the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import httpx2
+
+from services.cli.settings import Settings, listening
+from services.core.errors import ConfigurationError, Unavailable
+from services.process.backoff import Backoff
+from services.process.bounded_log import BoundedLog
+from services.process.child import ChildProcess
+from services.process.ports import choose_free_ports, ensure_free
+from services.process.supervised import Supervised
+
+_POLL_S = 0.1
+_READY_TIMEOUT_S = 90.0
+_TRITON_GRACE_S = 30.0
+_CONTROLLER_GRACE_S = 10.0
+_GATEWAY_EXTRA_GRACE_S = 10.0
+# A part that died this often before everything was up will not come up by itself.
+_MOST_STARTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where everything listens, every port chosen."""
+
+    gateway_host: str
+    controller_host: str
+    gateway_http_port: int
+    gateway_grpc_port: int
+    gateway_metrics_port: int
+    controller_http_port: int
+    controller_grpc_port: int
+    triton_http_port: int
+    triton_grpc_port: int
+    triton_metrics_port: int
+
+    @property
+    def rest(self) -> str:
+        """HOST:PORT of the gateway's REST edge."""
+        return f"{self.gateway_host}:{self.gateway_http_port}"
+
+    @property
+    def grpc(self) -> str:
+        """HOST:PORT of the gateway's gRPC edge."""
+        return f"{self.gateway_host}:{self.gateway_grpc_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """URL of the gateway's metrics."""
+        return f"http://{self.gateway_host}:{self.gateway_metrics_port}/metrics"
+
+    @property
+    def controller_url(self) -> str:
+        """URL of the controller's REST."""
+        return f"http://{self.controller_host}:{self.controller_http_port}"
+
+
+def choose_endpoints(settings: Settings) -> Endpoints:
+    """Return the addresses of the settings, with every 0 replaced by a free port.
+
+    Raises:
+        ConfigurationError: A port is taken; the message names the setting.
+    """
+    asked = listening(settings)
+    problems: list[str] = []
+    seen: dict[int, str] = {}
+    for name, (host, port) in asked.items():
+        if port and port in seen:
+            problems.append(f"{name} and {seen[port]} are both {port}; give each a port of its own")
+        seen[port] = name
+        try:
+            ensure_free(host, port, name)
+        except ConfigurationError as error:
+            problems.append(error.message)
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    free = iter(choose_free_ports(len(asked)))
+    ports = {name: port or next(free) for name, (_, port) in asked.items()}
+    numbers = {name.replace(".", "_"): port for name, port in ports.items()}
+    return Endpoints(settings.gateway.host, settings.controller.host, **numbers)
+
+
+class Stack:
+    """The three parts, from their start to their end.
+
+    Args:
+        settings: What to run and where.
+        endpoints: Every address, chosen.
+    """
+
+    def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
+        self.endpoints = endpoints
+        self._settings = settings
+        self._state_dir = settings.state_dir.absolute()
+        repository = str(settings.repository.absolute())
+        self.triton = self._part("triton", self._triton_arguments(repository), _TRITON_GRACE_S)
+        self.controller = self._part("controller", self._controller_arguments(repository), _CONTROLLER_GRACE_S)
+        gateway_grace_s = settings.gateway.drain_s + _GATEWAY_EXTRA_GRACE_S
+        self.gateway = self._part("gateway", self._gateway_arguments(), gateway_grace_s)
+
+    @contextlib.asynccontextmanager
+    async def running(self, stop: asyncio.Event) -> AsyncIterator[None]:
+        """Start everything, wait until it serves, and end it in order: gateway, controller, Triton.
+
+        Args:
+            stop: Ends the wait early when it is set; the caller looks at it again.
+
+        Raises:
+            ConfigurationError: Another ``penstock up`` uses the state directory.
+            Unavailable: A part did not come up; the end of its log is in the message.
+        """
+        with sole_user(self._state_dir):
+            parts = (self.triton, self.controller, self.gateway)
+            tasks = [asyncio.create_task(part.run(), name=part.name) for part in parts]
+            try:
+                await _first_of(self._serving(), stop.wait(), tasks)
+                self._write_run_file()
+                yield
+            finally:
+                (self._state_dir / "run.json").unlink(missing_ok=True)
+                await self._stop(tasks)
+
+    async def _serving(self) -> None:
+        """Wait until the gateway says that it is ready, and with it every model that is published."""
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT_S), httpx2.AsyncClient(timeout=2.0, trust_env=False) as client:
+                await self._until(lambda: _answers(client, f"{self.endpoints.controller_url}/readyz"))
+                await self._until(lambda: _answers(client, f"http://{self.endpoints.rest}/v2/health/ready"))
+                await self._until(lambda: self._models_ready(client))
+        except TimeoutError as error:
+            raise Unavailable(f"not serving after {_READY_TIMEOUT_S:g} s\n{self._log_tails()}") from error
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        while not await condition():
+            for part in (self.triton, self.controller, self.gateway):
+                if part.starts >= _MOST_STARTS:
+                    raise Unavailable(f"{part.name} died {part.starts - 1} times while starting\n{self._tail(part)}")
+            await asyncio.sleep(_POLL_S)
+
+    async def _models_ready(self, client: httpx2.AsyncClient) -> bool:
+        """Whether the controller has dealt with every published model, one way or the other."""
+        try:
+            answer = await client.get(f"{self.endpoints.controller_url}/v1/models")
+        except httpx2.HTTPError:
+            return False
+        if not answer.is_success:
+            return False
+        for model in answer.json()["models"]:
+            if model["stable"] is None and model["problem"] is None and model["published"]:
+                return False
+            if model["stable"] is not None:
+                url = f"http://{self.endpoints.rest}/v2/models/{model['model']}/ready"
+                if not await _answers(client, url):
+                    return False
+        return True
+
+    async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
+        for part in (self.gateway, self.controller, self.triton):
+            await part.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _part(self, name: str, arguments: list[str], grace_s: float) -> Supervised:
+        log = BoundedLog(self._log_path(name))
+        argv = [sys.executable, "-m", "services.cli.main", name, *arguments]
+        # The settings are in the arguments already; a child must not read them a second time.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PENSTOCK_")}
+        environment["PYTHONUNBUFFERED"] = "1"
+        return Supervised(
+            name,
+            lambda: ChildProcess(argv, env=environment, log=log),
+            backoff=Backoff(first_s=0.2, most_s=10.0, healthy_s=30.0),
+            grace_s=grace_s,
+            log=log,
+        )
+
+    def _triton_arguments(self, repository: str) -> list[str]:
+        endpoints, executable = self.endpoints, self._settings.triton.executable
+        return [
+            *("--repository", repository),
+            *("--http-port", str(endpoints.triton_http_port)),
+            *("--grpc-port", str(endpoints.triton_grpc_port)),
+            *("--metrics-port", str(endpoints.triton_metrics_port)),
+            *("--state-dir", str(self._state_dir)),
+            *(("--executable", str(executable.absolute())) if executable else ()),
+        ]
+
+    def _controller_arguments(self, repository: str) -> list[str]:
+        endpoints, settings = self.endpoints, self._settings.controller
+        return [
+            *("--host", settings.host),
+            *("--http-port", str(endpoints.controller_http_port)),
+            *("--grpc-port", str(endpoints.controller_grpc_port)),
+            *("--repository", repository),
+            *("--triton", f"127.0.0.1:{endpoints.triton_http_port}"),
+            *("--state-dir", str(self._state_dir)),
+            *("--tick-s", str(settings.tick_s)),
+            *(("--database-url", settings.database_url) if settings.database_url else ()),
+        ]
+
+    def _gateway_arguments(self) -> list[str]:
+        endpoints, settings = self.endpoints, self._settings.gateway
+        return [
+            *("--host", settings.host),
+            *("--http-port", str(endpoints.gateway_http_port)),
+            *("--grpc-port", str(endpoints.gateway_grpc_port)),
+            *("--metrics-port", str(endpoints.gateway_metrics_port)),
+            *("--workers", str(settings.workers)),
+            *("--triton", f"127.0.0.1:{endpoints.triton_http_port}"),
+            *("--controller", f"{endpoints.controller_host}:{endpoints.controller_grpc_port}"),
+            *("--state-dir", str(self._state_dir)),
+            *("--max-body-bytes", str(settings.max_body_bytes)),
+            *("--max-in-flight", str(settings.max_in_flight)),
+            *("--request-timeout-s", str(settings.request_timeout_s)),
+            *("--drain-s", str(settings.drain_s)),
+        ]
+
+    def _log_path(self, name: str) -> Path:
+        return self._state_dir / "logs" / f"{name}.log"
+
+    def _tail(self, part: Supervised) -> str:
+        return f"end of {self._log_path(part.name)}:\n{BoundedLog(self._log_path(part.name)).tail()}"
+
+    def _log_tails(self) -> str:
+        return "\n".join(self._tail(part) for part in (self.triton, self.controller, self.gateway))
+
+    def _write_run_file(self) -> None:
+        parts = {part.name: part.pid for part in (self.triton, self.controller, self.gateway)}
+        document = {"pid": os.getpid(), "parts": parts, "endpoints": asdict(self.endpoints)}
+        (self._state_dir / "run.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+async def _answers(client: httpx2.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url)).is_success
+    except httpx2.HTTPError:
+        return False
+
+
+async def _first_of(
+    serving: Coroutine[Any, Any, None], stopped: Coroutine[Any, Any, Any], parts: list[asyncio.Task[None]]
+) -> None:
+    """Wait until everything serves or was told to stop, or raise what a part's task raised."""
+    waiting = [asyncio.create_task(serving), asyncio.create_task(stopped)]
+    try:
+        done, _ = await asyncio.wait([*waiting, *parts], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def sole_user(state_dir: Path) -> Iterator[None]:
+    """Hold a directory's lock, so that two runs never share a database and logs.
+
+    Raises:
+        ConfigurationError: Another run has it, or the directory cannot be written.
+    """
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        lock: BinaryIO = (state_dir / "up.lock").open("wb")
+    except OSError as error:
+        raise ConfigurationError(f"state directory {state_dir} cannot be written: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                f"another penstock runs with state directory {state_dir}; stop it, or choose another with --state-dir"
+            ) from error
+        yield

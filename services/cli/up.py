@@ -1,0 +1,80 @@
+"""``penstock up``: Triton, controller and gateway on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from services.cli.console import Console
+from services.cli.settings import Settings, load_settings
+from services.cli.stack import Endpoints, Stack, choose_endpoints
+
+
+@click.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file; default is penstock.yaml.")
+@click.option("--repository", type=click.Path(path_type=Path), help="Model repository; default is model_repository.")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Database, logs and caches; default is .penstock.")
+@click.option("--workers", type=int, help="Gateway worker processes; default is 2.")
+@click.option("--http-port", type=int, help="Gateway REST port; 0 chooses a free one.")
+@click.option("--grpc-port", type=int, help="Gateway gRPC port; 0 chooses a free one.")
+@click.option("--metrics-port", type=int, help="Gateway metrics port; 0 chooses a free one.")
+@click.option("--free-ports", is_flag=True, help="Choose free ports for everything and print them.")
+@click.pass_obj
+def up(console: Console, /, file: Path | None, free_ports: bool, **flags: object) -> None:
+    """Start Triton, the controller and the gateway on this machine, and keep them running until Ctrl-C.
+
+    Exit codes: 0 ended by SIGTERM or Ctrl-C, 1 a part did not come up, 2 a setting is wrong or a port is taken, 3
+    something is missing on this machine.
+    """
+    from services.cli.diagnosis import require
+
+    top_level = {"repository", "state_dir"}
+    named = {name if name in top_level else f"gateway.{name}": value for name, value in flags.items()}
+    settings = load_settings(os.environ, file, {**named, **(ALL_PORTS_FREE if free_ports else {})})
+    require(settings)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    asyncio.run(_serve(console, settings))
+
+
+ALL_PORTS_FREE: dict[str, object] = {
+    f"{section}.{port}": 0
+    for section, ports in {
+        "gateway": ("http_port", "grpc_port", "metrics_port"),
+        "controller": ("http_port", "grpc_port"),
+        "triton": ("http_port", "grpc_port", "metrics_port"),
+    }.items()
+    for port in ports
+}
+
+
+async def _serve(console: Console, settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    stack = Stack(settings, choose_endpoints(settings))
+    console.say(f"starting; logs are in {settings.state_dir / 'logs'}")
+    async with stack.running(stop):
+        if not stop.is_set():
+            announce(console, stack.endpoints)
+            console.result(asdict(stack.endpoints))
+        await stop.wait()
+        console.say("stopping: requests in flight are finished first")
+
+
+def announce(console: Console, endpoints: Endpoints) -> None:
+    """Print where everything listens."""
+    rows = [
+        ("REST", f"http://{endpoints.rest}", "Open Inference Protocol v2, as Triton's port 8000"),
+        ("gRPC", endpoints.grpc, "inference.GRPCInferenceService, as Triton's port 8001"),
+        ("metrics", endpoints.metrics_url, "all workers in one scrape"),
+        ("controller", endpoints.controller_url, "rollouts and routes; OpenAPI at /docs"),
+        ("Triton", f"http://127.0.0.1:{endpoints.triton_http_port}", "loopback only; clients use the gateway"),
+    ]
+    console.table("", ("what", "where", ""), rows)
