@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-import zipfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,14 +65,16 @@ def _safetensors(path: Path, data: bytes) -> dict[str, Tensor]:
 
 def _pickled(path: Path, data: bytes) -> dict[str, Tensor]:
     try:
-        # Never weights_only=False: it runs what the file says.
-        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on the age of the pickle's protocol
+            # Never weights_only=False: it runs what the file says.
+            loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConfigurationError(
             f"checkpoint {path}: holds more than tensors, and unpickling it could run code; it was not opened. "
             "Save the weights alone: safetensors.torch.save_file(network.state_dict(), 'checkpoint.safetensors')"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file makes the unpickler fail in any way
         raise ConfigurationError(f"checkpoint {path}: not a whole PyTorch file ({_first_line(error)})") from error
     for key in _NESTED_UNDER:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):

@@ -12,7 +12,7 @@ from enginebuild.checkpoint import Weights, fit
 from enginebuild.datatypes import Arrays, datatype_of
 from enginebuild.recipe import Output, Recipe
 from enginebuild.recipecode import RecipeCode
-from services.core.errors import ConfigurationError
+from services.core.errors import ConfigurationError, PenstockError
 
 
 class NamedNetwork(nn.Module):
@@ -67,9 +67,13 @@ class NamedNetwork(nn.Module):
                     self(*(column[start : start + batch_size] for column in columns))
                     for start in range(0, samples, batch_size)
                 ]
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        except PenstockError:
+            raise
+        except Exception as error:  # the recipe's own code may raise anything
             shapes = ", ".join(f"{name} {list(inputs[name].shape[1:])}" for name in self.input_names)
-            raise ConfigurationError(f"the network fails on the held-out data ({shapes}): {error}") from error
+            raise ConfigurationError(
+                f"the network fails on the recipe's data ({shapes} per sample): {type(error).__name__}: {error}"
+            ) from error
         outputs = {name: torch.cat([part[i] for part in parts]).numpy() for i, name in enumerate(self.output_names)}
         check_outputs("the network", self.outputs, outputs, samples)
         return outputs
