@@ -118,7 +118,8 @@ class HttpConnection:
             raise
         if not answer.complete:
             raise _ClosedError if reused and not seen else ConnectionResetError("closed before the answer was complete")
-        if not parser.should_keep_alive():
+        # llhttp answers should_keep_alive() only inside its last callback.
+        if answer.headers.get("connection", "").lower() == "close" or parser.get_http_version() != "1.1":
             self.close()
         return parser.get_status_code(), answer
 
@@ -179,7 +180,7 @@ class GrpcConnection:
             response, call = self._infer.with_call(payload.body, timeout=self._timeout_s)
         except grpc.RpcError as error:
             return _grpc_failure(error)
-        role = next((value for key, value in call.initial_metadata() or () if key == "penstock-role"), "")
+        role = next((value for key, value in call.trailing_metadata() or () if key == "penstock-role"), "")
         return read_grpc(self._interface, response, role, payload.labels)
 
     def close(self) -> None:

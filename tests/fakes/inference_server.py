@@ -180,7 +180,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
             code = grpc.StatusCode.UNAVAILABLE if behaviour.status == 503 else grpc.StatusCode.INTERNAL
             await context.abort(code, "as scripted")
         if behaviour.role:
-            await context.send_initial_metadata((("penstock-role", behaviour.role),))
+            context.set_trailing_metadata((("penstock-role", behaviour.role),))
         response = service_pb2.ModelInferResponse(model_name=MODEL, model_version=behaviour.version)
         response.outputs.add(name="scores", datatype="FP32", shape=request.inputs[0].shape)
         response.raw_output_contents.append(_scores(request.raw_input_contents[0], behaviour))

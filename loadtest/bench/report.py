@@ -1,0 +1,125 @@
+"""The comparison as numbers, as a Markdown table and as JSON. Medians over the rounds, with least and most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from loadtest.bench.measure import Case, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of some numbers, the least and the most of them."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Summarize at least one number."""
+        return cls(median(values), min(values), max(values))
+
+    def show(self, form: Callable[[float], str]) -> str:
+        """Return "median (least to most)"."""
+        return f"{form(self.median)} ({form(self.least)} to {form(self.most)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One case. Differences and ratios are taken between the two runs of each round, then summarized.
+
+    Attributes:
+        direct_per_s: Requests per second to Triton.
+        gateway_per_s: Requests per second through the gateway.
+        ratio: Of the two.
+        direct_p50_us: Median latency, microseconds; likewise the others.
+        added_p50_us: What the gateway adds to the median.
+        added_p99_us: What it adds to the 99th percentile.
+        gateway_cpu_us: CPU of all gateway processes per request.
+        generator_cpu_us: CPU of the load generator per request.
+    """
+
+    case: Case
+    direct_per_s: Spread
+    gateway_per_s: Spread
+    ratio: Spread
+    direct_p50_us: Spread
+    direct_p99_us: Spread
+    added_p50_us: Spread
+    added_p99_us: Spread
+    gateway_cpu_us: Spread
+    generator_cpu_us: Spread
+
+
+def compare(samples: Sequence[Sample]) -> list[Comparison]:
+    """Pair the runs of each round and summarize them by case, in order of appearance."""
+    cases = list(dict.fromkeys(sample.case for sample in samples))
+    return [_compare(case, [sample for sample in samples if sample.case == case]) for case in cases]
+
+
+def _compare(case: Case, samples: Sequence[Sample]) -> Comparison:
+    direct = [sample for sample in samples if sample.side == "direct"]
+    gateway = [sample for sample in samples if sample.side == "gateway"]
+    pairs = list(zip(direct, gateway, strict=True))
+    return Comparison(
+        case=case,
+        direct_per_s=Spread.of([one.requests_per_s for one in direct]),
+        gateway_per_s=Spread.of([one.requests_per_s for one in gateway]),
+        ratio=Spread.of([through.requests_per_s / straight.requests_per_s for straight, through in pairs]),
+        direct_p50_us=Spread.of([one.p50_us for one in direct]),
+        direct_p99_us=Spread.of([one.p99_us for one in direct]),
+        added_p50_us=Spread.of([through.p50_us - straight.p50_us for straight, through in pairs]),
+        added_p99_us=Spread.of([through.p99_us - straight.p99_us for straight, through in pairs]),
+        gateway_cpu_us=Spread.of([one.gateway_cpu_us for one in gateway]),
+        generator_cpu_us=Spread.of([one.generator_cpu_us for one in samples]),
+    )
+
+
+def markdown(comparisons: Sequence[Comparison], facts: dict[str, Any]) -> str:
+    """Return the table for the README, with what it was measured on."""
+    head = (
+        "protocol", "connections", "direct req/s", "gateway req/s", "ratio", "direct p50 / p99 ms",
+        "added p50 ms", "added p99 ms", "gateway CPU us/request",
+    )  # fmt: skip
+    rows = [head, tuple("---" for _ in head)]
+    rows += [
+        (
+            {"rest": "REST", "grpc": "gRPC"}[one.case.protocol],
+            str(one.case.concurrency),
+            one.direct_per_s.show("{:,.0f}".format),
+            one.gateway_per_s.show("{:,.0f}".format),
+            one.ratio.show("{:.2f}".format),
+            f"{_ms(one.direct_p50_us.median)} / {_ms(one.direct_p99_us.median)}",
+            one.added_p50_us.show(_ms),
+            one.added_p99_us.show(_ms),
+            one.gateway_cpu_us.show("{:.0f}".format),
+        )
+        for one in comparisons
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    generator = max(one.generator_cpu_us.median for one in comparisons)
+    note = (
+        f"{facts['date']}, {facts['cpu']}, {facts['cores']} cores shared by load generator, gateway "
+        f"({facts['workers']} workers) and Triton {facts['triton']}; Python {facts['python']}, {facts['h2load']}, "
+        f"which itself took at most {generator:.0f} us of CPU per request. Median of {facts['rounds']} rounds (least "
+        f"to most), direct and gateway in turn; load average at the start {facts['load_average']:.1f}. Every request "
+        "was counted as a success by Triton, and by the gateway where it went through it."
+    )
+    return f"{table}\n\n{note}\n"
+
+
+def as_json(comparisons: Sequence[Comparison], samples: Sequence[Sample], facts: dict[str, Any]) -> dict[str, Any]:
+    """Return everything that was measured as JSON-able values."""
+    return {
+        "facts": facts,
+        "comparisons": [asdict(one) for one in comparisons],
+        "samples": [asdict(one) for one in samples],
+    }
+
+
+def _ms(microseconds: float) -> str:
+    return f"{microseconds / 1e3:.2f}"
