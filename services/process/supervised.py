@@ -61,6 +61,7 @@ class Supervised:
         self._jitter = jitter
         self._trim_every_s = trim_every_s
         self._child: ChildProcess | None = None
+        self._companions: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
@@ -88,8 +89,12 @@ class Supervised:
             self._ended.set()
 
     async def stop(self) -> None:
-        """End the program and wait for its end; it is not started again."""
+        """End the program and wait for its end; it is not started again.
+
+        ``on_start`` is cancelled first: what it holds, such as connections, may be what the program waits for.
+        """
         self._stopping.set()
+        await self._dismiss()
         if self._child is not None:
             await self._child.stop(self._grace_s)
         await self._ended.wait()
@@ -125,18 +130,21 @@ class Supervised:
 
     async def _accompany(self, child: ChildProcess) -> int:
         """Wait for the child's end while its companions run."""
-        companions = [asyncio.create_task(self._keep_log_short())]
+        self._companions = [asyncio.create_task(self._keep_log_short())]
         if self._on_start is not None:
-            companions.append(asyncio.create_task(self._greet(child, self._on_start)))
+            self._companions.append(asyncio.create_task(self._greet(child, self._on_start)))
         try:
             return await child.wait()
         finally:
-            for task in companions:
-                task.cancel()
-            # Their failures are bugs, except for the cancellation just ordered: let them surface here.
-            for result in await asyncio.gather(*companions, return_exceptions=True):
-                if isinstance(result, Exception):
-                    raise result
+            for failure in await self._dismiss():
+                raise failure
+
+    async def _dismiss(self) -> list[Exception]:
+        """End the companions and return their failures, which are bugs: let them surface."""
+        for task in self._companions:
+            task.cancel()
+        results = await asyncio.gather(*self._companions, return_exceptions=True)
+        return [result for result in results if isinstance(result, Exception)]
 
     async def _greet(self, child: ChildProcess, on_start: OnStart) -> None:
         try:

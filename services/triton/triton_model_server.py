@@ -18,6 +18,8 @@ from services.triton.triton_errors import error_from
 
 _OK = 200
 _READY = "READY"
+_INDEX_TIMEOUT_S = 10.0
+_HEALTH_TIMEOUT_S = 1.0
 
 
 class _Row(NamedTuple):
@@ -66,19 +68,19 @@ class TritonModelServer:
             return
         body = self._load_request(model, versions)
         async with self._alone(model, f"{_named(model, versions)} not READY"):
-            await self._post(f"/v2/repository/models/{quote(model, safe='')}/load", body)
+            await self._post(f"/v2/repository/models/{quote(model, safe='')}/load", body, self._load_timeout_s)
             await self._until(lambda index: _are_ready(model, versions, index))
 
     async def unload(self, model: str) -> None:
         """Unload every version of a model."""
         async with self._alone(model, f"model '{model}' not unloaded"):
-            await self._post(f"/v2/repository/models/{quote(model, safe='')}/unload", b"{}")
+            await self._post(f"/v2/repository/models/{quote(model, safe='')}/unload", b"{}", self._load_timeout_s)
             await self._until(lambda index: not any(row.model == model and row.state == _READY for row in index))
 
     async def ready(self) -> bool:
         """Whether Triton says that it is ready."""
         with contextlib.suppress(PenstockError):
-            return (await self._pool.request("GET", "/v2/health/ready", timeout_s=1.0)).status == _OK
+            return (await self._pool.request("GET", "/v2/health/ready", timeout_s=_HEALTH_TIMEOUT_S)).status == _OK
         return False
 
     def _load_request(self, model: str, versions: frozenset[int]) -> bytes:
@@ -111,7 +113,7 @@ class TritonModelServer:
             await asyncio.sleep(self._poll_s)
 
     async def _index(self) -> list[_Row]:
-        response = await self._post("/v2/repository/index", b"{}")
+        response = await self._post("/v2/repository/index", b"{}", _INDEX_TIMEOUT_S)
         try:
             rows = orjson.loads(response.body)
             # A model that was never loaded has neither version nor state.
@@ -123,9 +125,9 @@ class TritonModelServer:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UpstreamFailure(f"Triton's repository index makes no sense: {error!r}") from error
 
-    async def _post(self, path: str, body: bytes) -> HttpResponse:
+    async def _post(self, path: str, body: bytes, timeout_s: float) -> HttpResponse:
         headers = {"Content-Type": "application/json"}
-        response = await self._pool.request("POST", path, headers, (body,), self._load_timeout_s)
+        response = await self._pool.request("POST", path, headers, (body,), timeout_s)
         if response.status == _OK:
             return response
         error = error_from(response.status, response.body)

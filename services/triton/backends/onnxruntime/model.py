@@ -47,7 +47,6 @@ GRAPH_LEVELS = {
     1: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
-INVALID_ARGUMENT = pb_utils.TritonError.INVALID_ARG
 
 
 @dataclass
@@ -124,7 +123,7 @@ class TritonPythonModel:
                 inputs[name] = decode_strings(array) if name in self._strings else array
             except UnicodeDecodeError as error:
                 words = f"input '{name}' has an element that is not UTF-8: {error}"
-                return Job({}, [], error=pb_utils.TritonError(words, INVALID_ARGUMENT))
+                return Job({}, [], error=pb_utils.TritonError(words, pb_utils.TritonError.INVALID_ARG))
         wanted = set(request.requested_output_names())
         return Job(inputs, [name for name in self._output_names if name in wanted])
 
@@ -185,7 +184,9 @@ def decode_strings(array: np.ndarray) -> np.ndarray:
 
 def error_code(error: Exception) -> Any:
     """Say whether the request or the model is to blame, as far as ONNX Runtime tells."""
-    return INVALID_ARGUMENT if type(error).__name__ == "InvalidArgument" else pb_utils.TritonError.INTERNAL
+    # Triton's stub adds these names to its module only after it has imported this one.
+    codes = pb_utils.TritonError
+    return codes.INVALID_ARG if type(error).__name__ == "InvalidArgument" else codes.INTERNAL
 
 
 def session_options(config: dict[str, Any]) -> ort.SessionOptions:
