@@ -24,7 +24,9 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
     def show(self, form: Callable[[float], str]) -> str:
-        """Return "median (least to most)"."""
+        """Return "median (least to most)", or one number where they are the same."""
+        if form(self.least) == form(self.most):
+            return form(self.median)
         return f"{form(self.median)} ({form(self.least)} to {form(self.most)})"
 
 

@@ -23,7 +23,7 @@ def test_a_target_that_keeps_its_objectives_is_met(tmp_path: Path) -> None:
     with FakeInferenceServer(always(role="stable")) as server:
         code, report = gate(slo_file(tmp_path, promises, server))
     assert (code, report["verdict"]) == (0, "met")
-        assert server.connections <= 4 + 1, "the REST half of 8 connections is kept, one more asked for readiness"
+    assert server.connections <= 4 + 1, "the REST half of 8 connections is kept, one more asked for readiness"
     assert report["versions"] == {"1": report["requests"]}
     assert report["roles"] == {"stable": report["requests"]}
     assert set(report["answered_latency_ms"]) == {"rest", "grpc"}

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench.h2load import Shot, parse, read_log
+from loadtest.bench.h2load import Shot, find_h2load, parse, read_log
 from loadtest.bench.measure import Case, Sample
 from loadtest.bench.report import Spread, as_json, compare, markdown
-from services.core.errors import PenstockError
+from services.core.errors import MissingDependency, PenstockError
 
 OUTPUT = """starting benchmark...
 finished in 50.52ms, 3959.22 req/s, 534.42KB/s
@@ -76,3 +76,10 @@ def test_the_report_names_machine_and_spread_and_is_json_too() -> None:
     assert "A CPU, 2 cores" in text
     document = json.loads(json.dumps(as_json(comparisons, samples(), FACTS)))
     assert len(document["samples"]) == 6
+
+
+def test_a_missing_h2load_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingDependency) as caught:
+        find_h2load(print)
+    assert "apt-get install nghttp2-client" in caught.value.remedy
