@@ -103,6 +103,9 @@ class HttpServer:
             return
         for server in self._server.servers:
             server.close()
-        await asyncio.sleep(_FAREWELL_S)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _FAREWELL_S
+        while self._server.server_state.connections and loop.time() < until:
+            await asyncio.sleep(_POLL_S)
         self._server.should_exit = True
         await self._task
