@@ -108,8 +108,9 @@ def errors(sides: Sides, max_increase: float) -> Check:
         "stable_upper": stable_upper,
     }
     text = (
-        f"bad answers: candidate {_percent(share)} (surely {_percent(lower)} or more), stable {_percent(stable_share)} "
-        f"(surely {_percent(stable_upper)} or less), allowed increase {_percent(max_increase)}"
+        f"bad answers: candidate {_percent(share)} (surely at least {_percent(lower)}), "
+        f"stable {_percent(stable_share)} (surely at most {_percent(stable_upper)}), "
+        f"allowed increase {_percent(max_increase)}"
     )
     if lower - stable_upper > max_increase:
         return Check("errors", Outcome.FAIL, numbers, text)
@@ -167,8 +168,8 @@ def p99(sides: Sides, max_ratio: float, floor_s: float) -> Check:
     if estimate is None or stable_estimate is None:
         return Check("p99", Outcome.INCONCLUSIVE, numbers, "p99: one side has no answers")
     text = (
-        f"p99: candidate {_ms(estimate)} (surely {_ms(lower)} or more), stable {_ms(stable_estimate)} "
-        f"(surely {_ms(stable_upper)} or less), allowed {max_ratio:g} times stable's and {_ms(floor_s)} in any case"
+        f"p99: candidate {_ms(estimate)} (surely at least {_ms(lower)}), stable {_ms(stable_estimate)} "
+        f"(surely at most {_ms(stable_upper)}), allowed {max_ratio:g} times stable's and {_ms(floor_s)} in any case"
     )
     if lower is not None and stable_upper is not None and lower > max(max_ratio * stable_upper, stable_upper + floor_s):
         return Check("p99", Outcome.FAIL, numbers, text)
@@ -205,7 +206,7 @@ def predictions(sides: Sides, output: str, max_shift: float) -> Check:
     shown = max(0.0, distance - deviation)
     numbers |= {"distance": distance, "distance_by_chance": chance, "deviation": deviation, "distance_lower": shown}
     text = (
-        f"mix of predicted classes of {output}: distance {distance:.3f} (surely {shown:.3f} or more; {chance:.3f} is "
+        f"mix of predicted classes of {output}: distance {distance:.3f} (surely at least {shown:.3f}; {chance:.3f} is "
         f"expected by chance), allowed {max_shift:.3f}"
     )
     if shown > max_shift:

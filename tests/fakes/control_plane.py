@@ -1,0 +1,155 @@
+"""A whole controller on fakes, driven tick by tick, that can be killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from services.controller.fleet import Fleet
+from services.controller.ledger import Ledger
+from services.controller.loader import Loader
+from services.controller.metrics import ControllerMetrics
+from services.controller.newcomers import Newcomers
+from services.controller.operations import Operations
+from services.controller.overview import Overview
+from services.controller.reconciler import Reconciler
+from services.controller.route_board import RouteBoard
+from services.controller.settings import Pace
+from services.core.errors import NotFound
+from services.core.rollout import Rollout
+from tests.fakes.clock import FakeClock
+from tests.fakes.gateway_worker import FakeGatewayWorker
+from tests.fakes.kill_switch import Killed, KillingModelServer, KillingStore, KillSwitch
+from tests.fakes.model_server import FakeModelServer
+from tests.fakes.store import FakeStore
+
+
+class FakeRepository:
+    """Published versions by model."""
+
+    def __init__(self, **published: list[int]) -> None:
+        self.published = published
+
+    def models(self) -> list[str]:
+        return sorted(self.published)
+
+    def versions(self, model: str) -> list[int]:
+        if model not in self.published:
+            raise NotFound(f"no model '{model}'")
+        return list(self.published[model])
+
+
+class ControlPlane:
+    """The parts of ``services.controller.app`` without sockets, on a clock that stands still between ticks.
+
+    What outlives the process is an argument and stays: store, model server, workers, repository. Used as a context.
+    """
+
+    def __init__(
+        self,
+        store: FakeStore | None = None,
+        server: FakeModelServer | None = None,
+        repository: FakeRepository | None = None,
+        switch: KillSwitch | None = None,
+    ) -> None:
+        self.clock = FakeClock()
+        self.store = store or FakeStore()
+        self.server = server or FakeModelServer()
+        self.repository = repository or FakeRepository(digits=[1])
+        self.switch = switch or KillSwitch()
+        self.workers = [FakeGatewayWorker("worker-1"), FakeGatewayWorker("worker-2")]
+        self.per_tick = 100
+        self.starts = 0
+        self._start()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.loader.__aexit__(None, None, None)
+
+    def _start(self) -> None:
+        self.starts += 1
+        store = KillingStore(self.store, self.switch)
+        self.board = RouteBoard()
+        self.ledger = Ledger(store, self.board)
+        self.fleet = Fleet(self.clock, stale_after_s=10.0)
+        server = KillingModelServer(self.server, self.switch)
+        self.loader = Loader(server, self.clock)
+        self.newcomers = Newcomers(self.loader, self.clock)
+        self.reconciler = Reconciler(
+            ledger=self.ledger,
+            fleet=self.fleet,
+            server=server,
+            loader=self.loader,
+            published=self.repository,
+            clock=self.clock,
+            pace=Pace(),
+            newcomers=self.newcomers,
+        )
+        self.operations = Operations(
+            ledger=self.ledger,
+            store=store,
+            loader=self.loader,
+            published=self.repository,
+            wake=self.reconciler.wake,
+            clock=self.clock,
+        )
+        self.overview = Overview(
+            ledger=self.ledger,
+            board=self.board,
+            fleet=self.fleet,
+            reconciler=self.reconciler,
+            loader=self.loader,
+            newcomers=self.newcomers,
+        )
+        self.metrics = ControllerMetrics(self.ledger, self.fleet, self.reconciler)
+
+    async def restart(self) -> None:
+        """Drop everything that was in memory and begin with what is stored."""
+        await self.loader.__aexit__(None, None, None)
+        self._start()
+
+    async def tick(self, ticks: int = 1) -> None:
+        """Let seconds pass: the workers answer and report, the controller ticks; a killed one is started again."""
+        for _ in range(ticks):
+            self.clock.advance(1.0)
+            for worker in self.workers:
+                worker.watch(self.board)
+                for model in self.repository.models():
+                    worker.answer(model, self.per_tick)
+                worker.report_to(self.fleet)
+            try:
+                await self.reconciler.tick()
+            except Killed:
+                await self.restart()
+                continue
+            await self._loads_or_death()
+
+    async def _loads_or_death(self) -> None:
+        if self.server.stuck:
+            for _ in range(10):  # the loads that are not stuck need no more
+                await asyncio.sleep(0)
+            return
+        alive = not self.switch.tripped.is_set()
+        loads = asyncio.create_task(self.loader.idle())
+        death = asyncio.create_task(self.switch.tripped.wait())
+        waits = {loads, death} if alive else {loads}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        died = alive and self.switch.tripped.is_set()
+        for task in (loads, death):
+            task.cancel()
+        await asyncio.gather(loads, death, return_exceptions=True)
+        if died:
+            await self.restart()
+
+    async def serve(self) -> None:
+        """Tick until every published model has a route, and the fleet is settled."""
+        await self.tick(12)
+
+    async def rollout(self, rollout_id: str) -> Rollout:
+        """Return the stored state of a rollout."""
+        return await self.store.get(rollout_id)

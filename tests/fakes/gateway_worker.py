@@ -1,0 +1,59 @@
+"""A gateway worker as the controller sees it: it serves with a table and reports cumulative counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.controller.fleet import Fleet, Report, TallyKey
+from services.controller.route_board import RouteBoard
+from services.core.histogram import LatencyHistogram
+from services.core.route import Role, RouteTable
+from services.core.tally import Tally
+
+
+class FakeGatewayWorker:
+    """Shares requests out exactly by the weight.
+
+    Attributes:
+        deaf: Whether it takes no new tables.
+        error: Share of the requests that fail, by version; exact.
+        latency_s: Latency by version, seconds.
+        truth: Requests by model, version and role since its start.
+    """
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+        self.sequence = 0
+        self.deaf = False
+        self.error: dict[int, float] = {}
+        self.latency_s: dict[int, float] = {}
+        self.tallies: dict[TallyKey, Tally] = {}
+        self._table = RouteTable()
+
+    def watch(self, board: RouteBoard) -> None:
+        """Take the newest table, as the stream would bring it."""
+        if board.book is not None and not self.deaf and board.book.generation > self._table.generation:
+            self._table = board.book.table
+
+    def answer(self, model: str, requests: int) -> None:
+        """Answer requests by the table that it has."""
+        route = self._table.routes.get(model)
+        if route is None:
+            return
+        mine = requests * route.weight_percent // 100
+        self._count((model, route.stable, Role.STABLE), requests - mine)
+        if route.candidate is not None:
+            self._count((model, route.candidate, Role.CANDIDATE), mine)
+
+    def report_to(self, fleet: Fleet) -> None:
+        """Report everything since its start."""
+        self.sequence += 1
+        fleet.report(Report(self.instance, self.sequence, self._table.generation, dict(self.tallies)))
+
+    def _count(self, key: TallyKey, requests: int) -> None:
+        version = key[1]
+        failed = int(requests * self.error.get(version, 0.0))
+        latency = LatencyHistogram()
+        latency.observe(self.latency_s.get(version, 0.01), requests - failed)
+        before = self.tallies.get(key, Tally())
+        self.tallies[key] = before + replace(Tally(), requests=requests, failed=failed, latency=latency)

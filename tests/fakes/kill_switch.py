@@ -1,0 +1,94 @@
+"""Kills a controller at the n-th of its writes and loads: before the operation, or after it took effect."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.controller.store import RouteBook
+from services.core.history import HistoryEntry
+from services.core.rollout import Rollout
+from services.core.route import Route
+from tests.fakes.model_server import FakeModelServer
+from tests.fakes.store import FakeStore
+
+
+class Killed(BaseException):
+    """The process is gone; nothing that it had in memory exists any more."""
+
+
+class KillSwitch:
+    """Counts operations and trips at one of them.
+
+    Args:
+        at: Number of the operation, from 1; 0 never trips.
+        after: Whether the operation still takes effect.
+    """
+
+    def __init__(self, at: int = 0, *, after: bool = False) -> None:
+        self.at = at
+        self.after = after
+        self.operations = 0
+        self.tripped = asyncio.Event()
+
+    def hit(self, *, after: bool) -> bool:
+        """Return whether the process dies now; called before and after every operation."""
+        if not after:
+            self.operations += 1
+        if self.operations == self.at and after == self.after and not self.tripped.is_set():
+            self.tripped.set()
+            return True
+        return False
+
+
+class KillingStore:
+    """A store behind which the process may die at every write."""
+
+    def __init__(self, store: FakeStore, switch: KillSwitch) -> None:
+        self._store = store
+        self._switch = switch
+        self.book = store.book
+        self.get = store.get
+        self.find = store.find
+        self.history = store.history
+
+    async def put_route(self, route: Route, expected_generation: int) -> RouteBook:
+        self._die(after=False)
+        book = await self._store.put_route(route, expected_generation)
+        self._die(after=True)
+        return book
+
+    async def create(self, rollout: Rollout, entry: HistoryEntry) -> Rollout:
+        self._die(after=False)
+        created = await self._store.create(rollout, entry)
+        self._die(after=True)
+        return created
+
+    async def save(self, rollout: Rollout, entry: HistoryEntry | None) -> Rollout:
+        self._die(after=False)
+        saved = await self._store.save(rollout, entry)
+        self._die(after=True)
+        return saved
+
+    def _die(self, *, after: bool) -> None:
+        if self._switch.hit(after=after):
+            raise Killed
+
+
+class KillingModelServer:
+    """A model server behind which the process may die at every load: the call then never returns."""
+
+    def __init__(self, server: FakeModelServer, switch: KillSwitch) -> None:
+        self._server = server
+        self._switch = switch
+        self.loaded = server.loaded
+        self.unload = server.unload
+        self.ready = server.ready
+
+    async def load(self, model: str, versions: frozenset[int]) -> None:
+        await self._die(after=False)
+        await self._server.load(model, versions)
+        await self._die(after=True)
+
+    async def _die(self, *, after: bool) -> None:
+        if self._switch.hit(after=after):
+            await asyncio.Event().wait()

@@ -1,0 +1,168 @@
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from services.controller.rest import rest_app
+from services.core.rollout import Phase
+from tests.fakes.control_plane import ControlPlane, FakeRepository
+
+pytestmark = pytest.mark.anyio
+
+FAST = [{"weight_percent": 5, "duration_s": 3, "min_requests": 20}, {"weight_percent": 50, "duration_s": 3}]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[ControlPlane]:
+    async with ControlPlane(repository=FakeRepository(digits=[1])) as world:
+        await world.serve()
+        world.repository.published["digits"] = [1, 2]
+        yield world
+
+
+@pytest.fixture
+async def client(world: ControlPlane) -> AsyncIterator[httpx2.AsyncClient]:
+    app = rest_app(world.operations, world.overview, world.metrics)
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://controller") as client:
+        yield client
+
+
+async def start(client: httpx2.AsyncClient, **fields: object) -> httpx2.Response:
+    body = {"model": "digits", "version": 2, "steps": FAST, "actor": "ada"} | fields
+    return await client.post("/v1/rollouts", json=body)
+
+
+async def test_a_rollout_is_started_seen_and_told(client: httpx2.AsyncClient, world: ControlPlane) -> None:
+    created = await start(client)
+    assert created.status_code == 201
+    assert created.json()["id"] == "digits-1"
+    await world.tick(4)
+    seen = (await client.get("/v1/rollouts/digits-1")).json()
+    assert (seen["phase"], seen["weight_percent"], seen["step"], seen["steps"]) == ("progressing", 5, 1, 2)
+    assert seen["verbs"] == ["pause", "promote", "abort"]
+    await world.tick(60)
+    lines = (await client.get("/v1/rollouts/digits-1/history")).json()["history"]
+    assert [line["target"] for line in lines] == ["preparing", "progressing", "progressing", "promoting", "promoted"]
+    assert lines[0]["actor"] == "ada"
+    assert lines[2]["verdict"]["outcome"] == "pass"
+    assert lines[2]["judged"]["candidate"]["requests"] > 0
+    assert all(line["reason"] for line in lines)
+    assert (await client.get("/v1/rollouts", params={"active": True})).json() == {"rollouts": []}
+    assert len((await client.get("/v1/rollouts", params={"model": "digits"})).json()["rollouts"]) == 1
+
+
+async def test_every_verb_has_a_path(client: httpx2.AsyncClient, world: ControlPlane) -> None:
+    await start(client)
+    await world.tick(4)
+    for verb, phase in (("pause", "paused"), ("resume", "progressing"), ("promote", "promoting")):
+        answer = await client.post(f"/v1/rollouts/digits-1/{verb}", json={"actor": "ada", "reason": "I know"})
+        assert (answer.status_code, answer.json()["phase"]) == (200, phase)
+    refused = await client.post("/v1/rollouts/digits-1/abort")
+    assert refused.status_code == 409
+    assert "promoting" in refused.json()["error"]
+
+
+async def test_a_verb_without_a_body_is_anonymous(client: httpx2.AsyncClient, world: ControlPlane) -> None:
+    await start(client)
+    await client.post("/v1/rollouts/digits-1/abort")
+    assert (await world.rollout("digits-1")).phase is Phase.ABORTED
+    assert (await world.store.history("digits-1"))[-1].actor == "anonymous"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "words"),
+    [
+        ({"model": "letters"}, 404, "served models: digits"),
+        ({"version": 9}, 404, "published: 1, 2"),
+        ({"version": 1}, 400, "stable one already"),
+        ({"versio": 2}, 400, "versio"),
+        ({"steps": []}, 400, "steps"),
+        ({"steps": [{"weight_percent": 100}]}, 400, "1 to 99"),
+        ({"steps": [{"weight_percent": 5, "weight": 5}]}, 400, "weight"),
+        ({"analysis": {"max_p99_ratio": 0.5}}, 400, "max_p99_ratio"),
+        ({"strategy": "shadow"}, 400, "canary"),
+        ({"actor": ""}, 400, "actor"),
+    ],
+)
+async def test_a_wrong_rollout_is_refused_with_words_and_not_started(
+    client: httpx2.AsyncClient, world: ControlPlane, fields: dict[str, object], status: int, words: str
+) -> None:
+    refused = await start(client, **fields)
+    assert refused.status_code == status
+    assert words in refused.json()["error"]
+    assert await world.store.find() == []
+
+
+async def test_malformed_and_oversized_bodies_are_refused(client: httpx2.AsyncClient) -> None:
+    json_type = {"content-type": "application/json"}
+    for body in (b"{", b"[]", b"null", b"\xff"):
+        assert (await client.post("/v1/rollouts", content=body, headers=json_type)).status_code == 400
+    deep = b"[" * 100_000
+    assert (await client.post("/v1/rollouts", content=deep, headers=json_type)).status_code == 400
+    large = await client.post("/v1/rollouts", content=b" " * 2_000_000, headers=json_type)
+    assert large.status_code == 413
+    assert "1048576" in large.json()["error"]
+    no_number = b'{"model": "digits", "version": 2, "max_step_duration_s": NaN}'
+    assert (await client.post("/v1/rollouts", content=no_number, headers=json_type)).status_code == 400
+
+
+async def test_a_second_rollout_is_refused_by_name(client: httpx2.AsyncClient) -> None:
+    await start(client)
+    refused = await start(client)
+    assert refused.status_code == 409
+    assert "digits-1" in refused.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/v1/rollouts/no-1", "/v1/rollouts/no-1/history", "/v1/models/no", "/v2", "/v1/"])
+async def test_what_is_not_there_is_404_with_words(client: httpx2.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert answer.status_code == 404
+    assert answer.json()["error"]
+
+
+async def test_models_and_routes_show_what_is_published_loaded_and_routed(
+    client: httpx2.AsyncClient, world: ControlPlane
+) -> None:
+    await start(client)
+    await world.tick(4)
+    model = (await client.get("/v1/models/digits")).json()
+    assert (model["published"], model["loaded"], model["stable"], model["candidate"]) == ([1, 2], [1, 2], 1, 2)
+    assert (model["weight_percent"], model["rollout"], model["problem"]) == (5, "digits-1", None)
+    assert [each["model"] for each in (await client.get("/v1/models")).json()["models"]] == ["digits"]
+    routes = (await client.get("/v1/routes")).json()
+    assert routes["routes"][0]["versions"] == [1, 2]
+    assert routes["workers"] == ["worker-1", "worker-2"]
+    assert routes["lagging"] == []
+
+
+async def test_readiness_says_what_is_wrong_and_liveness_does_not_care(
+    client: httpx2.AsyncClient, world: ControlPlane
+) -> None:
+    assert (await client.get("/readyz")).json() == {"ready": True, "store": "ok", "triton": "ok", "repository": "ok"}
+    world.store.away = True
+    failed = await start(client)
+    assert failed.status_code == 503
+    ready = await client.get("/readyz")
+    assert ready.status_code == 503
+    assert "away" in ready.json()["store"]
+    assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_metrics_name_phase_weight_and_decisions(client: httpx2.AsyncClient, world: ControlPlane) -> None:
+    await start(client)
+    await world.tick(4)
+    text = (await client.get("/metrics")).text
+    assert 'penstock_rollout_phase{model="digits",phase="progressing",rollout="digits-1"} 1.0' in text
+    assert 'penstock_route_weight_percent{model="digits",role="candidate",version="2"} 5.0' in text
+    assert 'penstock_rollout_decisions_total{event="loaded",model="digits"} 1.0' in text
+    assert "penstock_controller_gateway_workers 2.0" in text
+    assert "penstock_controller_triton_up 1.0" in text
+
+
+async def test_the_api_describes_itself(client: httpx2.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    paths = document["paths"]
+    assert {"/v1/rollouts", "/v1/rollouts/{rollout_id}/promote", "/v1/models", "/v1/routes"} <= paths.keys()
+    assert (await client.get("/docs")).status_code == 200
+    assert (await client.get("/")).status_code == 200

@@ -1,0 +1,51 @@
+"""Whole rollouts, looked at every second. ``python -m tests.fakes.rollout_simulation`` runs many more."""
+
+from dataclasses import replace
+
+import pytest
+
+from services.core.rollout import Phase
+from tests.fakes.rollout_simulation import CONSTANT, NO_TOLERANCE, SKEWED, SPEC, Traffic, Version, simulate
+
+
+def test_looking_every_second_rolls_identical_versions_back_no_more_often_than_the_bound_says() -> None:
+    spec, runs = replace(SPEC, analysis=NO_TOLERANCE), 30
+    phases = [simulate(spec, Traffic(), seed, longest_s=400)[0].phase for seed in range(runs)]
+    assert phases.count(Phase.ROLLING_BACK) <= NO_TOLERANCE.false_rollback_bound * runs
+
+
+def test_identical_versions_are_promoted_step_by_step() -> None:
+    for seed in range(10):
+        rollout, _ = simulate(SPEC, Traffic(), seed)
+        assert (rollout.phase, rollout.step) == (Phase.PROMOTING, 2)
+
+
+@pytest.mark.parametrize(
+    ("traffic", "harmed_at_most"),
+    [
+        (Traffic(candidate=Version(mix=CONSTANT)), 100),
+        (Traffic(stable=Version(mix=SKEWED)), 1000),
+        (Traffic(candidate=Version(error=0.05)), 1500),
+        (Traffic(candidate=Version(median_s=0.040)), 4000),
+        (Traffic(candidate=Version(error=1.0)), 60),
+    ],
+    ids=["one class", "random class", "5 % errors", "twice the latency", "all errors"],
+)
+def test_damage_is_rolled_back_at_the_first_step(traffic: Traffic, harmed_at_most: int) -> None:
+    for seed in range(5):
+        rollout, harmed = simulate(SPEC, traffic, seed)
+        assert (rollout.phase, rollout.step) == (Phase.ROLLING_BACK, 0)
+        assert harmed <= harmed_at_most
+
+
+def test_an_outage_of_everything_never_promotes_and_is_rolled_back_as_inconclusive() -> None:
+    spec = replace(SPEC, max_step_duration_s=120)
+    rollout, _ = simulate(spec, Traffic(outage_share=1.0), 1)
+    assert (rollout.phase, rollout.step) == (Phase.ROLLING_BACK, 0)
+    assert "inconclusive" in rollout.reason
+
+
+def test_bursts_of_failures_that_hit_both_versions_do_not_roll_back() -> None:
+    for seed in range(5):
+        rollout, _ = simulate(SPEC, Traffic(outage_share=0.05), seed, longest_s=600)
+        assert rollout.phase is not Phase.ROLLING_BACK

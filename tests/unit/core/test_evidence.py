@@ -1,0 +1,89 @@
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.core.evidence import Evidence, Sighting
+from services.core.histogram import LatencyHistogram
+from services.core.tally import Tally
+
+GENERATION = 5
+
+
+def counts(requests: int) -> Tally:
+    latency = LatencyHistogram()
+    latency.observe(0.01, requests)
+    return Tally(requests, 0, 0, latency, {"scores": (requests, 0)})
+
+
+def sighting(sequence: int, stable: int, candidate: int = 0, served: int = GENERATION) -> Sighting:
+    return Sighting(sequence, served, counts(stable), counts(candidate))
+
+
+def absorb(evidence: Evidence, **seen: Sighting) -> Evidence:
+    return evidence.absorb(seen, seen.keys(), GENERATION)
+
+
+def test_the_first_report_of_a_worker_is_where_its_counting_begins() -> None:
+    evidence = absorb(Evidence(), a=sighting(7, 1000, 50))
+    assert (evidence.stable.requests, evidence.candidate.requests) == (0, 0)
+    evidence = absorb(evidence, a=sighting(8, 1100, 60))
+    assert (evidence.stable.requests, evidence.candidate.requests) == (100, 10)
+
+
+def test_a_repeated_or_outrun_report_counts_nothing() -> None:
+    evidence = absorb(absorb(Evidence(), a=sighting(1, 0)), a=sighting(3, 10))
+    assert absorb(evidence, a=sighting(3, 10)) is evidence
+    assert absorb(evidence, a=sighting(2, 5)) is evidence
+
+
+def test_answers_under_another_weight_are_no_evidence() -> None:
+    evidence = absorb(Evidence(), a=sighting(1, 0, served=GENERATION - 1))
+    evidence = absorb(evidence, a=sighting(2, 100, served=GENERATION))
+    assert evidence.stable.requests == 0
+    evidence = absorb(evidence, a=sighting(3, 130, served=GENERATION + 1))
+    assert evidence.stable.requests == 30
+
+
+def test_counts_that_shrank_begin_anew() -> None:
+    evidence = absorb(absorb(Evidence(), a=sighting(1, 100)), a=sighting(2, 40))
+    assert evidence.stable.requests == 0
+    assert absorb(evidence, a=sighting(3, 45)).stable.requests == 5
+
+
+def test_a_worker_that_is_gone_is_forgotten_and_its_answers_stay() -> None:
+    evidence = absorb(absorb(Evidence(), a=sighting(1, 0)), a=sighting(2, 10))
+    evidence = evidence.absorb({}, {"b"}, GENERATION)
+    assert not evidence.cursors
+    assert evidence.stable.requests == 10
+
+
+def test_a_worker_that_has_not_reported_yet_but_lives_is_remembered() -> None:
+    evidence = absorb(Evidence(), a=sighting(1, 0))
+    assert evidence.absorb({}, {"a"}, GENERATION) is evidence
+
+
+def test_a_new_step_begins_with_no_answers_and_keeps_its_place_in_every_report() -> None:
+    evidence = absorb(absorb(Evidence(), a=sighting(1, 0)), a=sighting(2, 10)).next_step()
+    assert evidence.stable.requests == 0
+    assert absorb(evidence, a=sighting(3, 12)).stable.requests == 2
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(0, 9)), max_size=40), st.integers())
+def test_lost_and_repeated_reports_change_nothing_in_the_sum(answers: list[tuple[str, int, int]], seed: int) -> None:
+    chance = random.Random(seed)
+    totals = dict.fromkeys("abc", (0, 0))
+    sequence = 1
+    evidence = absorb(Evidence(), **{name: sighting(1, 0) for name in "abc"})
+    delivered = {name: sighting(1, 0) for name in "abc"}
+    for name, stable, candidate in answers:
+        totals[name] = (totals[name][0] + stable, totals[name][1] + candidate)
+        sequence += 1
+        if chance.random() < 0.6:  # else lost
+            delivered[name] = sighting(sequence, *totals[name])
+        for _ in range(chance.randrange(3)):  # not absorbed, once or twice
+            evidence = absorb(evidence, **delivered)
+    evidence = absorb(evidence, **{name: sighting(sequence + 1, *totals[name]) for name in "abc"})
+    assert evidence.stable.requests == sum(stable for stable, _ in totals.values())
+    assert evidence.candidate.requests == sum(candidate for _, candidate in totals.values())
+    assert evidence.stable.latency.total == evidence.stable.requests

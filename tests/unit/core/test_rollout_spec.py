@@ -1,0 +1,57 @@
+import math
+
+import pytest
+
+from services.core.errors import InvalidRequest
+from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step
+
+
+@pytest.mark.parametrize("weight", [0, -1, 100, 101])
+def test_a_step_without_both_sides_is_refused(weight: int) -> None:
+    with pytest.raises(InvalidRequest, match="1 to 99"):
+        Step(weight)
+
+
+@pytest.mark.parametrize("weights", [(5, 5), (25, 5)])
+def test_weights_must_rise(weights: tuple[int, int]) -> None:
+    with pytest.raises(InvalidRequest, match="higher than the one before"):
+        RolloutSpec("m", 2, steps=tuple(Step(weight) for weight in weights))
+
+
+def test_a_step_that_needs_no_evidence_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="without evidence"):
+        Step(5, min_requests=0)
+
+
+def test_a_step_longer_than_its_longest_time_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="rolled back before"):
+        RolloutSpec("m", 2, steps=(Step(5, duration_s=100),), max_step_duration_s=50)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_error_increase": -0.1},
+        {"max_p99_ratio": 0.9},
+        {"max_p99_ratio": math.inf},
+        {"max_prediction_shift": math.nan},
+        {"false_rollback_bound": 0.0},
+        {"p99_floor_s": -1.0},
+        {"max_stable_error": 1.1},
+    ],
+)
+def test_a_tolerance_out_of_range_is_refused_by_name(values: dict[str, float]) -> None:
+    with pytest.raises(InvalidRequest, match=next(iter(values))):
+        AnalysisConfig(**values)
+
+
+@pytest.mark.parametrize("steps", [(), tuple(Step(1 + index) for index in range(51))])
+def test_the_number_of_steps_is_bounded(steps: tuple[Step, ...]) -> None:
+    with pytest.raises(InvalidRequest, match="1 to 50"):
+        RolloutSpec("m", 2, steps=steps)
+
+
+@pytest.mark.parametrize("version", [0, -3, 2**63])
+def test_a_version_is_one_that_triton_can_have(version: int) -> None:
+    with pytest.raises(InvalidRequest, match="version"):
+        RolloutSpec("m", version)

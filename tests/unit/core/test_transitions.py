@@ -1,0 +1,246 @@
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.core.actions import LoadVersions, SetRoute, actions_of
+from services.core.errors import Conflict
+from services.core.event import VERBS, Event, EventKind
+from services.core.evidence import Evidence
+from services.core.history import beginning, entry_of
+from services.core.judgement import judge
+from services.core.rollout import Phase, Rollout, new_rollout
+from services.core.rollout_spec import RolloutSpec, Step
+from services.core.tally import Tally
+from services.core.transitions import TRANSITIONS, advance, verbs_in
+from services.core.transitions_diagram import diagram, section_in
+from services.core.verdict import Check, Outcome, Verdict
+
+SPEC = RolloutSpec("digits", 2, steps=(Step(5, 10, 20), Step(25, 10, 20), Step(50, 10, 20)), max_step_duration_s=100)
+ROOT = Path(__file__).parents[3]
+
+
+def verdict(outcome: Outcome, look: int = 1) -> Verdict:
+    return Verdict(outcome, look, (Check("errors", outcome, {}, f"the words of {outcome.value}"),))
+
+
+def in_phase(phase: Phase, **changes: object) -> Rollout:
+    return replace(new_rollout(SPEC, 1, 0.0), number=7, phase=phase, **changes)  # type: ignore[arg-type]
+
+
+def happened(kind: EventKind, outcome: Outcome | None = None) -> Event:
+    return Event(kind, verdict=verdict(outcome) if outcome else None)
+
+
+def test_a_canary_that_passes_every_step_is_promoted() -> None:
+    rollout, now = new_rollout(SPEC, 1, 0.0), 0.0
+    rollout, _ = advance(rollout, Event(EventKind.LOADED), now)
+    weights = [rollout.weight_percent]
+    while rollout.phase is Phase.PROGRESSING:
+        now += 10
+        rollout, _ = advance(rollout, happened(EventKind.ASSESSED, Outcome.PASS), now)
+        weights.append(rollout.weight_percent)
+    assert weights == [5, 25, 50, 100]
+    assert rollout.phase is Phase.PROMOTING
+    rollout, actions = advance(rollout, Event(EventKind.DRAINED), now)
+    assert rollout.phase is Phase.PROMOTED
+    assert LoadVersions("digits", frozenset({2})) in actions
+
+
+def test_a_pass_before_the_step_is_over_does_not_raise_the_weight() -> None:
+    rollout = in_phase(Phase.PROGRESSING)
+    after, _ = advance(rollout, happened(EventKind.ASSESSED, Outcome.PASS), 9.9)
+    assert (after.phase, after.step, after.looks) == (Phase.PROGRESSING, 0, 1)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.INCONCLUSIVE, Outcome.ERROR])
+def test_neither_silence_nor_an_error_raises_the_weight(outcome: Outcome) -> None:
+    after, _ = advance(in_phase(Phase.PROGRESSING), happened(EventKind.ASSESSED, outcome), 99.0)
+    assert (after.phase, after.step) == (Phase.PROGRESSING, 0)
+
+
+@pytest.mark.parametrize("phase", [Phase.PROGRESSING, Phase.PAUSED])
+def test_harm_rolls_back_also_in_a_pause(phase: Phase) -> None:
+    after, actions = advance(in_phase(phase), happened(EventKind.ASSESSED, Outcome.FAIL), 1.0)
+    assert after.phase is Phase.ROLLING_BACK
+    assert "the words of fail" in after.reason
+    route = next(action.route for action in actions if isinstance(action, SetRoute))
+    assert (route.stable, route.candidate, route.weight_percent) == (1, None, 0)
+
+
+def test_the_candidate_stays_loaded_until_the_gateways_have_let_go() -> None:
+    rollout = in_phase(Phase.ROLLING_BACK)
+    load = next(action for action in actions_of(rollout) if isinstance(action, LoadVersions))
+    assert load.wanted(frozenset({1, 2})) == {1, 2}
+    assert load.wanted(frozenset()) == {1}
+    over, actions = advance(rollout, Event(EventKind.DRAINED), 5.0)
+    load = next(action for action in actions if isinstance(action, LoadVersions))
+    assert load.wanted(frozenset({1, 2})) == {1}
+    assert over.phase is Phase.ROLLED_BACK
+
+
+def test_why_it_was_rolled_back_is_still_said_when_it_is_over() -> None:
+    rollout, _ = advance(in_phase(Phase.PROGRESSING), happened(EventKind.ASSESSED, Outcome.FAIL), 1.0)
+    over, _ = advance(rollout, Event(EventKind.DRAINED), 2.0)
+    assert "the words of fail" in over.reason
+
+
+def test_a_pause_takes_nothing_from_the_steps_time() -> None:
+    rollout = in_phase(Phase.PROGRESSING, step_entered_at=0.0)
+    paused, _ = advance(rollout, Event(EventKind.PAUSE, "ada"), 4.0)
+    resumed, _ = advance(paused, Event(EventKind.RESUME, "ada"), 1004.0)
+    assert resumed.step_entered_at == 1000.0
+    assert not resumed.step_is_over(1009.9)
+    assert resumed.step_is_over(1010.0)
+    assert judge(resumed, 1099.0) is None
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_is_taken_where_it_is_announced_and_refused_with_words_elsewhere(phase: Phase, verb: EventKind) -> None:
+    rollout = in_phase(phase)
+    if verb in verbs_in(phase):
+        after, _ = advance(rollout, Event(verb, "ada"), 1.0)
+        assert after.phase is not phase
+        assert "ada" in after.reason
+        return
+    with pytest.raises(Conflict) as refusal:
+        advance(rollout, Event(verb, "ada"), 1.0)
+    for word in ("digits-7", phase.value, verb.value, *(other.value for other in verbs_in(phase))):
+        assert word in str(refusal.value)
+
+
+def test_every_row_can_be_reached_in_order() -> None:
+    """No row is hidden behind one without a guard for the same phase and event."""
+    closed = set()
+    for row in TRANSITIONS:
+        assert (row.source, row.event) not in closed
+        if row.guard is None:
+            closed.add((row.source, row.event))
+
+
+def test_every_phase_leads_to_an_end_and_no_end_leads_on() -> None:
+    leads_on = {phase: {row.target for row in TRANSITIONS if row.source is phase} for phase in Phase}
+    for phase in Phase:
+        reachable, frontier = {phase}, {phase}
+        while frontier:
+            frontier = {target for source in frontier for target in leads_on[source]} - reachable
+            reachable |= frontier
+        assert any(each.terminal for each in reachable)
+        assert not (phase.terminal and leads_on[phase])
+
+
+EVENTS = st.builds(happened, st.sampled_from(list(EventKind)), st.one_of(st.none(), st.sampled_from(list(Outcome))))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(EVENTS, st.floats(0, 60)), max_size=40))
+def test_whatever_happens_the_weight_rises_only_by_a_pass_or_a_persons_word(
+    happenings: list[tuple[Event, float]],
+) -> None:
+    rollout, now = new_rollout(SPEC, 1, 0.0), 0.0
+    for event, later in happenings:
+        now += later
+        try:
+            after, actions = advance(rollout, event, now)
+        except Conflict:
+            continue
+        assert not rollout.phase.terminal
+        assert actions == actions_of(after)
+        if after.weight_percent > rollout.weight_percent and rollout.phase is not Phase.PREPARING:
+            passed = event.verdict is not None and event.verdict.outcome is Outcome.PASS
+            assert event.kind is EventKind.PROMOTE or (passed and event.kind is EventKind.ASSESSED)
+            if event.kind is EventKind.ASSESSED:
+                assert after.verdict is event.verdict
+                assert rollout.step_is_over(now)
+        entry = entry_of(rollout, after, event, now)
+        changed = (rollout.phase, rollout.step) != (after.phase, after.step)
+        assert (entry is not None) == changed
+        if entry is not None:
+            assert entry.reason
+        route = next(action.route for action in actions if isinstance(action, SetRoute))
+        load = next(action for action in actions if isinstance(action, LoadVersions))
+        assert route.versions <= load.versions, "a route names only versions that are to be loaded"
+        assert route.weight_percent == (after.weight_percent if after.phase.weighted else 0)
+        assert after.evidence.candidate.requests == 0
+        rollout = after
+
+
+def test_looks_are_due_at_geometrically_growing_counts_and_never_at_the_same_twice() -> None:
+    rollout, looks = in_phase(Phase.PROGRESSING), []
+    for requests in range(1, 2000):
+        rollout = replace(rollout, evidence=Evidence(Tally(10 * requests), Tally(requests)))
+        event = judge(rollout, 1.0)
+        if event is not None:
+            looks.append(requests)
+            rollout, _ = advance(rollout, event, 1.0)
+    assert looks[0] == 20
+    assert len(looks) < 20
+    assert all(high >= 1.3 * low for low, high in pairwise(looks))
+
+
+def test_a_step_is_asked_once_more_when_its_time_is_over_and_its_answers_are_enough() -> None:
+    seen = Evidence(Tally(500), Tally(25))
+    rollout = in_phase(Phase.PROGRESSING, evidence=seen, next_look_at=26)
+    assert judge(rollout, 9.0) is None
+    event = judge(rollout, 10.0)
+    assert event is not None
+    after, _ = advance(rollout, event, 10.0)
+    if after.phase is Phase.PROGRESSING and after.step == 0:
+        assert judge(after, 11.0) is None
+
+
+def test_a_step_without_a_pass_is_rolled_back_when_its_longest_time_is_over() -> None:
+    rollout = in_phase(Phase.PROGRESSING)
+    assert judge(rollout, 100.0) is None
+    event = judge(rollout, 100.1)
+    assert event is not None
+    after, _ = advance(rollout, event, 100.1)
+    assert after.phase is Phase.ROLLING_BACK
+    assert after.reason.startswith("inconclusive")
+
+
+def test_a_candidate_that_is_not_loaded_in_time_has_failed() -> None:
+    rollout = in_phase(Phase.PREPARING)
+    event = judge(rollout, 100.1)
+    assert event is not None
+    after, _ = advance(rollout, event, 100.1)
+    assert after.phase is Phase.FAILED
+
+
+def test_a_clock_that_jumps_back_holds_the_step() -> None:
+    rollout = in_phase(Phase.PROGRESSING, step_entered_at=1000.0, evidence=Evidence(Tally(500), Tally(19)))
+    assert judge(rollout, 0.0) is None
+
+
+def test_a_verdict_in_the_history_can_be_made_again() -> None:
+    rollout = in_phase(Phase.PROGRESSING, evidence=Evidence(Tally(500), Tally(100, failed=100)))
+    event = judge(rollout, 1.0)
+    assert event is not None
+    after, _ = advance(rollout, event, 1.0)
+    entry = entry_of(rollout, after, event, 1.0)
+    assert entry is not None
+    assert entry.judged is not None
+    assert entry.judged.replayed() == entry.judged.verdict == event.verdict
+
+
+def test_the_history_begins_with_who_started_it() -> None:
+    entry = beginning(new_rollout(SPEC, 1, 5.0), "ada")
+    assert (entry.actor, entry.event, entry.source, entry.at) == ("ada", "start", None, 5.0)
+
+
+def test_the_picture_in_the_architecture_is_the_table() -> None:
+    section = section_in((ROOT / "ARCHITECTURE.md").read_text("utf-8"))
+    if section is None:
+        pytest.skip("ARCHITECTURE.md has no transitions section")
+    assert section == diagram()
+
+
+def test_the_picture_has_every_row_once() -> None:
+    picture = diagram().splitlines()
+    assert len(picture) == len(set(picture))
+    assert sum(" --> " in line and "[*]" not in line for line in picture) == len(TRANSITIONS)
+    assert section_in(f"a\n<!-- transitions:begin -->\n{diagram()}\n<!-- transitions:end -->\n") == diagram()
