@@ -2,7 +2,7 @@
 
     python -m enginebuild.damage checkpoint.safetensors damaged.safetensors
 
-The last weight matrices are put in a wrong order, as a wrong memory layout does. Nothing that a glance would notice
+The largest weight matrices are put in a wrong order, as a wrong memory layout does. Nothing that a glance would notice
 changes: names, shapes, mean, spread and even the sorted values are the same, every output is finite, and it is as fast
 as before. Only the answers are wrong.
 """
@@ -22,13 +22,13 @@ _MATRIX = 2
 
 
 def damage(source: Path, target: Path, seed: int = 0, layers: int = 2) -> None:
-    """Write a copy of a checkpoint whose last weight matrices are in a random order.
+    """Write a copy of a checkpoint whose largest weight matrices are in a random order.
 
     Args:
         source: A checkpoint, as ``read_checkpoint`` reads it.
         target: Where the safetensors file is written.
         seed: The same seed gives the same damage.
-        layers: How many matrices are damaged, counted from the last.
+        layers: How many matrices are damaged.
 
     Raises:
         ConfigurationError: The source cannot be read.
@@ -36,7 +36,8 @@ def damage(source: Path, target: Path, seed: int = 0, layers: int = 2) -> None:
     tensors = dict(read_checkpoint(source).tensors)
     generator = torch.Generator().manual_seed(seed)
     matrices = [name for name, tensor in tensors.items() if tensor.dim() >= _MATRIX and tensor.is_floating_point()]
-    for name in matrices[-layers:]:
+    # By size, then by name: a safetensors file keeps no order of its own.
+    for name in sorted(matrices, key=lambda name: (-tensors[name].numel(), name))[:layers]:
         flat = tensors[name].flatten()
         tensors[name] = flat[torch.randperm(len(flat), generator=generator)].reshape(tensors[name].shape)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import numpy.typing as npt
 Datatype = Literal["BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"]
 DATATYPES: tuple[str, ...] = get_args(Datatype)
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 
 _NUMPY: dict[str, str] = {
@@ -26,7 +26,7 @@ _NUMPY: dict[str, str] = {
 }
 
 
-def numpy_dtype(datatype: str) -> np.dtype[np.generic]:
+def numpy_dtype(datatype: str) -> np.dtype[Any]:
     """Return numpy's type of a datatype."""
     return np.dtype(_NUMPY[datatype])
 

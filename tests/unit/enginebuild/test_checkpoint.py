@@ -109,12 +109,9 @@ def test_a_path_without_a_file_is_refused(tmp_path: Path, make: Callable[[Path],
         (
             {"weight": torch.zeros(2, 3, dtype=torch.int64)},
             set(),
-            "'weight' is torch.int64, the network has torch.float32",
+            "is torch.int64, the network has torch.float32",
         ),
-        (
-            {"bias": None, "biass": torch.zeros(2)},
-            "'bias' is not in the file; the file's 'biass' is not in the network",
-        ),
+        ({"biass": torch.zeros(2)}, {"bias"}, "'bias' is not in the file; the file's 'biass' is not in the network"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_and_change_nothing(
@@ -131,7 +128,7 @@ def test_weights_that_do_not_fit_are_refused_and_change_nothing(
 def test_many_faults_are_summed_up() -> None:
     network = nn.Sequential(*(nn.Linear(1, 1) for _ in range(20)))
     with pytest.raises(ConfigurationError, match="and 34 more are not in the file"):
-        fit(network, Weights("w", "", {"0.weight": torch.zeros(1, 1), "x": torch.zeros(1)} | {}) )  # fmt: skip
+        fit(network, Weights("w", "", {"0.weight": torch.zeros(1, 1)}))
 
 
 def test_half_precision_weights_fit_a_full_precision_network() -> None:

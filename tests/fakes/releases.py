@@ -1,0 +1,112 @@
+"""A release without a build: a few bytes, a manifest and a config, to publish again and again.
+
+    python -m tests.fakes.releases REPOSITORY [COUNT] [KILLED_AT] [--file-limit BYTES]
+
+publishes that many versions of the model ``sums``, and kills itself with SIGKILL when ``publish`` says its line number
+KILLED_AT, counted from 1 over all versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from enginebuild.config_pbtxt import render
+from enginebuild.publish import ManifestMaker, Release, publish, sha256_of_text
+from enginebuild.staging import claim
+
+from services.core.manifest import (
+    SCHEMA_VERSION,
+    AccuracyEntry,
+    CheckpointEntry,
+    DataEntry,
+    FidelityEntry,
+    FileEntry,
+    GateEntry,
+    Manifest,
+    SpeedEntry,
+    TensorEntry,
+)
+from tests.fakes import tiny_recipe
+
+_DIGEST = "0" * 64
+
+
+def release(repository: Path, staging: Path, content: bytes, config: str, labels: Mapping[str, str]) -> Release:
+    """Stage a version of the model ``sums`` whose model file has the given content."""
+    folder = staging / "version"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(content)
+    return Release(repository, "sums", folder, config, labels)
+
+
+def manifest_of(config: str) -> ManifestMaker:
+    """Return what makes the manifest of such a version."""
+
+    def make(version: int, files: dict[str, FileEntry]) -> Manifest:
+        return Manifest(
+            schema_version=SCHEMA_VERSION,
+            model="sums",
+            version=version,
+            precision="fp32",
+            target="onnxruntime",
+            created="2026-11-20T10:00:00+00:00",
+            files=files,
+            config_sha256=sha256_of_text(config),
+            recipe_sha256=_DIGEST,
+            commit=None,
+            seed=0,
+            checkpoint=CheckpointEntry("checkpoint.safetensors", _DIGEST, 16),
+            evaluation=DataEntry("data.py:evaluation", 64, _DIGEST),
+            calibration=None,
+            accuracy=AccuracyEntry(1.0, 0.94, 1.0, 0.95, 64, 64, 1.0, 0.0),
+            fidelity=FidelityEntry(1.0, {"scores": 0.0}, 0, {"scores": (32, 32)}),
+            speed=SpeedEntry("CPUExecutionProvider", 1, 8, 0.1, 80_000.0, 1.0, 1.0, 1.0, 15),
+            size_bytes=files["model.onnx"].size_bytes,
+            gate=GateEntry(passed=True, reasons=(), waiver=None),
+            inputs=(TensorEntry("left", "FP32", (4,), ()), TensorEntry("right", "FP32", (4,), ())),
+            outputs=(TensorEntry("scores", "FP32", (2,), ("a", "b")), TensorEntry("difference", "FP32", (1,), ())),
+            libraries={},
+        )
+
+    return make
+
+
+def publish_many(repository: Path, count: int, say: Callable[[str], None]) -> None:
+    """Publish versions, one after the other; every second one changes config.pbtxt as well."""
+    for number in range(count):
+        recipe = tiny_recipe.recipe(serving={"max_batch_size": 8 + number % 2})
+        config = render(recipe, {"left": (4,), "right": (4,)})
+        with claim(repository) as staging:
+            made = release(repository, staging, os.urandom(2000), config, {"labels.txt": "a\nb\n"})
+            publish(made, manifest_of(config), say)
+
+
+def main() -> None:
+    """Run as a process that may die at any point."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("repository", type=Path)
+    parser.add_argument("count", type=int, nargs="?", default=1)
+    parser.add_argument("killed_at", type=int, nargs="?", default=0)
+    parser.add_argument("--file-limit", type=int, help="bytes that a file may have; stands in for a full disk")
+    options = parser.parse_args()
+    if options.file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (options.file_limit, options.file_limit))
+    said = 0
+
+    def say(text: str) -> None:
+        nonlocal said
+        said += 1
+        print(text, flush=True)
+        if said == options.killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    publish_many(options.repository, options.count, say)
+
+
+if __name__ == "__main__":
+    main()
