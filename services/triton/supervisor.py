@@ -182,6 +182,8 @@ class TritonSupervisor:
             f"--backend-config=python,shm-region-prefix-name={self._prefix}",
             f"--backend-config=onnxruntime,shm-region-prefix-name={self._prefix}",
             "--model-control-mode=explicit",
+            # Strict readiness would take the whole server out of service while one version loads, unloads or fails to.
+            "--strict-readiness=false",
             "--disable-auto-complete-config",
             *addresses,
             f"--http-port={self.ports.http}",
