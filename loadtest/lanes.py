@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gevent.event import Event
 
 from loadtest.alarm import Alarm
-from loadtest.arrivals import Arrival, Arrivals
+from loadtest.arrivals import Arrivals
 from loadtest.connection import GrpcConnection, RestConnection
 from loadtest.dataset import Dataset
 from loadtest.payload import Interface, Payload, grpc_payloads, rest_payloads
@@ -42,7 +42,7 @@ class Run:
         self._target, self._load, self._interface = target, load, interface
         self._length_s = None if endless else load.warm_up_s + load.duration_s
         self.window_s = (0.0, float("inf")) if endless else (load.warm_up_s, load.warm_up_s + load.duration_s)
-        self.record = Record(0.0, self.window_s)
+        self.record = Record(self.window_s)
         self.joined = 0
         self.alarms: set[Alarm] = set()
         self.started = Event()
@@ -51,7 +51,7 @@ class Run:
         self.lanes = {
             name: Lane(
                 Arrivals(
-                    offsets(load.arrivals, rate, load.seed + number, self._length_s), load.max_backlog, self._drop
+                    offsets(load.arrivals, rate, load.seed + number, self._length_s), load.max_backlog, self.record.drop
                 ),
                 make[name](interface, dataset, load.batch_size),
             )
@@ -67,7 +67,7 @@ class Run:
     def start(self) -> float:
         """Start the schedule and return its start on ``time.monotonic()``."""
         start_s = time.monotonic() + START_DELAY_S
-        self.record = Record(start_s, self.window_s)
+        self.record.start(start_s)
         for lane in self.lanes.values():
             lane.arrivals.start(start_s)
         self.started.set()
@@ -85,6 +85,3 @@ class Run:
         """Count what still waits for a connection as failed."""
         for lane in self.lanes.values():
             lane.arrivals.abandon()
-
-    def _drop(self, arrival: Arrival) -> None:
-        self.record.drop(arrival)

@@ -61,11 +61,12 @@ def _over_grpc(target: Target) -> dict[str, Any]:
     with grpc.insecure_channel(target.grpc) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         try:
-            ready = stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=TIMEOUT_S).ready
+            if not stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=TIMEOUT_S).ready:
+                raise Unavailable(f"gRPC target {target.grpc} is not ready")
             request = service_pb2.ModelReadyRequest(name=target.model, version=version)
-            ready = ready and stub.ModelReady(request, timeout=TIMEOUT_S).ready
-            if not ready:
-                raise Unavailable(f"gRPC target {target.grpc}: {target.model} {version} is not ready")
+            if not stub.ModelReady(request, timeout=TIMEOUT_S).ready:
+                wanted = f"{target.model} version {version}" if version else target.model
+                raise Unavailable(f"gRPC target {target.grpc}: model {wanted} is not ready")
             answer = stub.ModelMetadata(
                 service_pb2.ModelMetadataRequest(name=target.model, version=version), timeout=TIMEOUT_S
             )

@@ -67,13 +67,12 @@ class Record:
     """Counts of one run.
 
     Args:
-        start_s: Start of the schedule on the caller's clock, seconds.
         window_s: Offsets (from, to) of the measured window in seconds; ``to`` is infinite for a run without an end.
     """
 
-    def __init__(self, start_s: float, window_s: tuple[float, float]) -> None:
-        self._start_s = start_s
-        self._from_s, self._to_s = start_s + window_s[0], start_s + window_s[1]
+    def __init__(self, window_s: tuple[float, float]) -> None:
+        self._window_s = window_s
+        self.start(0.0)
         self.offered = 0
         self.answered = 0
         self.answers_in_window = 0
@@ -88,6 +87,11 @@ class Record:
         self.versions: Counter[str] = Counter()
         self.roles: Counter[str] = Counter()
         self._timeline: dict[int, Second] = defaultdict(Second)
+
+    def start(self, at_s: float) -> None:
+        """Fix the start of the schedule on the caller's clock, in seconds, before anything is counted."""
+        self._start_s = at_s
+        self._from_s, self._to_s = at_s + self._window_s[0], at_s + self._window_s[1]
 
     @property
     def failed(self) -> int:

@@ -134,9 +134,11 @@ def _not_installed(error: ModuleNotFoundError) -> MissingDependency:
 
 def _leave(error: Exception, code: int) -> None:
     words = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    if isinstance(error, MissingDependency):
-        words += f"\n  remedy: {error.remedy}"
-    sys.stderr.write(f"loadtest: {words}\n")
+    remedy = {"remedy": error.remedy} if isinstance(error, MissingDependency) else {}
+    if "--json" in sys.argv:
+        sys.stderr.write(json.dumps({"error": words, **remedy}) + "\n")
+    else:
+        sys.stderr.write("\n  remedy: ".join([f"penstock: {words}", *remedy.values()]) + "\n")
     sys.exit(code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,7 @@ def main(
     def say(text: str) -> None:
         sys.stderr.write(text + "\n")
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends, like Ctrl-C, with everything that was started
     program = find_h2load(say)
     cases = [Case(one, number) for one in protocol for number in concurrency]
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name:

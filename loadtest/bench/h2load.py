@@ -23,6 +23,7 @@ from services.core.errors import MissingDependency, PenstockError
 
 PACKAGE = "nghttp2-client"
 INSTALL_TIMEOUT_S = 300
+RUN_TIMEOUT_S = 600  # far beyond any real run
 _FINISHED = re.compile(r"^finished in .*?, ([0-9.]+) req/s", re.MULTILINE)
 _REQUESTS = re.compile(r"^requests: (\d+) total, .* (\d+) succeeded, (\d+) failed", re.MULTILINE)
 
@@ -69,10 +70,11 @@ def _install() -> None:
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", PACKAGE]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (install, ["apt-get", "update", "-qq"], install):
-        done = subprocess.run(
-            command, env=environment, capture_output=True, timeout=INSTALL_TIMEOUT_S, check=False
-        ).returncode
-        if done == 0 and command is install:
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, timeout=INSTALL_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return
+        if done.returncode == 0 and command is install:
             return
 
 
@@ -102,8 +104,10 @@ class H2Load:
         command += [f"--data={body}", f"--log-file={log}"]
         command += [f"--header={name}: {value}" for name, value in headers.items()]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # Bound on a target that hangs; far beyond any real run.
-        done = subprocess.run([*command, url], capture_output=True, text=True, timeout=600, check=False)
+        try:
+            done = subprocess.run([*command, url], capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise PenstockError(f"{url} did not answer {requests} requests within {RUN_TIMEOUT_S} s") from error
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
         rate = parse(done.stdout, requests, url)

@@ -63,16 +63,18 @@ def test_a_stalled_server_shows_in_the_latency_of_every_request_it_delayed(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("script", "kinds"),
+    ("script", "timeout_s", "kinds"),
     [
-        (lambda n, _: Behaviour(status=503 if n % 4 == 0 else 200), {"HTTP 503", "gRPC UNAVAILABLE"}),
-        (lambda n, _: Behaviour(status=500 if n % 4 == 0 else 200), {"HTTP 500", "gRPC INTERNAL"}),
-        (lambda n, _: Behaviour(delay_s=3600 if n % 20 == 0 else 0), {"timeout"}),
+        (lambda n, _: Behaviour(status=503 if n % 4 == 0 else 200), 10, {"HTTP 503", "gRPC UNAVAILABLE"}),
+        (lambda n, _: Behaviour(status=500 if n % 4 == 0 else 200), 10, {"HTTP 500", "gRPC INTERNAL"}),
+        (lambda n, _: Behaviour(delay_s=3600 if n % 20 == 0 else 0), 0.3, {"timeout"}),
     ],
 )
-def test_errors_are_counted_by_kind_and_miss_the_error_rate(tmp_path: Path, script: Script, kinds: set[str]) -> None:
+def test_errors_are_counted_by_kind_and_miss_the_error_rate(
+    tmp_path: Path, script: Script, timeout_s: float, kinds: set[str]
+) -> None:
     with FakeInferenceServer(script) as server:
-        code, report = gate(slo_file(tmp_path, {"error_rate": 0.02}, server, timeout_s=0.3))
+        code, report = gate(slo_file(tmp_path, {"error_rate": 0.02}, server, timeout_s=timeout_s))
     assert (code, report["verdict"]) == (1, "missed")
     assert set(report["failures"]) == kinds
     assert report["failed"] == sum(report["failures"].values())

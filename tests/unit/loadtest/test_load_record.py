@@ -11,15 +11,21 @@ RIGHT = Answer(version="1", role="stable", items=1, right=1)
 WRONG = Answer(version="2", role="candidate", items=1, right=0)
 
 
+def started(at_s: float, window_s: tuple[float, float]) -> Record:
+    record = Record(window_s)
+    record.start(at_s)
+    return record
+
+
 def test_latency_runs_from_the_intended_send_time() -> None:
-    record = Record(100.0, (0.0, 10.0))
+    record = started(100.0, (0.0, 10.0))
     record.answer(Arrival(0, 101.0, overdue=True), 103.0, "rest", RIGHT)
     assert record.latency.quantile(0.5) == pytest.approx(2.0, rel=0.02)
     assert record.summary()["waited_for_a_connection"] == 1
 
 
 def test_the_warm_up_is_in_the_timeline_and_in_nothing_else() -> None:
-    record = Record(100.0, (2.0, 4.0))
+    record = started(100.0, (2.0, 4.0))
     record.answer(Arrival(0, 101.0), 101.5, "rest", RIGHT)
     record.fail(Arrival(1, 101.9), 102.5, Failure("HTTP 503", "busy"))
     record.late(101.0, 101.5)
@@ -28,7 +34,7 @@ def test_the_warm_up_is_in_the_timeline_and_in_nothing_else() -> None:
 
 
 def test_throughput_counts_the_answers_that_arrive_inside_the_window() -> None:
-    record = Record(100.0, (1.0, 2.0))
+    record = started(100.0, (1.0, 2.0))
     record.answer(Arrival(0, 100.5), 101.5, "rest", RIGHT)  # of the warm-up, answered in the window
     record.answer(Arrival(1, 101.5), 102.5, "rest", RIGHT)  # of the window, answered after it
     assert record.answers_in_window == 1
@@ -36,7 +42,7 @@ def test_throughput_counts_the_answers_that_arrive_inside_the_window() -> None:
 
 
 def test_answers_are_counted_by_version_role_and_second() -> None:
-    record = Record(0.0, (0.0, float("inf")))
+    record = started(0.0, (0.0, float("inf")))
     for number in range(4):
         record.answer(Arrival(number, number / 2), number / 2 + 0.1, "grpc", WRONG if number == 3 else RIGHT)
     summary = record.summary()
@@ -50,7 +56,7 @@ def test_answers_are_counted_by_version_role_and_second() -> None:
 
 
 def test_failures_are_counted_by_kind_with_the_first_message_as_example() -> None:
-    record = Record(0.0, (0.0, 10.0))
+    record = started(0.0, (0.0, 10.0))
     for number, message in enumerate(["first", "second"]):
         record.fail(Arrival(number, 1.0), 2.0, Failure("timeout", message))
     record.drop(Arrival(2, 1.5, overdue=True))
@@ -61,7 +67,7 @@ def test_failures_are_counted_by_kind_with_the_first_message_as_example() -> Non
 
 
 def test_quantiles_that_fall_on_unanswered_requests_are_null_and_the_summary_is_json() -> None:
-    record = Record(0.0, (0.0, 10.0))
+    record = started(0.0, (0.0, 10.0))
     for number in range(90):
         record.answer(Arrival(number, 1.0), 1.01, "rest", RIGHT)
     for number in range(10):
