@@ -1,0 +1,122 @@
+"""``penstock controller`` as a process, with a real Triton and a worker that speaks the real control protocol."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.onnx_repository import scale
+from tests.fakes.running_controller import RunningController, running_controller
+from tests.fakes.running_triton import RunningTriton, running_triton
+from tests.fakes.scripted_worker import ScriptedWorker
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def own_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTriton]:
+    """A Triton whose models only these tests load; ``scale`` is published in 1, 2, 3 and, damaged, 9."""
+    root = tmp_path_factory.mktemp("controlled")
+    scale(root / "repository")
+    with running_triton(root / "repository", root / "triton") as running:
+        yield running
+
+
+@pytest.fixture
+def controller(own_triton: RunningTriton, tmp_path: Path) -> Iterator[RunningController]:
+    with running_controller(own_triton.repository, own_triton.http_port, tmp_path / "state") as running:
+        yield running
+
+
+def penstock(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "services.cli.main", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def rollout_verb(controller: RunningController, *arguments: str) -> Any:
+    done = penstock("rollout", *arguments, "--controller", controller.url, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def stable_is(version: int) -> Any:
+    return lambda model: model.get("stable") == version and model["loaded"] == [version]
+
+
+def test_a_rollout_goes_on_through_a_kill_of_the_controller_and_is_told_step_by_step(
+    controller: RunningController,
+) -> None:
+    # Version 9 is damaged, so 3 is the latest that loads.
+    controller.until("/v1/models/scale", stable_is(3))
+    with ScriptedWorker(controller.grpc_port, "scale") as worker:
+        started = rollout_verb(
+            controller, "start", "scale", "--version", "2", "--step", "10:3s:50", "--step", "50:2s:50", "--actor", "ada"
+        )
+        path = f"/v1/rollouts/{started['id']}"
+        before = controller.until(path, lambda r: r["evidence"]["candidate"]["requests"] > 20)
+        controller.kill()
+        controller.start_again()
+        after = controller.until(path, lambda r: r["evidence"]["candidate"]["requests"] > 0)
+        assert after["step"] >= before["step"]
+        over = controller.until(path, lambda r: not r["active"])
+        assert over["phase"] == "promoted", over["reason"]
+        controller.until("/v1/models/scale", stable_is(2))
+        assert sorted(set(worker.weights)) == [0, 10, 50]
+    lines = rollout_verb(controller, "history", started["id"])
+    assert [line["target"] for line in lines] == ["preparing", "progressing", "progressing", "promoting", "promoted"]
+    assert lines[0]["actor"] == "ada"
+    for line in lines[2:4]:
+        assert line["verdict"]["outcome"] == "pass"
+        assert line["judged"]["candidate"]["requests"] >= 50
+    assert rollout_verb(controller, "list", "--model", "scale")[0]["id"] == started["id"]
+    told = penstock("rollout", "history", started["id"], "--controller", controller.url)
+    assert "passed" in told.stdout
+    assert controller.stop() == 0
+
+
+def test_a_candidate_that_triton_refuses_fails_with_its_reason_and_stable_serves_on(
+    controller: RunningController,
+) -> None:
+    controller.until("/v1/models/scale", stable_is(3))
+    started = rollout_verb(controller, "start", "scale", "--version", "9")
+    watched = penstock("rollout", "get", started["id"], "--watch", "--controller", controller.url)
+    assert watched.returncode == 1
+    assert "cannot be loaded" in watched.stdout
+    controller.until("/v1/models/scale", stable_is(3))
+
+
+def test_a_triton_that_was_killed_gets_its_models_back(
+    controller: RunningController, own_triton: RunningTriton
+) -> None:
+    controller.until("/v1/models/scale", stable_is(3))
+    os.kill(own_triton.first_pid, signal.SIGKILL)
+    controller.until("/readyz", lambda ready: ready["triton"] != "ok")
+    controller.until("/v1/models/scale", stable_is(3))
+    controller.until("/readyz", lambda ready: ready["triton"] == "ok" and ready["ready"])
+
+
+def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for flag, other in (("--http-port", "--grpc-port"), ("--grpc-port", "--http-port")):
+            done = penstock("controller", flag, str(port), other, "0", "--state-dir", str(tmp_path))
+            assert done.returncode == 2
+            assert str(port) in done.stderr
+            assert "Traceback" not in done.stderr
+
+
+def test_without_a_controller_every_verb_says_how_to_get_one() -> None:
+    done = penstock("rollout", "list", "--controller", "http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "penstock up" in done.stderr
+    assert "Traceback" not in done.stderr
