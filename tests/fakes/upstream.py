@@ -153,7 +153,7 @@ class FakeUpstream:
             case "ready":
                 return None
             case "config":
-                return {"name": name, "backend": "fake", "max_batch_size": model.schema.max_batch_size}
+                return _config(model.schema)
             case "stats":
                 return {"model_stats": [_statistics(name, version)]}
             case _:
@@ -179,6 +179,16 @@ class FakeUpstream:
 
 def _statistics(name: str, version: int) -> dict[str, Any]:
     return {"name": name, "version": str(version), "inference_count": 7}
+
+
+def _config(found: ModelSchema) -> dict[str, Any]:
+    return {
+        "name": found.model,
+        "backend": "fake",
+        "max_batch_size": found.max_batch_size,
+        "input": [{"name": s.name, "optional": s.optional} for s in found.inputs.values()],
+        "output": [{"name": s.name, "label_filename": "labels.txt" * s.labels} for s in found.outputs.values()],
+    }
 
 
 def _metadata(model: FakeModel) -> dict[str, Any]:

@@ -23,10 +23,13 @@ from services.gateway.metrics.series import (
 from services.gateway.metrics.slab import Values
 from services.gateway.metrics.window import WINDOW_S, Window
 
-PER_OCTAVE = 8
-# Boundaries outside of these are not shown: the counts of those that are stay exact.
-_LEAST_S = 2.0**-14  # 61 us
-_MOST_S = 2.0**6  # 64 s
+# Boundaries of the durations' histogram: fine where answers usually are, coarse around it, none beyond. Leaving one out
+# never changes the counts of the others. ``histogram_quantile`` is off by less than 2 % for smooth distributions between
+# the fine ones, whose distance is 4.4 %.
+_FINE_PER_OCTAVE = 16
+_COARSE_PER_OCTAVE = 4
+_FINE_FROM_S, _FINE_TO_S = 2.0**-11, 2.0  # 0.5 ms to 2 s
+_LEAST_S, _MOST_S = 2.0**-14, 2.0**6  # 61 us to 64 s
 _QUANTILES = (0.5, 0.95, 0.99)
 
 Buckets = list[tuple[str, float]]
@@ -86,7 +89,10 @@ def _durations(sums: Merged) -> Metric:
     for key, values in sums.items():
         if key[0] == REQUEST:
             histogram = request_histogram(values)
-            family.add_metric(key[1:], buckets=_shown(histogram.cumulative(PER_OCTAVE)), sum_value=histogram.sum_s)
+            rows = histogram.cumulative(_FINE_PER_OCTAVE)
+            coarse = range(0, len(rows), _FINE_PER_OCTAVE // _COARSE_PER_OCTAVE)
+            chosen = [row for i, row in enumerate(rows) if i in coarse or _FINE_FROM_S <= row[0] <= _FINE_TO_S]
+            family.add_metric(key[1:], buckets=_shown([*chosen, rows[-1]]), sum_value=histogram.sum_s)
     return family
 
 

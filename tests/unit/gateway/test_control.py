@@ -1,0 +1,170 @@
+"""The worker's side of the control protocol: it never makes a request wait, and it outlives its controller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from services.core.histogram import LatencyHistogram
+from services.core.route import Route, RouteTable
+from services.core.tally import Tally
+from services.gateway.control.channel import controller_channel
+from services.gateway.control.reporter import StatisticsReporter
+from services.gateway.control.route_watch import RouteWatch
+from services.gateway.control.table_cache import TableCache
+from services.gateway.routes import Routes
+from services.pb.penstock.v1 import routes_pb2
+from services.process.ports import choose_free_port
+from tests.fakes.controller import FakeController, controlling
+from tests.fakes.gateway import eventually, in_loop
+
+Saved = list[RouteTable]
+
+
+def table(generation: int, stable: int = 1) -> RouteTable:
+    route = Route("digits", stable, 2, 25, frozenset({1, 2}))
+    return RouteTable(generation, {"digits": route})
+
+
+@asynccontextmanager
+async def watching(port: int, routes: Routes, saved: Saved, **options: float) -> AsyncIterator[RouteWatch]:
+    """Run a watch against a port."""
+    channel = controller_channel(f"127.0.0.1:{port}")
+    watch = RouteWatch(channel, "worker-1", routes, save=saved.append, **options)
+    task = asyncio.create_task(watch.run())
+    try:
+        yield watch
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await channel.close()
+
+
+@in_loop
+async def test_every_new_table_is_served_and_saved() -> None:
+    routes, saved = Routes(), Saved()
+    async with controlling() as controller, watching(controller.port, routes, saved):
+        for generation in (1, 2, 5):
+            await controller.publish(table(generation))
+            wanted = table(generation)
+            await eventually(lambda: routes.table == wanted)  # noqa: B023 - awaited before the next round
+        await eventually(lambda: len(saved) == 3)
+        assert saved[-1] == table(5)
+        assert controller.watchers == ["worker-1"]
+
+
+@in_loop
+async def test_the_last_table_stays_while_the_controller_is_away_and_changes_when_it_is_back() -> None:
+    routes, saved = Routes(), Saved()
+    port = choose_free_port()
+    async with watching(port, routes, saved):
+        async with controlling(port) as controller:
+            await controller.publish(table(1))
+            await eventually(lambda: routes.table == table(1))
+        await asyncio.sleep(0.2)
+        assert routes.table == table(1)
+        async with controlling(port) as controller:
+            await controller.publish(table(2))
+            await eventually(lambda: routes.table == table(2))
+
+
+@in_loop
+async def test_an_older_table_is_not_taken() -> None:
+    routes, saved = Routes(), Saved()
+    routes.replace(table(7))
+    async with controlling() as controller, watching(controller.port, routes, saved, rewind_after_s=60.0):
+        await controller.publish(table(3, stable=2))
+        await eventually(lambda: controller.watchers)
+        await asyncio.sleep(0.2)
+        assert routes.table == table(7)
+
+
+@in_loop
+async def test_a_controller_that_insists_on_an_older_table_has_a_new_database_and_is_followed() -> None:
+    routes, saved = Routes(), Saved()
+    routes.replace(table(7))
+    async with controlling() as controller, watching(controller.port, routes, saved, rewind_after_s=0.2):
+        await controller.publish(table(1, stable=2))
+        await eventually(lambda: routes.table == table(1, stable=2))
+        assert len(controller.watchers) >= 2
+
+
+@in_loop
+async def test_a_table_that_breaks_the_rules_changes_nothing() -> None:
+    routes, saved = Routes(), Saved()
+    async with controlling() as controller, watching(controller.port, routes, saved):
+        await controller.publish(table(1))
+        await eventually(lambda: routes.table == table(1))
+        broken = routes_pb2.Route(model="digits", stable=1, candidate=2, weight_percent=101, versions=[1, 2])
+        await controller.publish(routes_pb2.RouteTable(generation=2, routes=[broken]))
+        await eventually(lambda: len(controller.watchers) == 2)
+        assert routes.table == table(1)
+        await controller.publish(table(3))
+        await eventually(lambda: routes.table == table(3))
+
+
+def test_a_saved_table_is_loaded_as_it_was(tmp_path: Path) -> None:
+    cache = TableCache(tmp_path / "routes.json")
+    assert cache.load() is None
+    for generation in (4, 5):
+        cache.save(table(generation))
+    assert TableCache(tmp_path / "routes.json").load() == table(5)
+    assert [path.name for path in tmp_path.iterdir()] == ["routes.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"generation": 1}', '{"generation": 1, "routes": [{"model": "m"}]}'])
+def test_a_damaged_file_is_no_table(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "routes.json"
+    path.write_text(text)
+    assert TableCache(path).load() is None
+
+
+def test_a_disk_that_does_not_take_the_table_does_not_stop_the_worker(tmp_path: Path) -> None:
+    TableCache(tmp_path / "missing" / "routes.json").save(table(1))
+
+
+@in_loop
+async def test_reports_carry_cumulative_tallies_the_generation_and_a_growing_sequence() -> None:
+    latency = LatencyHistogram()
+    latency.observe(0.25, 3)
+    tally = Tally(4, 1, 2, latency, {"scores": (0, 5)})
+    routes = Routes()
+    routes.replace(table(6))
+    async with controlling() as controller:
+        channel = controller_channel(f"127.0.0.1:{controller.port}")
+        reporter = StatisticsReporter(
+            channel, "worker-1", lambda: {("digits", 2, "candidate"): tally}, routes, period_s=0.02
+        )
+        task = asyncio.create_task(reporter.run())
+        await eventually(lambda: len(controller.reports) >= 3)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await channel.close()
+    first = controller.reports[0]
+    assert [report.sequence for report in controller.reports] == list(range(1, len(controller.reports) + 1))
+    assert (first.instance, first.served_generation) == ("worker-1", 6)
+    entry = first.tallies[0]
+    assert (entry.model, entry.version, entry.role) == ("digits", 2, "candidate")
+    assert (entry.requests, entry.failed, entry.non_finite) == (4, 1, 2)
+    counts = dict(zip(entry.latency.bucket, entry.latency.count, strict=True))
+    assert LatencyHistogram(counts, entry.latency.sum_s) == latency
+    assert [(p.output, list(p.counts)) for p in entry.predictions] == [("scores", [0, 5])]
+
+
+@in_loop
+async def test_a_reporter_goes_on_when_the_controller_is_away() -> None:
+    port = choose_free_port()
+    channel = controller_channel(f"127.0.0.1:{port}")
+    reporter = StatisticsReporter(channel, "worker-1", dict, Routes(), period_s=0.02, timeout_s=0.2)
+    task = asyncio.create_task(reporter.run())
+    await asyncio.sleep(0.1)
+    controller = FakeController()
+    async with controlling(port, controller):
+        await eventually(lambda: controller.reports)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await channel.close()

@@ -1,0 +1,238 @@
+"""One scrape shows all workers, with percentiles that are right and counters that never go down."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from services.core.histogram import BUCKET_COUNT, upper_bound_s
+from services.gateway.metrics.exposition import GatewayCollector
+from services.gateway.metrics.merged import MergedSlabs
+from services.gateway.metrics.recorder import MAX_CLASSES, Recorder
+from services.gateway.metrics.series import OVERFLOW, STAGE_BUCKET_COUNT, STAGES, stage_bucket, stage_upper_bound_s
+from services.gateway.metrics.slab import SlabReader, SlabWriter, WorkerState, create_slab_file
+from services.gateway.metrics.tallies import tallies
+from services.gateway.metrics.window import Window
+
+QUANTILES = (0.5, 0.95, 0.99)
+
+
+def distribution(name: str) -> npt.NDArray[np.float64]:
+    """Return 40,000 durations in seconds."""
+    chance = np.random.default_rng(7)
+    match name:
+        case "log-normal":
+            return chance.lognormal(np.log(0.008), 0.7, 40_000)
+        case "exponential":
+            return 0.0005 + chance.exponential(0.02, 40_000)
+        case "gamma":
+            return chance.gamma(9.0, 0.0004, 40_000)
+        case "uniform":
+            return chance.uniform(0.010, 0.090, 40_000)
+    raise ValueError(name)
+
+
+def scrape(slabs: MergedSlabs, window: Window | None = None, now_s: float = 0.0) -> list[Sample]:
+    """Return every sample of one scrape, through the text format."""
+    registry = CollectorRegistry()
+    registry.register(GatewayCollector(slabs, window or Window(), lambda: now_s))
+    text = generate_latest(registry).decode()
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+def value(samples: list[Sample], name: str, **labels: str) -> float:
+    """Return the sum of the samples of a name with these labels."""
+    return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+def histogram_quantile(samples: list[Sample], q: float, **labels: str) -> float:
+    """Return what Prometheus' function of this name does: linear between the boundaries of a bucket."""
+    totals: dict[float, float] = {}
+    for sample in samples:
+        if sample.name == "penstock_request_duration_seconds_bucket" and labels.items() <= sample.labels.items():
+            bound = float(sample.labels["le"])
+            totals[bound] = totals.get(bound, 0) + sample.value
+    bounds = sorted(totals)
+    rank = q * totals[bounds[-1]]
+    index = next(i for i, bound in enumerate(bounds) if totals[bound] >= rank)
+    low, below = (bounds[index - 1], totals[bounds[index - 1]]) if index else (0.0, 0.0)
+    return low + (bounds[index] - low) * (rank - below) / (totals[bounds[index]] - below)
+
+
+def slab(folder: Path, name: str, size: int = 1 << 20) -> Path:
+    """Return the path of an empty slab."""
+    path = folder / name
+    create_slab_file(path, size)
+    return path
+
+
+@pytest.mark.parametrize("name", ["log-normal", "exponential", "gamma", "uniform"])
+def test_percentiles_of_two_worker_processes_are_within_two_percent_in_one_scrape(tmp_path: Path, name: str) -> None:
+    durations = distribution(name)
+    slabs = MergedSlabs()
+    workers = []
+    # Unequal and unlike halves: averaging the workers' percentiles would be far off.
+    for number, part in enumerate((np.sort(durations)[:10_000], np.sort(durations)[10_000:])):
+        path = slab(tmp_path, f"{number}")
+        slabs.add(f"worker {number}", SlabReader(path))
+        np.save(tmp_path / f"{number}.npy", part)
+        command = [sys.executable, "-m", "tests.fakes.slab_writer", str(path), str(tmp_path / f"{number}.npy")]
+        workers.append(subprocess.Popen(command, cwd=Path(__file__).parents[3]))
+    assert [worker.wait(60) for worker in workers] == [0, 0]
+    samples = scrape(slabs)
+    labels = {"model": "digits", "version": "1", "protocol": "rest", "role": "stable"}
+    assert value(samples, "penstock_request_duration_seconds_count", **labels) == len(durations)
+    assert value(samples, "penstock_request_duration_seconds_sum", **labels) == pytest.approx(durations.sum(), rel=1e-6)
+    for q in QUANTILES:
+        truth = float(np.quantile(durations, q))
+        gauge = value(samples, "penstock_request_duration_quantile_seconds", quantile=f"{q:g}", **labels)
+        assert gauge == pytest.approx(truth, rel=0.02)
+        assert histogram_quantile(samples, q, **labels) == pytest.approx(truth, rel=0.02)
+
+
+def test_every_shown_bucket_holds_exactly_what_is_at_or_below_its_boundary(tmp_path: Path) -> None:
+    durations = distribution("log-normal")[:5000]
+    path = slab(tmp_path, "slab")
+    series = Recorder(SlabWriter(path)).requests("grpc", "digits", 1, "stable")
+    for seconds in durations.tolist():
+        series.finish("ok", (0.0,), seconds)
+    slabs = MergedSlabs()
+    slabs.add("only", SlabReader(path))
+    buckets = [s for s in scrape(slabs) if s.name == "penstock_request_duration_seconds_bucket"]
+    bounds = [float(bucket.labels["le"]) for bucket in buckets]
+    assert bounds == sorted(bounds)
+    assert {round(b / a, 9) for a, b in itertools.pairwise(bounds[:-1])} == {
+        round(2 ** (1 / 16), 9),
+        round(2 ** (1 / 4), 9),
+    }
+    for bucket in buckets:
+        assert bucket.value == (durations <= float(bucket.labels["le"])).sum()
+
+
+def test_the_counts_of_a_worker_that_died_are_kept(tmp_path: Path) -> None:
+    slabs = MergedSlabs()
+    totals = []
+    for life in range(3):
+        path = slab(tmp_path, f"{life}")
+        writer = SlabWriter(path)
+        writer.set_state(WorkerState.LISTENING)
+        writer.set_in_flight(5)
+        slabs.add(f"life {life}", SlabReader(path))
+        series = Recorder(writer).requests("rest", "digits", 1, "stable")
+        for _ in range(10):
+            series.finish("ok", (0.0,), 0.01)
+        totals.append(value(scrape(slabs), "penstock_requests_total", outcome="ok"))
+        assert value(scrape(slabs), "penstock_in_flight") == 5
+        slabs.retire(f"life {life}")
+        totals.append(value(scrape(slabs), "penstock_requests_total", outcome="ok"))
+    assert totals == [10, 10, 20, 20, 30, 30]
+    assert value(scrape(slabs), "penstock_in_flight") == 0
+    assert value(scrape(slabs), "penstock_workers") == 0
+
+
+def test_the_quantile_gauges_forget_what_is_older_than_a_minute(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab")
+    series = Recorder(SlabWriter(path)).requests("rest", "digits", 1, "stable")
+    slabs, window = MergedSlabs(), Window()
+    slabs.add("only", SlabReader(path))
+    for second in range(0, 200, 5):
+        window.remember(second, slabs.merged())
+        series.finish("ok", (0.0,), 1.0 if second < 100 else 0.001)
+    name, median = "penstock_request_duration_quantile_seconds", {"quantile": "0.5"}
+    assert value(scrape(slabs, window, 195.0), name, **median) == pytest.approx(0.001, rel=0.02)
+    window.remember(195.0, slabs.merged())
+    window.remember(300.0, slabs.merged())
+    assert not [s for s in scrape(slabs, window, 300.0) if s.name == name]
+
+
+def test_the_stages_of_a_request_add_up_to_its_duration(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab")
+    marks = [10.0, 10.001, 10.0015, 10.002, 10.0021, 10.05, 10.051]
+    Recorder(SlabWriter(path)).requests("rest", "digits", 1, "stable").finish("ok", marks, marks[-1])
+    slabs = MergedSlabs()
+    slabs.add("only", SlabReader(path))
+    samples = scrape(slabs)
+    assert {s.labels["stage"] for s in samples if s.name == "penstock_stage_duration_seconds_sum"} == set(STAGES)
+    stages = value(samples, "penstock_stage_duration_seconds_sum")
+    assert stages == pytest.approx(value(samples, "penstock_request_duration_seconds_sum"), abs=1e-6)
+    assert stages == pytest.approx(0.051, abs=1e-6)
+
+
+def test_a_failed_request_counts_the_stages_that_it_completed(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab")
+    Recorder(SlabWriter(path)).requests("rest", "digits", None, "").finish("invalid_argument", [1.0, 1.5], 2.0)
+    slabs = MergedSlabs()
+    slabs.add("only", SlabReader(path))
+    samples = scrape(slabs)
+    counted = {s.labels["stage"] for s in samples if s.name == "penstock_stage_duration_seconds_sum"}
+    assert counted == {"decode"}
+    assert value(samples, "penstock_requests_total", outcome="invalid_argument", version="", role="") == 1
+
+
+def test_stage_buckets_hold_what_the_fine_buckets_hold() -> None:
+    for index in range(BUCKET_COUNT):
+        bucket = stage_bucket(index)
+        assert 0 <= bucket < STAGE_BUCKET_COUNT
+        assert upper_bound_s(index) <= stage_upper_bound_s(bucket)
+        assert bucket == 0 or upper_bound_s(index) > stage_upper_bound_s(bucket - 1)
+
+
+def test_a_full_slab_counts_what_has_no_room_in_one_overflow_series(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab", 256 * 1024)
+    recorder = Recorder(SlabWriter(path))
+    for number in range(100):
+        recorder.requests("rest", f"model-{number}", 1, "stable").finish("ok", (0.0,), 0.01)
+        recorder.answers(f"model-{number}", 1, "stable").count_class("scores", 1, 10)
+    slabs = MergedSlabs()
+    slabs.add("only", SlabReader(path))
+    samples = scrape(slabs)
+    overflown = value(samples, "penstock_requests_total", model=OVERFLOW)
+    assert 0 < overflown < 100
+    assert value(samples, "penstock_requests_total") == 100
+    assert value(samples, "penstock_predictions_total") == 100
+
+
+def test_an_empty_gateway_shows_its_gauges_and_nothing_else(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab")
+    slabs = MergedSlabs()
+    slabs.add("unopened", SlabReader(path))
+    Recorder(SlabWriter(slab(tmp_path, "other")))
+    slabs.add("idle", SlabReader(tmp_path / "other"))
+    assert {s.name for s in scrape(slabs)} == {"penstock_in_flight", "penstock_workers", "penstock_route_generation"}
+
+
+def test_classes_beyond_the_bound_are_not_counted(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab")
+    answers = Recorder(SlabWriter(path)).answers("digits", 1, "stable")
+    answers.count_class("vocabulary", 5, MAX_CLASSES + 1)
+    answers.count_class("scores", 2, 3)
+    answers.count_class("scores", 3, 3)
+    found = tallies(SlabReader(path).records())
+    assert found["digits", 1, "stable"].predictions == {"scores": (0, 0, 1)}
+
+
+def test_tallies_are_evidence_about_versions_and_nothing_else(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab")
+    recorder = Recorder(SlabWriter(path))
+    for protocol in ("rest", "grpc"):
+        series = recorder.requests(protocol, "digits", 2, "candidate")
+        for outcome in ("ok", "ok", "upstream_failure", "deadline_exceeded", "unavailable", "internal"):
+            series.finish(outcome, (0.0,), 0.01)
+        for outcome in ("invalid_argument", "overloaded", "cancelled", "expired", "not_found"):
+            series.finish(outcome, (0.0,), 0.01)
+        recorder.requests(protocol, "digits", None, "").finish("not_found", (0.0,), 0.01)
+        recorder.requests(protocol, "", None, "").finish("not_found", (0.0,), 0.01)
+    recorder.answers("digits", 2, "candidate").count_non_finite()
+    found = tallies(SlabReader(path).records())
+    assert list(found) == [("digits", 2, "candidate")]
+    tally = found["digits", 2, "candidate"]
+    assert (tally.requests, tally.failed, tally.non_finite, tally.latency.total) == (12, 8, 1, 4)
