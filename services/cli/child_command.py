@@ -16,12 +16,22 @@ _WORDS_BYTES = 4000
 
 
 class CommandFailed(PenstockError):
-    """A command ended with another exit code than 0; ``code`` is it, ``words`` is what the command said."""
+    """A command ended with another exit code than 0.
 
-    def __init__(self, command: str, code: int, words: str) -> None:
-        super().__init__(f"{command} ended with {code}: {words}")
+    Attributes:
+        code: The exit code.
+        words: What the command said of it.
+        document: The JSON that it printed all the same; empty where there is none.
+    """
+
+    def __init__(self, command: str, code: int, out: bytes, err: bytes) -> None:
+        try:
+            self.document: dict[str, Any] = json.loads(out)
+        except ValueError:
+            self.document = {}
         self.code = code
-        self.words = words
+        self.words = _words(self.document, out, err)
+        super().__init__(f"{command} ended with {code}: {self.words}")
 
 
 async def run_json(arguments: list[str], *, empty: bool = False) -> Any:
@@ -42,7 +52,7 @@ async def run_json(arguments: list[str], *, empty: bool = False) -> Any:
         await _end(child)
         raise
     if child.returncode != 0:
-        raise CommandFailed(" ".join(arguments[1:3]), child.returncode or 0, _words(out, err))
+        raise CommandFailed(" ".join(arguments[1:3]), child.returncode or 0, out, err)
     return None if empty else _parsed(arguments, out)
 
 
@@ -73,7 +83,7 @@ class Background:
             await _end(self._child)
             raise
         if self._child.returncode != 0:
-            raise CommandFailed(" ".join(self._arguments[1:3]), self._child.returncode or 0, _words(out, err))
+            raise CommandFailed(" ".join(self._arguments[1:3]), self._child.returncode or 0, out, err)
         return _parsed(self._arguments, out)
 
 
@@ -104,12 +114,13 @@ def _parsed(arguments: list[str], out: bytes) -> Any:
         raise UpstreamFailure(f"{' '.join(arguments)} printed no JSON: {out[:200]!r}") from error
 
 
-def _words(out: bytes, err: bytes) -> str:
-    """Return the error message of a command, as text."""
-    lines = (err.strip() or out.strip()).decode(errors="replace").splitlines()
-    for line in reversed(lines):
+def _words(document: dict[str, Any], out: bytes, err: bytes) -> str:
+    """Return what a command said of its failure: the error that it wrote, the reasons in its result, or its output."""
+    for line in reversed(err.decode(errors="replace").splitlines()):
         try:
             return str(json.loads(line)["error"])
         except (ValueError, KeyError, TypeError):
             continue
-    return "\n".join(lines)[-_WORDS_BYTES:]
+    if reasons := document.get("reasons"):
+        return "; ".join(map(str, reasons))
+    return (err.strip() or out.strip()).decode(errors="replace")[-_WORDS_BYTES:]

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console as RichConsole
 from rich.table import Table
 
+_PIPE_COLUMNS = 140
+
 
 class Console:
     """The output of one command.
@@ -21,7 +23,8 @@ class Console:
 
     def __init__(self, *, json_only: bool = False) -> None:
         self.json_only = json_only
-        self._out = RichConsole(highlight=False, soft_wrap=True)
+        # A pipe has no width of its own; rich would assume 80 columns and fold every table.
+        self._out = RichConsole(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
         self._err = RichConsole(stderr=True, highlight=False, soft_wrap=True)
 
     @property
@@ -66,10 +69,9 @@ class Console:
 
     @contextmanager
     def progress(self, text: str) -> Iterator[None]:
-        """Show that something is under way: a spinner on a terminal, a plain line in a pipe."""
+        """Show that something is under way: a spinner that goes away on a terminal, nothing in a pipe."""
         if self.is_terminal:
             with self._out.status(text):
                 yield
-            return
-        self.say(text)
-        yield
+        else:
+            yield

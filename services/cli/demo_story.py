@@ -27,6 +27,7 @@ _ROLLOUT_TIMEOUT_S = 150.0
 _POLL_S = 0.5
 _MOST_DAMAGED_WEIGHT = 25
 _REFUSED = 1
+_REASON_COLUMNS = 220
 
 
 class Story:
@@ -129,12 +130,11 @@ class Story:
         try:
             gate = await self._penstock(*arguments)
         except CommandFailed as missed:
+            gate = {"objectives": [], "verdict": missed.words, "reasons": [], **missed.document}
             self._expect(False, f"the SLO gate ended with {missed.code}: {missed.words}")
-            self._note("SLO gate", f"exit code {missed.code}: {missed.words}")
-            return
         for one in gate["objectives"]:
-            self._console.say(f"  {one['objective']}: {one['measured']} (bound {one['bound']}): {one['verdict']}")
-        self._note("SLO gate", gate["verdict"])
+            self._console.say(f"  {one['objective']:17} {one['measured']} (bound {one['bound']}): {one['verdict']}")
+        self._note("SLO gate", "; ".join([gate["verdict"], *gate["reasons"]]))
         self._facts["slo"] = gate
 
     async def _roll(self, version: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -151,7 +151,7 @@ class Story:
                     history = (await client.get(f"{url}/history")).raise_for_status().json()["history"]
                     for line in history[told:]:
                         weight = f"{line['source_weight_percent']} -> {line['target_weight_percent']} %"
-                        self._console.say(f"  {line['target']:13} weight {weight:11} {line['reason']}")
+                        self._console.say(f"  {line['target']:13} weight {weight:11} {_shortened(line['reason'])}")
                     told = len(history)
                     if not rollout["active"]:
                         return rollout, history
@@ -194,7 +194,7 @@ class Story:
 
     async def _penstock(self, *arguments: str) -> dict[str, Any]:
         self._command(f"penstock {' '.join(arguments)}")
-        with self._console.progress("  ..."):
+        with self._console.progress("working"):
             document: dict[str, Any] = await run_json(["-m", "services.cli.main", *arguments, "--json"])
         return document
 
@@ -229,6 +229,11 @@ class Story:
     def _expect(self, held: bool, otherwise: str) -> None:
         if not held:
             self.broken.append(otherwise)
+
+
+def _shortened(reason: str) -> str:
+    """Return the beginning of a reason; the whole of it is in ``penstock rollout history``."""
+    return reason if len(reason) <= _REASON_COLUMNS else f"{reason[:_REASON_COLUMNS].rstrip()} ..."
 
 
 def _share(line: dict[str, Any]) -> str:

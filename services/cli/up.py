@@ -71,8 +71,8 @@ async def _serve(console: Console, settings: Settings) -> None:
 def announce(console: Console, endpoints: Endpoints) -> None:
     """Print where everything listens."""
     rows = [
-        ("REST", f"http://{endpoints.rest}", "Open Inference Protocol v2, as Triton's port 8000"),
-        ("gRPC", endpoints.grpc, "inference.GRPCInferenceService, as Triton's port 8001"),
+        ("REST", f"http://{endpoints.rest}", "as Triton's port 8000"),
+        ("gRPC", endpoints.grpc, "as Triton's port 8001"),
         ("metrics", endpoints.metrics_url, "all workers in one scrape"),
         ("controller", endpoints.controller_url, "rollouts and routes; OpenAPI at /docs"),
         ("Triton", f"http://127.0.0.1:{endpoints.triton_http_port}", "loopback only; clients use the gateway"),
