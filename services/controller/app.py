@@ -20,6 +20,7 @@ from services.controller.newcomers import Newcomers
 from services.controller.operations import Operations
 from services.controller.overview import Overview
 from services.controller.reconciler import Reconciler
+from services.controller.repository_watch import RepositoryWatch
 from services.controller.rest import rest_app
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
@@ -65,11 +66,12 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     Raises:
         ConfigurationError: A port is taken, or the database was written by another version.
     """
-    pace, repository = options.pace, RepositoryLayout(options.repository)
-    store = SqlStore(options.database_url, first_generation=int(time.time()))
+    pace, layout = options.pace, RepositoryLayout(options.repository)
+    store = SqlStore(options.database_url, least_generation=int(time.time()))
     triton = HttpPool(options.triton_host, options.triton_port, max_connections=16)
-    server = TritonModelServer(triton, repository)
+    server = TritonModelServer(triton, layout)
 
+    repository = RepositoryWatch(layout, pace.observe_timeout_s)
     board = RouteBoard()
     ledger = Ledger(store, board)
     fleet = Fleet(time.monotonic, pace.stale_after_s)
@@ -80,16 +82,22 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
         fleet=fleet,
         server=server,
         loader=loader,
-        published=repository,
+        repository=repository,
         clock=time.time,
         pace=pace,
         newcomers=newcomers,
     )
     operations = Operations(
-        ledger=ledger, store=store, loader=loader, published=repository, wake=reconciler.wake, clock=time.time
+        ledger=ledger, store=store, loader=loader, published=layout, wake=reconciler.wake, clock=time.time
     )
     overview = Overview(
-        ledger=ledger, board=board, fleet=fleet, reconciler=reconciler, loader=loader, newcomers=newcomers
+        ledger=ledger,
+        board=board,
+        fleet=fleet,
+        reconciler=reconciler,
+        repository=repository,
+        loader=loader,
+        newcomers=newcomers,
     )
 
     rest = rest_app(operations, overview, ControllerMetrics(ledger, fleet, reconciler))
@@ -100,6 +108,7 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
             await _serve(http, grpc, reconciler, board, announce)
     finally:
         http.close()
+        await repository.close()
         await store.close()
         await triton.aclose()
 

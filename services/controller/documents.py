@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from services.core.errors import ConfigurationError
+from services.core.errors import ConfigurationError, PenstockError
 from services.core.evidence import Evidence, Sighting
 from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry, Judged
@@ -217,7 +217,7 @@ def decode_rollout(text: str) -> Rollout:
     """
     try:
         return _rollout_from(orjson.loads(text))
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, PenstockError) as error:
         raise _unreadable("rollout", error) from error
 
 
@@ -229,7 +229,7 @@ def decode_entry(text: str) -> HistoryEntry:
     """
     try:
         return _entry_from(orjson.loads(text))
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, PenstockError) as error:
         raise _unreadable("line of history", error) from error
 
 

@@ -5,8 +5,9 @@ Bounded: a worker that falls silent is forgotten, and there are only so many. Ti
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.core.errors import Overloaded
 from services.core.evidence import Sighting
@@ -15,6 +16,7 @@ from services.core.tally import Tally
 
 TallyKey = tuple[str, int, Role]
 _EMPTY = Tally()
+_ADOPTIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,14 @@ class Report:
 @dataclass(slots=True)
 class _Worker:
     served_generation: int
-    serving_since: float
     last_seen: float
     report: Report | None = None
+    # When it was first seen to serve with a table, oldest first: (generation, time).
+    adopted: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_ADOPTIONS))
+
+    def serving_since(self, generation: int) -> float:
+        """Return since when it is known to serve with a table or a newer one."""
+        return next((since for adopted, since in self.adopted if adopted >= generation), self.last_seen)
 
 
 class Fleet:
@@ -67,7 +74,7 @@ class Fleet:
         """Count workers as alive that were known before a restart, until they report or stay silent for too long."""
         now = self._clock()
         for instance in instances:
-            self._workers.setdefault(instance, _Worker(-1, now, now))
+            self._workers.setdefault(instance, _Worker(-1, now))
 
     def report(self, report: Report) -> None:
         """Take in a report; one that is older than the last of its worker changes nothing.
@@ -81,11 +88,12 @@ class Fleet:
             self._forget_silent()
             if len(self._workers) >= self._max_workers:
                 raise Overloaded(f"{self._max_workers} gateway workers report already; that is the limit")
-            worker = self._workers[report.instance] = _Worker(report.served_generation, now, now)
+            worker = self._workers[report.instance] = _Worker(-1, now)
         if worker.report is not None and report.sequence <= worker.report.sequence:
             return
         if worker.served_generation != report.served_generation:
-            worker.served_generation, worker.serving_since = report.served_generation, now
+            worker.served_generation = report.served_generation
+            worker.adopted.append((report.served_generation, now))
         worker.last_seen, worker.report = now, report
 
     def live(self) -> frozenset[str]:
@@ -122,7 +130,7 @@ class Fleet:
         if not self.settled or self.lagging(generation):
             return False
         now = self._clock()
-        return all(now - worker.serving_since >= linger_s for worker in self._workers.values())
+        return all(now - worker.serving_since(generation) >= linger_s for worker in self._workers.values())
 
     def _forget_silent(self) -> None:
         horizon = self._clock() - self._stale_after_s

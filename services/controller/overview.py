@@ -10,6 +10,7 @@ from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.newcomers import Newcomers
 from services.controller.reconciler import Reconciler
+from services.controller.repository_watch import RepositoryWatch
 from services.controller.route_board import RouteBoard
 from services.controller.views import model_view
 from services.core.errors import NotFound
@@ -22,7 +23,8 @@ class Overview:
         ledger: Routes and rollouts.
         board: The route table.
         fleet: Gateway workers.
-        reconciler: What was observed at the last tick.
+        reconciler: What was seen of Triton at the last tick.
+        repository: What is published.
         loader: Why the last loads failed.
         newcomers: Why models have no stable version yet.
     """
@@ -34,6 +36,7 @@ class Overview:
         board: RouteBoard,
         fleet: Fleet,
         reconciler: Reconciler,
+        repository: RepositoryWatch,
         loader: Loader,
         newcomers: Newcomers,
     ) -> None:
@@ -41,12 +44,13 @@ class Overview:
         self._board = board
         self._fleet = fleet
         self._reconciler = reconciler
+        self._repository = repository
         self._loader = loader
         self._newcomers = newcomers
 
     def models(self) -> list[dict[str, Any]]:
         """Return all models that are published or routed, by name."""
-        names = self._reconciler.repository.keys() | self._ledger.routes.keys()
+        names = self._repository.versions.keys() | self._ledger.routes.keys()
         return [self._model(name) for name in sorted(names)]
 
     def model(self, name: str) -> dict[str, Any]:
@@ -55,7 +59,7 @@ class Overview:
         Raises:
             NotFound: It is neither published nor routed.
         """
-        if name not in self._reconciler.repository and name not in self._ledger.routes:
+        if name not in self._repository.versions and name not in self._ledger.routes:
             known = ", ".join(model["model"] for model in self.models()) or "none"
             raise NotFound(f"no model '{name}'; models here: {known}")
         return self._model(name)
@@ -76,7 +80,7 @@ class Overview:
         problems = {
             "store": self._ledger.problem,
             "triton": self._reconciler.server_problem,
-            "repository": self._reconciler.repository_problem,
+            "repository": self._repository.problem,
         }
         return {"ready": self._ledger.problem is None, **{name: words or "ok" for name, words in problems.items()}}
 
@@ -85,7 +89,7 @@ class Overview:
         route = self._ledger.routes.get(name)
         return model_view(
             name,
-            published=self._reconciler.repository.get(name, ()),
+            published=self._repository.versions.get(name, ()),
             loaded=None if loaded is None else loaded.get(name, frozenset()),
             route=route,
             rollout=self._ledger.active.get(name),

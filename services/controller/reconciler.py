@@ -17,10 +17,10 @@ from services.controller.fleet import Fleet
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.newcomers import Newcomers
-from services.controller.published import Published
+from services.controller.repository_watch import RepositoryWatch
 from services.controller.settings import Pace
 from services.core.actions import LoadVersions, SetRoute, actions_of, route_of
-from services.core.errors import Conflict, NotFound, PenstockError, Unavailable
+from services.core.errors import Conflict, PenstockError, Unavailable
 from services.core.event import Event, EventKind
 from services.core.history import entry_of
 from services.core.judgement import judge
@@ -41,7 +41,7 @@ class Reconciler:
         fleet: The gateway workers.
         server: Triton.
         loader: Loads versions in Triton in the background.
-        published: The model repository.
+        repository: What is published.
         clock: Wall clock, seconds since the epoch: what is stored must mean the same after a restart.
         pace: How often, how long.
         newcomers: Chooses the stable version of models without a route.
@@ -54,7 +54,7 @@ class Reconciler:
         fleet: Fleet,
         server: ModelServer,
         loader: Loader,
-        published: Published,
+        repository: RepositoryWatch,
         clock: Callable[[], float],
         pace: Pace,
         newcomers: Newcomers,
@@ -63,14 +63,12 @@ class Reconciler:
         self._fleet = fleet
         self._server = server
         self._loader = loader
-        self._published = published
+        self._repository = repository
         self._clock = clock
         self._pace = pace
         self._newcomers = newcomers
         self._wake = asyncio.Event()
         self.server_problem: str | None = "Triton was not asked yet"
-        self.repository_problem: str | None = None
-        self.repository: dict[str, tuple[int, ...]] = {}
         self.loaded: Loaded | None = None
         self.ticks = 0
 
@@ -92,7 +90,7 @@ class Reconciler:
     async def tick(self) -> None:
         """Observe, advance, store and act once."""
         self.loaded = await self._observe_server()
-        self.repository = await asyncio.to_thread(self._observe_repository)
+        await self._repository.look()
         async with self._ledger.lock:
             try:
                 if await self._ledger.refresh() and not self._fleet.settled:
@@ -124,24 +122,6 @@ class Reconciler:
             self.server_problem = None
             return loaded
         return None
-
-    def _observe_repository(self) -> dict[str, tuple[int, ...]]:
-        """Return the published versions by model; the last known ones while the repository cannot be read."""
-        found: dict[str, tuple[int, ...]] = {}
-        try:
-            for model in self._published.models():
-                found[model] = self._versions(model)
-        except (PenstockError, OSError) as error:
-            self.repository_problem = str(error)
-            return self.repository
-        self.repository_problem = None
-        return found
-
-    def _versions(self, model: str) -> tuple[int, ...]:
-        try:
-            return tuple(self._published.versions(model))
-        except NotFound:
-            return ()  # removed since it was listed
 
     async def _step(self, rollout: Rollout) -> None:
         """Take one rollout as far as the observations allow."""
@@ -206,7 +186,7 @@ class Reconciler:
         if self.loaded is None:
             return
         routes = self._ledger.routes
-        for model, published in self.repository.items():
+        for model, published in self._repository.versions.items():
             if model in routes:
                 continue
             stable = self._newcomers.settle(model, published, self.loaded.get(model, frozenset()))

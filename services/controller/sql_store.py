@@ -13,7 +13,7 @@ import alembic.command
 import alembic.config
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, make_url, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from services.controller.documents import (
     decode_entry,
@@ -25,7 +25,7 @@ from services.controller.documents import (
 )
 from services.controller.schema import HISTORY, ROLLOUTS, ROUTE_TABLE, ROUTES
 from services.controller.store import RouteBook
-from services.core.errors import ConfigurationError, Conflict, NotFound, Unavailable
+from services.core.errors import ConfigurationError, Conflict, MissingDependency, NotFound, Unavailable
 from services.core.history import HistoryEntry
 from services.core.rollout import Rollout
 from services.core.route import Route
@@ -43,14 +43,23 @@ class SqlStore:
 
     Args:
         url: SQLAlchemy URL.
-        first_generation: Generation of the route table in an empty database. Gateways refuse a table that is older
-            than theirs: seconds since the epoch are later than any generation of a database that was lost.
+        least_generation: The route table begins at this generation or later. Gateways refuse a table that is older
+            than theirs: seconds since the epoch are beyond any generation of a database that was lost, or that was
+            put back from a copy.
+
+    Raises:
+        ConfigurationError: The URL is wrong.
     """
 
-    def __init__(self, url: str, first_generation: int) -> None:
-        self._url = make_url(url)
+    def __init__(self, url: str, least_generation: int) -> None:
+        try:
+            self._url = make_url(url)
+        except ArgumentError as error:
+            raise ConfigurationError(
+                "the database URL is no SQLAlchemy URL; expected for example sqlite:////var/lib/penstock/penstock.db"
+            ) from error
         self._name = self._url.render_as_string(hide_password=True)
-        self._first_generation = first_generation
+        self._least_generation = least_generation
         self._engine: Engine | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
@@ -167,7 +176,7 @@ class SqlStore:
 
     def _opened(self) -> Engine:
         if self._engine is None:
-            engine = _engine(self._url)
+            engine = self._connectable()
             try:
                 self._migrate(engine)
             except BaseException:
@@ -175,6 +184,16 @@ class SqlStore:
                 raise
             self._engine = engine
         return self._engine
+
+    def _connectable(self) -> Engine:
+        try:
+            return _engine(self._url)
+        except NoSuchModuleError as error:
+            raise ConfigurationError(f"the database {self._name} is of an unknown kind: {error}") from error
+        except ImportError as error:
+            raise MissingDependency(
+                f"the driver of {self._name} is not installed: {error}", "pip install 'psycopg[binary]'"
+            ) from error
 
     def _migrate(self, engine: Engine) -> None:
         config = alembic.config.Config()
@@ -190,7 +209,9 @@ class SqlStore:
                     "by a newer penstock?"
                 ) from error
             if connection.execute(select(ROUTE_TABLE.c.id)).first() is None:
-                connection.execute(insert(ROUTE_TABLE).values(id=1, generation=self._first_generation))
+                connection.execute(insert(ROUTE_TABLE).values(id=1, generation=self._least_generation))
+            behind = ROUTE_TABLE.c.generation < self._least_generation
+            connection.execute(update(ROUTE_TABLE).where(behind).values(generation=self._least_generation))
 
 
 def _engine(url: Any) -> Engine:

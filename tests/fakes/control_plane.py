@@ -14,6 +14,7 @@ from services.controller.newcomers import Newcomers
 from services.controller.operations import Operations
 from services.controller.overview import Overview
 from services.controller.reconciler import Reconciler
+from services.controller.repository_watch import RepositoryWatch
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
 from services.core.errors import NotFound
@@ -74,6 +75,7 @@ class ControlPlane:
     def _start(self) -> None:
         self.starts += 1
         store = KillingStore(self.store, self.switch)
+        self.watch = RepositoryWatch(self.repository, timeout_s=10.0)
         self.board = RouteBoard()
         self.ledger = Ledger(store, self.board)
         self.fleet = Fleet(self.clock, stale_after_s=10.0)
@@ -85,7 +87,7 @@ class ControlPlane:
             fleet=self.fleet,
             server=server,
             loader=self.loader,
-            published=self.repository,
+            repository=self.watch,
             clock=self.clock,
             pace=Pace(),
             newcomers=self.newcomers,
@@ -103,6 +105,7 @@ class ControlPlane:
             board=self.board,
             fleet=self.fleet,
             reconciler=self.reconciler,
+            repository=self.watch,
             loader=self.loader,
             newcomers=self.newcomers,
         )

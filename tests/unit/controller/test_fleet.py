@@ -75,6 +75,15 @@ def test_a_table_is_let_go_of_when_every_worker_has_served_without_it_for_a_whil
     assert fleet.has_let_go(6, linger_s=2)
 
 
+def test_other_tables_do_not_begin_the_wait_anew(fleet: Fleet, clock: FakeClock) -> None:
+    clock.advance(10)
+    for generation in range(6, 20):
+        fleet.report(report("a", sequence=generation, generation=generation))
+        clock.advance(1)
+    assert fleet.has_let_go(6, linger_s=5)
+    assert not fleet.has_let_go(18, linger_s=5)
+
+
 def test_right_after_a_start_no_silence_means_that_all_have_let_go(fleet: Fleet, clock: FakeClock) -> None:
     assert not fleet.has_let_go(6, linger_s=0)
     clock.advance(10)

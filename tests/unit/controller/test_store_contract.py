@@ -10,7 +10,7 @@ import pytest
 from services.controller.sql_store import SqlStore
 from services.controller.store import Store
 from services.core.analysis import assess
-from services.core.errors import ConfigurationError, Conflict, NotFound, Unavailable
+from services.core.errors import ConfigurationError, Conflict, MissingDependency, NotFound, Unavailable
 from services.core.evidence import Evidence, Sighting
 from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry, Judged, beginning
@@ -143,7 +143,7 @@ async def test_of_many_writers_at_once_exactly_one_wins(store: Store) -> None:
 
 
 async def test_two_processes_on_one_database_see_each_other(tmp_path: Path) -> None:
-    one, two = SqlStore(url_of(tmp_path), 100), SqlStore(url_of(tmp_path), 999)
+    one, two = SqlStore(url_of(tmp_path), 100), SqlStore(url_of(tmp_path), 100)
     try:
         await one.put_route(Route("digits", 1), (await one.book()).generation)
         book = await two.book()
@@ -165,6 +165,42 @@ async def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
         assert await again.find(active=True) == [saved]
     finally:
         await again.close()
+
+
+async def test_after_a_restart_the_table_is_newer_than_any_that_gateways_may_have(tmp_path: Path) -> None:
+    """Even where the database was put back from an older copy."""
+    store = SqlStore(url_of(tmp_path), 100)
+    await store.put_route(Route("digits", 1), (await store.book()).generation)
+    await store.close()
+    again = SqlStore(url_of(tmp_path), 5000)
+    try:
+        book = await again.book()
+        assert (book.generation, book.changed) == (5000, {"digits": 101})
+    finally:
+        await again.close()
+
+
+@pytest.mark.parametrize("url", ["", "no url", "nonsense://x/y"])
+async def test_a_wrong_database_url_is_refused_with_words(url: str) -> None:
+    async def read() -> None:
+        store = SqlStore(url, 100)
+        try:
+            await store.book()
+        finally:
+            await store.close()
+
+    with pytest.raises(ConfigurationError, match="database"):
+        await read()
+
+
+async def test_a_missing_driver_is_named_with_its_remedy() -> None:
+    store = SqlStore("postgresql+psycopg://user:secret@127.0.0.1:1/db", 100)
+    try:
+        with pytest.raises((MissingDependency, Unavailable)) as refusal:
+            await store.book()
+        assert "secret" not in str(refusal.value)
+    finally:
+        await store.close()
 
 
 async def test_a_database_that_cannot_be_opened_is_unavailable_and_opens_later(tmp_path: Path) -> None:

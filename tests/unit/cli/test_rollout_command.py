@@ -1,0 +1,146 @@
+"""``penstock rollout`` against the controller's own REST application."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from services.cli.controller_client import ControllerClient
+from services.cli.rollout_start import body_of, duration_s, step_of
+from services.cli.rollout_text import HISTORY_COLUMNS, LIST_COLUMNS, describe, history_row, list_row, one_line
+from services.controller.rest import rest_app
+from services.core.errors import ConfigurationError, Conflict, InvalidRequest, NotFound, Unavailable, UpstreamFailure
+from tests.fakes.control_plane import ControlPlane, FakeRepository
+
+
+def answering(status: int, body: bytes) -> ControllerClient:
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(status, content=body))
+    return ControllerClient("http://controller", transport)
+
+
+def body(**given: Any) -> dict[str, Any]:
+    defaults: dict[str, Any] = {
+        "model": "digits",
+        "version": 2,
+        "steps": (),
+        "analysis": {},
+        "max_step_duration": None,
+    }
+    return body_of(given.pop("file", None), **(defaults | given))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30", 30.0), ("30s", 30.0), ("1.5m", 90.0), ("2h", 7200.0), ("200ms", 0.2)]
+)
+def test_a_duration_is_read_with_its_unit(text: str, seconds: float) -> None:
+    assert duration_s(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "-3s", "3 days", "nan", "1e3"])
+def test_a_wrong_duration_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="for example 30s"):
+        duration_s(text)
+
+
+def test_a_step_leaves_out_what_the_controller_shall_choose() -> None:
+    assert step_of("5") == {"weight_percent": 5}
+    assert step_of("5:30s") == {"weight_percent": 5, "duration_s": 30.0}
+    assert step_of("5:1m:100") == {"weight_percent": 5, "duration_s": 60.0, "min_requests": 100}
+
+
+@pytest.mark.parametrize("text", ["", "five", "5:30s:many", "5:30s:1:2", "-5"])
+def test_a_wrong_step_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="for example 5:30s:100"):
+        step_of(text)
+
+
+def test_flags_go_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "rollout.yaml"
+    file.write_text(
+        "model: digits\nversion: 2\nsteps: [{weight_percent: 10}]\n"
+        "analysis: {max_p99_ratio: 2.0, max_error_increase: 0.5}\n"
+    )
+    assert body(file=file, model=None, version=None) == {
+        "model": "digits",
+        "version": 2,
+        "steps": [{"weight_percent": 10}],
+        "analysis": {"max_p99_ratio": 2.0, "max_error_increase": 0.5},
+    }
+    over = body(file=file, version=3, steps=("7",), analysis={"max_p99_ratio": 3.0}, max_step_duration="5m")
+    assert (over["version"], over["steps"], over["max_step_duration_s"]) == (3, [{"weight_percent": 7}], 300.0)
+    assert over["analysis"] == {"max_p99_ratio": 3.0, "max_error_increase": 0.5}
+
+
+def test_a_wrong_key_in_the_file_is_refused_with_the_nearest_right_one(tmp_path: Path) -> None:
+    file = tmp_path / "rollout.yaml"
+    file.write_text("model: digits\nversion: 2\nanalysis:\n  max_p99_ration: 2.0\n")
+    with pytest.raises(ConfigurationError, match=r"rollout\.yaml:4.*max_p99_ratio"):
+        body(file=file)
+
+
+def test_what_nobody_named_is_asked_for() -> None:
+    with pytest.raises(ConfigurationError, match="model and version missing"):
+        body(model=None, version=None)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(400, InvalidRequest), (404, NotFound), (409, Conflict), (503, Unavailable), (500, UpstreamFailure)],
+)
+def test_a_refusal_keeps_the_controllers_words(status: int, error: type[Exception]) -> None:
+    with answering(status, b'{"error": "the words"}') as client, pytest.raises(error, match="the words"):
+        client.get("/v1/rollouts")
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"", b"\xff"])
+def test_something_that_is_no_controller_is_said_to_be_none(answer: bytes) -> None:
+    with answering(200, answer) as client, pytest.raises(UpstreamFailure, match="is that a Penstock controller"):
+        client.get("/v1/rollouts")
+
+
+def test_a_url_that_is_none_is_refused() -> None:
+    with pytest.raises((InvalidRequest, Unavailable)), ControllerClient("not a url") as client:
+        client.get("/v1/rollouts")
+
+
+@pytest.fixture(scope="module")
+def told() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A rollout that is over, and its history, as the controller's REST gives them."""
+
+    async def roll() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        async with ControlPlane(repository=FakeRepository(digits=[1])) as world:
+            await world.serve()
+            world.repository.published["digits"] = [1, 2]
+            app = rest_app(world.operations, world.overview, world.metrics)
+            async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://c") as client:
+                step = {"weight_percent": 50, "duration_s": 2, "min_requests": 10}
+                await client.post("/v1/rollouts", json={"model": "digits", "version": 2, "steps": [step]})
+                await world.tick(20)
+                rollout = (await client.get("/v1/rollouts/digits-1")).json()
+                return rollout, (await client.get("/v1/rollouts/digits-1/history")).json()["history"]
+
+    return asyncio.run(roll())
+
+
+def test_a_rollout_is_told_with_its_reason_evidence_and_checks(
+    told: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    rollout, _ = told
+    text = "\n".join(describe(rollout))
+    for words in ("digits-1: promoted", "why: step 1 of 1 (50 %) passed", "candidate: ", "p99", "pass"):
+        assert words in text
+    assert len(list_row(rollout)) == len(LIST_COLUMNS)
+    assert "version 1 -> 2" in one_line(rollout)
+    assert json.dumps(rollout)
+
+
+def test_the_history_has_a_row_with_a_reason_for_every_step(
+    told: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    _, lines = told
+    rows = [history_row(line) for line in lines]
+    assert all(len(row) == len(HISTORY_COLUMNS) and row[-1] for row in rows)
+    assert [row[2] for row in rows] == ["0 -> 0 %", "0 -> 50 %", "50 -> 100 %", "100 -> 100 %"]
