@@ -11,6 +11,8 @@ import psutil
 
 from services.core.errors import ConfigurationError
 
+_HIGHEST = 65535
+
 
 def choose_free_port(host: str = "127.0.0.1") -> int:
     """Return a port that is free on ``host`` now.
@@ -105,12 +107,12 @@ def _port_of(held: socket.socket) -> int:
 
 @contextmanager
 def _explained(host: str, port: int, setting: str) -> Iterator[None]:
+    if not 0 <= port <= _HIGHEST:
+        raise ConfigurationError(f"port {port} does not exist; set {setting} to 0 to {_HIGHEST}")
     try:
         yield
     except socket.gaierror as error:
         raise ConfigurationError(f"cannot listen on host '{host}': {error.strerror}; change the host") from error
-    except OverflowError as error:
-        raise ConfigurationError(f"port {port} does not exist; set {setting} to 0 to 65535") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             holder = holder_of(port)

@@ -62,6 +62,7 @@ class Supervised:
         self._trim_every_s = trim_every_s
         self._child: ChildProcess | None = None
         self._companions: list[asyncio.Task[None]] = []
+        self._mistake: Exception | None = None
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
@@ -136,15 +137,14 @@ class Supervised:
         try:
             return await child.wait()
         finally:
-            for failure in await self._dismiss():
-                raise failure
+            await self._dismiss()
+            if self._mistake is not None:
+                raise self._mistake
 
-    async def _dismiss(self) -> list[Exception]:
-        """End the companions and return their failures, which are bugs: let them surface."""
+    async def _dismiss(self) -> None:
         for task in self._companions:
             task.cancel()
-        results = await asyncio.gather(*self._companions, return_exceptions=True)
-        return [result for result in results if isinstance(result, Exception)]
+        await asyncio.gather(*self._companions, return_exceptions=True)
 
     async def _greet(self, child: ChildProcess, on_start: OnStart) -> None:
         try:
@@ -152,14 +152,17 @@ class Supervised:
         except PenstockError as error:
             _log.error("%s: %s; stopping process %s", self.name, error, child.pid)
             await child.stop(self._grace_s)
-        except Exception:
+        except Exception as mistake:  # noqa: BLE001 - raised again where this task's owner waits for the child
+            self._mistake = mistake
             await child.stop(self._grace_s)
-            raise
 
     async def _keep_log_short(self) -> None:
         while self._log is not None:
             await asyncio.sleep(self._trim_every_s)
-            self._log.trim()
+            try:
+                self._log.trim()
+            except OSError as error:
+                _log.warning("%s: cannot shorten %s: %s", self.name, self._log.path, error)
 
     async def _pause(self, delay_s: float) -> None:
         try:
