@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import signal
 import subprocess
@@ -74,7 +73,6 @@ def _facts(program: str, rounds: int, workers: int) -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": _cpu(),
         "cores": psutil.cpu_count() or 0,
-        "load_average": os.getloadavg()[0],
         "python": platform.python_version(),
         "h2load": version.strip(),
         "rounds": rounds,

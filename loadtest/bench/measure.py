@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+
+import psutil
 
 from loadtest.bench.h2load import H2Load
 from loadtest.bench.model import INTERFACE, sample
@@ -41,6 +43,7 @@ class Sample:
         gateway_cpu_us: CPU of all gateway processes per request.
         triton_cpu_us: CPU of Triton's processes per request.
         generator_cpu_us: CPU of h2load per request.
+        others_share: Share of the machine's CPU time that went to processes that have no part in this.
     """
 
     case: Case
@@ -52,6 +55,7 @@ class Sample:
     gateway_cpu_us: float
     triton_cpu_us: float
     generator_cpu_us: float
+    others_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +135,9 @@ class Measurement:
         url = f"http://{side.rest if case.protocol == 'rest' else side.grpc}{wire.path}"
         triton = system.triton_successes()
         gateway = system.gateway_successes(case.protocol)
-        cpu = {verb: system.cpu_s(verb) for verb in ("gateway", "triton")}
+        before = _CpuTimes.now(system)
         shot = self._h2load.shoot(url, wire.body, wire.headers, requests, case.concurrency, http1=wire.http1)
-        spent = {verb: (system.cpu_s(verb) - before) / requests * 1e6 for verb, before in cpu.items()}
+        spent = _CpuTimes.now(system).since(before)
         counted = {"Triton": system.triton_successes() - triton}
         if is_gateway:
             counted["gateway"] = system.gateway_successes(case.protocol) - gateway
@@ -147,10 +151,35 @@ class Measurement:
             shot.requests_per_s,
             shot.quantile_us(0.5),
             shot.quantile_us(0.99),
-            spent["gateway"] if is_gateway else 0.0,
-            spent["triton"],
+            spent.gateway_s / requests * 1e6 if is_gateway else 0.0,
+            spent.triton_s / requests * 1e6,
             shot.cpu_s / requests * 1e6,
+            max(0.0, 1.0 - (spent.ours_s + spent.idle_s) / spent.machine_s),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _CpuTimes:
+    """CPU seconds since some start: of the parts, of all that belongs to the benchmark, and of the machine."""
+
+    gateway_s: float
+    triton_s: float
+    ours_s: float
+    idle_s: float
+    machine_s: float
+
+    @classmethod
+    def now(cls, system: System) -> _CpuTimes:
+        parts = {verb: system.cpu_s(verb) for verb in ("gateway", "triton", "controller")}
+        # The system's processes are children that still run, so they are not in the children's times.
+        own = psutil.Process().cpu_times()
+        ours = sum(parts.values()) + own.user + own.system + own.children_user + own.children_system
+        machine = psutil.cpu_times()
+        idle = machine.idle + getattr(machine, "iowait", 0.0)
+        return cls(parts["gateway"], parts["triton"], ours, idle, sum(machine))
+
+    def since(self, earlier: _CpuTimes) -> _CpuTimes:
+        return _CpuTimes(*(now - then for now, then in zip(astuple(self), astuple(earlier), strict=True)))
 
 
 def _rest_wire(folder: Path) -> Wire:

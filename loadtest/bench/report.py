@@ -43,6 +43,7 @@ class Comparison:
         added_p99_us: What it adds to the 99th percentile.
         gateway_cpu_us: CPU of all gateway processes per request.
         generator_cpu_us: CPU of the load generator per request.
+        others_share: Share of the machine that other processes took; much of it makes the numbers too bad.
     """
 
     case: Case
@@ -55,6 +56,7 @@ class Comparison:
     added_p99_us: Spread
     gateway_cpu_us: Spread
     generator_cpu_us: Spread
+    others_share: Spread
 
 
 def compare(samples: Sequence[Sample]) -> list[Comparison]:
@@ -78,6 +80,7 @@ def _compare(case: Case, samples: Sequence[Sample]) -> Comparison:
         added_p99_us=Spread.of([through.p99_us - straight.p99_us for straight, through in pairs]),
         gateway_cpu_us=Spread.of([one.gateway_cpu_us for one in gateway]),
         generator_cpu_us=Spread.of([one.generator_cpu_us for one in samples]),
+        others_share=Spread.of([one.others_share for one in samples]),
     )
 
 
@@ -104,12 +107,13 @@ def markdown(comparisons: Sequence[Comparison], facts: dict[str, Any]) -> str:
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     generator = max(one.generator_cpu_us.median for one in comparisons)
+    others = max(one.others_share.median for one in comparisons)
     note = (
         f"{facts['date']}, {facts['cpu']}, {facts['cores']} cores shared by load generator, gateway "
         f"({facts['workers']} workers) and Triton {facts['triton']}; Python {facts['python']}, {facts['h2load']}, "
         f"which itself took at most {generator:.0f} us of CPU per request. Median of {facts['rounds']} rounds (least "
-        f"to most), direct and gateway in turn; load average at the start {facts['load_average']:.1f}. Every request "
-        "was counted as a success by Triton, and by the gateway where it went through it."
+        f"to most), direct and gateway in turn; other processes took at most {others:.0%} of the machine. Every "
+        "request was counted as a success by Triton, and by the gateway where it went through it."
     )
     return f"{table}\n\n{note}\n"
 

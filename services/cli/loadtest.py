@@ -52,7 +52,8 @@ def loadtest(ctx: click.Context, /, slo: Path, **options: Any) -> int:
 
 def _run(command: list[str]) -> int:
     """Run the child to its end and return its exit code; signals are passed on, and it ends cleanly by itself."""
-    child = subprocess.Popen(command)
+    # In a session of its own, so that a Ctrl-C in the terminal reaches it once: through here.
+    child = subprocess.Popen(command, start_new_session=True)
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         child.send_signal(number)

@@ -24,7 +24,6 @@ FACTS = {
     "python": "3.11",
     "h2load": "h2load",
     "rounds": 3,
-    "load_average": 0.1,
 }
 
 
@@ -55,7 +54,7 @@ def samples() -> list[Sample]:
     case = Case("rest", 8)
     rates = [(1000.0, 500.0), (400.0, 200.0), (1200.0, 480.0)]
     return [
-        Sample(case, side, 100, rate, 1e6 / rate, 2e6 / rate, 60.0 if side == "gateway" else 0.0, 200.0, 10.0)
+        Sample(case, side, 100, rate, 1e6 / rate, 2e6 / rate, 60.0 if side == "gateway" else 0.0, 200.0, 10.0, 0.05)
         for pair in rates
         for side, rate in zip(("direct", "gateway"), pair, strict=True)
     ]
