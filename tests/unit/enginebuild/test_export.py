@@ -64,7 +64,7 @@ def test_an_exported_model_says_nothing_of_the_machine_that_made_it(tmp_path: Pa
     ids=["fixed batch", "control flow on values"],
 )
 def test_a_network_that_cannot_be_exported_is_refused_with_the_usual_causes(tmp_path: Path, trick: Any) -> None:
-    with pytest.raises(BuildFailed, match="cannot be exported to ONNX: .*a batch size or another number fixed"):
+    with pytest.raises(BuildFailed, match=r"cannot be exported to ONNX: .*a batch size or another number fixed"):
         exported(tmp_path / "model.onnx", trick)
 
 
