@@ -104,6 +104,9 @@ async def test_a_restart_forgets_no_answer_and_counts_none_twice() -> None:
         await world.restart()
         for worker in world.workers:  # while no controller runs, and the reports of this time are lost
             worker.answer("digits", 1000)
+        for _ in range(4):  # nor do the workers find it at once
+            world.clock.advance(1.0)
+            await world.reconciler.tick()
         await world.tick(3)
         after = (await world.rollout(rollout.id)).evidence.candidate.requests
         assert after - before == len(world.workers) * (100 + 3 * 10)

@@ -75,6 +75,13 @@ def test_a_table_is_let_go_of_when_every_worker_has_served_without_it_for_a_whil
     assert fleet.has_let_go(6, linger_s=2)
 
 
+def test_a_worker_that_lags_and_hesitates_has_not_let_go(fleet: Fleet, clock: FakeClock) -> None:
+    clock.advance(10)
+    fleet.report(report("a", generation=5))
+    clock.advance(9)
+    assert not fleet.has_let_go(6, linger_s=2)
+
+
 def test_other_tables_do_not_begin_the_wait_anew(fleet: Fleet, clock: FakeClock) -> None:
     clock.advance(10)
     for generation in range(6, 20):

@@ -330,6 +330,16 @@ async def test_a_broken_version_can_be_rolled_out_again_once_it_is_mended() -> N
         assert (await until_over(world, second.id)).phase is Phase.PROMOTED
 
 
+async def test_a_version_that_failed_often_is_tried_at_once_when_a_person_asks_again() -> None:
+    async with plane() as world:
+        world.server.broken = {("digits", 2): "no such operator"}
+        await started(world)
+        for number in range(1, 8):
+            await world.tick(2)
+            assert (await world.rollout(f"digits-{number}")).phase is Phase.FAILED
+            await world.operations.start(SPEC, "ada")
+
+
 async def test_one_model_that_loads_for_minutes_keeps_no_other_from_its_rollback() -> None:
     async with ControlPlane(repository=FakeRepository(digits=[1], slow=[1])) as world:
         await world.serve()

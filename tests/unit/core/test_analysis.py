@@ -3,6 +3,7 @@ from collections.abc import Mapping
 import pytest
 
 from services.core.analysis import assess
+from services.core.bounds import spent_at
 from services.core.histogram import LatencyHistogram
 from services.core.rollout_spec import AnalysisConfig
 from services.core.tally import Tally
@@ -152,6 +153,14 @@ def test_a_verdict_names_every_number_and_the_same_evidence_gives_it_again() -> 
     numbers = check(verdict, "errors").numbers
     assert numbers.keys() >= {"candidate_lower", "stable_upper", "max_error_increase", "alpha", "candidate_share"}
     assert assess(CONFIG, stable, candidate, 10, 200) == verdict
+
+
+def test_a_look_shares_what_it_may_spend_out_over_all_of_its_bounds() -> None:
+    mix = {"scores": (400,), "other": (400,)}
+    verdict = assess(CONFIG, tally(400, predictions=mix), tally(400, predictions=mix), 3, 10)
+    alphas = [each.numbers["alpha"] for each in verdict.checks if "alpha" in each.numbers]
+    assert len(alphas) == 4  # errors, p99 and two outputs, two bounds each
+    assert alphas == [pytest.approx(spent_at(CONFIG.false_rollback_bound, 3) / 8)] * 4
 
 
 def test_later_looks_must_be_surer() -> None:

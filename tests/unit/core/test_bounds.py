@@ -11,7 +11,7 @@ SHARES = st.integers(1, 999).map(lambda thousandths: thousandths / 1000)
 ALPHAS = st.sampled_from([0.1, 0.01, 1e-4, 1e-8])
 
 
-def exact_at_least(k: int, n: int, p: float) -> float:
+def exact_at_least(k: int, n: int, p: float | Fraction) -> float:
     share = Fraction(p)
     return float(sum(comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(k, n + 1)))
 
@@ -19,7 +19,8 @@ def exact_at_least(k: int, n: int, p: float) -> float:
 @given(st.integers(0, 60), st.integers(1, 60), SHARES)
 def test_binomial_tails_are_those_of_exact_arithmetic(k: int, n: int, p: float) -> None:
     assert bounds.at_least(k, n, p) == pytest.approx(exact_at_least(k, n, p), rel=1e-9, abs=1e-15)
-    assert bounds.at_most(k, n, p) == pytest.approx(1 - exact_at_least(k + 1, n, p), rel=1e-9, abs=1e-12)
+    at_most = exact_at_least(n - k, n, Fraction(1) - Fraction(p)) if k <= n else 1.0
+    assert bounds.at_most(k, n, p) == pytest.approx(at_most, rel=1e-9, abs=1e-15)
 
 
 @given(st.data(), st.integers(1, 60), ALPHAS)
@@ -53,16 +54,18 @@ def test_share_bounds_stay_right_for_millions_of_requests(k: int, n: int, lower:
 @given(st.integers(1, 60), SHARES, ALPHAS)
 def test_a_rank_under_the_quantile_is_the_highest_that_is_safe(n: int, q: float, alpha: float) -> None:
     def wrong(rank: int) -> float:  # the rank-th smallest is above the quantile
-        return 1 - exact_at_least(rank, n, q)
+        return exact_at_least(n - rank + 1, n, Fraction(1) - Fraction(q))
 
-    safe = [rank for rank in range(1, n + 1) if wrong(rank) <= alpha * (1 - 1e-9)]
-    assert bounds.rank_below_quantile(n, q, alpha) == (max(safe) if safe else None)
+    rank = bounds.rank_below_quantile(n, q, alpha) or 0
+    assert rank == 0 or wrong(rank) <= alpha * (1 + 1e-9)
+    assert rank == n or wrong(rank + 1) >= alpha * (1 - 1e-9)
 
 
 @given(st.integers(1, 60), SHARES, ALPHAS)
 def test_a_rank_over_the_quantile_is_the_lowest_that_is_safe(n: int, q: float, alpha: float) -> None:
-    safe = [rank for rank in range(1, n + 1) if exact_at_least(rank, n, q) <= alpha * (1 - 1e-9)]
-    assert bounds.rank_above_quantile(n, q, alpha) == (min(safe) if safe else None)
+    rank = bounds.rank_above_quantile(n, q, alpha) or n + 1
+    assert rank == n + 1 or exact_at_least(rank, n, q) <= alpha * (1 + 1e-9)
+    assert rank == 1 or exact_at_least(rank - 1, n, q) >= alpha * (1 - 1e-9)
 
 
 def test_too_few_observations_bound_no_p99_from_above() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.core.actions import LoadVersions, SetRoute, actions_of
 from services.core.errors import Conflict
 from services.core.event import VERBS, Event, EventKind
-from services.core.evidence import Evidence
+from services.core.evidence import Evidence, Sighting
 from services.core.history import beginning, entry_of
 from services.core.judgement import judge
 from services.core.rollout import Phase, Rollout, new_rollout
@@ -54,6 +54,18 @@ def test_a_pass_before_the_step_is_over_does_not_raise_the_weight() -> None:
     rollout = in_phase(Phase.PROGRESSING)
     after, _ = advance(rollout, happened(EventKind.ASSESSED, Outcome.PASS), 9.9)
     assert (after.phase, after.step, after.looks) == (Phase.PROGRESSING, 0, 1)
+
+
+def test_a_step_is_judged_by_nothing_that_was_seen_before_it() -> None:
+    place = {"worker-1": Sighting(3, 9, Tally(500), Tally(100))}
+    rollout = in_phase(
+        Phase.PROGRESSING, evidence=Evidence(Tally(500), Tally(100), place), next_look_at=131, asked=True, looks=4
+    )
+    after, _ = advance(rollout, happened(EventKind.ASSESSED, Outcome.PASS), 10.0)
+    assert after.step == 1
+    assert (after.evidence.stable, after.evidence.candidate) == (Tally(), Tally())
+    assert after.evidence.cursors == place
+    assert (after.asked, after.next_look_at, after.step_entered_at) == (False, 20, 10.0)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.INCONCLUSIVE, Outcome.ERROR])
