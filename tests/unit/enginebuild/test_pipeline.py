@@ -1,0 +1,134 @@
+"""A build from end to end: what is refused, in which order, and what is then left behind."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from enginebuild.pipeline import BuildResult, Order, build
+from enginebuild.publish import versions
+
+from services.core.errors import BuildFailed, ConfigurationError, Conflict
+from services.core.manifest import Manifest
+from tests.fakes import tiny_recipe
+
+CREATED = "2026-11-20T10:00:00+00:00"
+
+
+def run(tmp_path: Path, order: dict[str, Any] | None = None, **changes: Any) -> tuple[BuildResult, list[str]]:
+    folder = tmp_path / "recipe"
+    if not folder.exists():
+        tiny_recipe.write(folder)
+    said: list[str] = []
+    made = Order(tmp_path / "repository", CREATED, **(order or {}))
+    return build(tiny_recipe.recipe(**changes), folder, made, said.append), said
+
+
+def thresholds(**changes: Any) -> dict[str, Any]:
+    return {**tiny_recipe.document()["thresholds"], **changes}
+
+
+def expect_nothing(tmp_path: Path) -> None:
+    assert versions(tmp_path / "repository" / "sums") == []
+    assert not (tmp_path / "repository" / ".staging").exists()
+
+
+def test_the_preferred_precision_that_passes_is_published_with_everything_it_needs(tmp_path: Path) -> None:
+    result, said = run(tmp_path)
+    assert [candidate.precision for candidate in result.candidates] == ["int8", "fp32"]
+    assert result.published is not None
+    manifest, path = result.published.manifest, result.published.path
+    assert (manifest.precision, manifest.version, manifest.created) == ("int8", 1, CREATED)
+    assert {file.name for file in path.iterdir()} == {"model.onnx", "evaluation.npz", "manifest.json"}
+    assert Manifest.from_json((path / "manifest.json").read_bytes()) == manifest
+    assert [spec.labels for spec in manifest.outputs] == [("left", "right"), ()]
+    assert any("training" in line for line in said)
+
+
+def test_a_precision_that_is_not_faster_falls_back_to_the_next(tmp_path: Path) -> None:
+    result, _ = run(tmp_path, thresholds=thresholds(min_speedup={"int8": 1000}))
+    assert result.published is not None
+    assert result.published.manifest.precision == "fp32"
+    (objection,) = result.candidates[0].objections
+    assert objection.endswith("times as fast as FP32, 1000 demanded")
+
+
+def test_a_named_precision_never_falls_back(tmp_path: Path) -> None:
+    result, _ = run(tmp_path, {"precision": "int8"}, thresholds=thresholds(min_speedup={"int8": 1000}))
+    assert result.published is None
+    expect_nothing(tmp_path)
+
+
+def test_a_waiver_publishes_what_was_refused_and_is_written_down_only_then(tmp_path: Path) -> None:
+    demanding = thresholds(min_speedup={"int8": 1000})
+    named, _ = run(tmp_path, {"precision": "int8", "waiver": "an emergency"}, thresholds=demanding)
+    assert named.published is not None
+    gate = named.published.manifest.gate
+    assert (gate.passed, gate.waiver) == (False, "an emergency")
+    assert gate.reasons == named.candidates[0].objections
+    passing, _ = run(tmp_path, {"precision": "fp32", "waiver": "an emergency"})
+    assert passing.published is not None
+    assert dataclasses.astuple(passing.published.manifest.gate) == (True, (), None)
+
+
+@pytest.mark.parametrize(
+    ("order", "changes", "words"),
+    [
+        ({"precision": "int8"}, {"precisions": ["fp32"]}, "--precision int8: the recipe of sums has fp32"),
+        ({"checkpoint": Path("w.safetensors"), "retrain": True}, {}, "--checkpoint and --retrain exclude each other"),
+        ({"waiver": "  "}, {}, "--waive-gate needs a reason"),
+        ({"checkpoint": Path("/no/such/w.safetensors")}, {}, "/no/such/w.safetensors: cannot be read"),
+        ({}, {"network": {"factory": "model.py:absent"}}, "has no function 'absent'"),
+        ({}, {"network": {"factory": "model.py:sums", "kwargs": {"width": 9}}}, "does not fit the network"),
+        ({}, {"data": {"evaluation": "absent.py:e", "calibration": "data.py:calibration"}}, "there is no such file"),
+        ({}, {"data": {"evaluation": "data.py:evaluation", "calibration": "data.py:absent"}}, "no function 'absent'"),
+    ],
+    ids=range(8),
+)
+def test_a_mistake_is_told_and_publishes_nothing(
+    tmp_path: Path, order: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        run(tmp_path, order, **changes)
+    expect_nothing(tmp_path)
+
+
+def test_missing_data_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    tiny_recipe.write(tmp_path / "recipe")
+    (tmp_path / "recipe" / "data.py").write_text("def evaluation(): return open('/no/such/digits.csv')")
+    with pytest.raises(ConfigurationError, match="FileNotFoundError"):
+        run(tmp_path)
+    assert not (tmp_path / "recipe" / "checkpoint.safetensors").exists()
+
+
+def test_another_interface_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    run(tmp_path, {"precision": "fp32"})
+    (tmp_path / "recipe" / "checkpoint.safetensors").unlink()
+    outputs = [tiny_recipe.document()["outputs"][0]]
+    with pytest.raises(Conflict, match="publish under a new model name"):
+        run(tmp_path, {"precision": "fp32"}, outputs=outputs)
+    assert not (tmp_path / "recipe" / "checkpoint.safetensors").exists()
+    assert versions(tmp_path / "repository" / "sums") == [1]
+
+
+def test_the_held_out_data_stays_at_home_where_the_recipe_says_so(tmp_path: Path) -> None:
+    data = {"evaluation": "data.py:evaluation", "publish_evaluation": False}
+    result, _ = run(tmp_path, data=data, precisions=["fp32"])
+    assert result.published is not None
+    assert set(result.published.manifest.files) == {"model.onnx"}
+
+
+def test_a_repository_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "repository").write_text("a file")
+    with pytest.raises(BuildFailed, match=r"repository.*nothing was published"):
+        run(tmp_path)
+
+
+def test_a_network_that_gives_no_numbers_is_refused_by_the_gate(tmp_path: Path) -> None:
+    tiny_recipe.write(tmp_path / "recipe")
+    model = tmp_path / "recipe" / "model.py"
+    broken = model.read_text().replace("return {", "scores = torch.log(-1 - scores.abs())\n        return {")
+    model.write_text(broken)
+    result, _ = run(tmp_path, {"precision": "fp32"})
+    assert result.published is None
+    assert "64 of 64 held-out samples give a NaN or an infinity" in result.candidates[0].objections
