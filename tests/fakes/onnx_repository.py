@@ -58,7 +58,7 @@ def write_scale_version(root: Path, version: int, factor: float, name: str = "sc
     constant = numpy_helper.from_array(np.array([factor], np.float32), "factor")
     x = helper.make_tensor_value_info("X", T.FLOAT, ["batch", 4])
     y = helper.make_tensor_value_info("Y", T.FLOAT, ["batch", 4])
-    _write_model(root, name, [node], [x], [y], constants=[constant], version=version)
+    write_model(root, name, [node], [x], [y], constants=[constant], version=version)
 
 
 def every_datatype(root: Path) -> None:
@@ -71,7 +71,7 @@ def every_datatype(root: Path) -> None:
         inputs.append(helper.make_tensor_value_info(source, element, ["batch", f"n_{datatype}"]))
         outputs.append(helper.make_tensor_value_info(target, element, ["batch", f"n_{datatype}"]))
     _write_config(root, "every_datatype", config + _BATCHING, max_batch_size=4)
-    _write_model(root, "every_datatype", nodes, inputs, outputs)
+    write_model(root, "every_datatype", nodes, inputs, outputs)
 
 
 def lookup(root: Path) -> None:
@@ -86,7 +86,7 @@ def lookup(root: Path) -> None:
     node = helper.make_node("Gather", ["table", "index"], ["value"], axis=0)
     index = helper.make_tensor_value_info("index", T.INT64, ["batch", 1])
     value = helper.make_tensor_value_info("value", T.FLOAT, ["batch", 1])
-    _write_model(root, "lookup", [node], [index], [value], constants=[table])
+    write_model(root, "lookup", [node], [index], [value], constants=[table])
 
 
 def classes(root: Path) -> None:
@@ -103,7 +103,7 @@ def classes(root: Path) -> None:
     features = helper.make_tensor_value_info("features", T.FLOAT, ["batch", 3])
     scores = helper.make_tensor_value_info("scores", T.FLOAT, ["batch", 3])
     total = helper.make_tensor_value_info("total", T.FLOAT, ["batch", 1])
-    _write_model(root, "classes", nodes, [features], [scores, total], constants=[axes])
+    write_model(root, "classes", nodes, [features], [scores, total], constants=[axes])
 
 
 def unbatched(root: Path) -> None:
@@ -113,7 +113,7 @@ def unbatched(root: Path) -> None:
     node = helper.make_node("Identity", ["X"], ["Y"])
     x = helper.make_tensor_value_info("X", T.FLOAT, ["a", "b"])
     y = helper.make_tensor_value_info("Y", T.FLOAT, ["a", "b"])
-    _write_model(root, "unbatched", [node], [x], [y])
+    write_model(root, "unbatched", [node], [x], [y])
 
 
 def reshaped(root: Path) -> None:
@@ -124,7 +124,26 @@ def reshaped(root: Path) -> None:
     node = helper.make_node("Neg", ["X"], ["Y"])
     x = helper.make_tensor_value_info("X", T.INT32, ["batch"])
     y = helper.make_tensor_value_info("Y", T.INT32, ["batch"])
-    _write_model(root, "reshaped", [node], [x], [y])
+    write_model(root, "reshaped", [node], [x], [y])
+
+
+def write_model(
+    root: Path,
+    name: str,
+    nodes: Sequence[Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    *,
+    constants: Sequence[Any] = (),
+    version: int = 1,
+) -> None:
+    """Write one ONNX file as a version."""
+    graph = helper.make_graph(nodes, name, inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    path = root / name / str(version) / "model.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
 
 
 def _io(side: str, name: str, datatype: str, dims: str) -> str:
@@ -135,21 +154,3 @@ def _write_config(root: Path, name: str, text: str, *, max_batch_size: int) -> N
     (root / name).mkdir(parents=True, exist_ok=True)
     head = f'name: "{name}"\nbackend: "onnxruntime"\nmax_batch_size: {max_batch_size}\n'
     (root / name / "config.pbtxt").write_text(head + text + _ONE_INSTANCE)
-
-
-def _write_model(
-    root: Path,
-    name: str,
-    nodes: Sequence[Any],
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
-    *,
-    constants: Sequence[Any] = (),
-    version: int = 1,
-) -> None:
-    graph = helper.make_graph(nodes, name, inputs, outputs, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.checker.check_model(model)
-    path = root / name / str(version) / "model.onnx"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, path)

@@ -89,7 +89,9 @@ class TritonPythonModel:
         self._session = ort.InferenceSession(
             str(path), sess_options=session_options(config), providers=providers(args, config)
         )
-        check_tensors(config, "input", self._session.get_inputs())
+        # Initializers that are inputs too: what ONNX has for inputs with a default.
+        optional = self._session.get_overridable_initializers()
+        check_tensors(config, "input", self._session.get_inputs(), optional)
         check_tensors(config, "output", self._session.get_outputs())
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -194,24 +196,37 @@ def session_options(config: dict[str, Any]) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     level = config.get("optimization", {}).get("graph", {}).get("level", 0)
-    options.graph_optimization_level = GRAPH_LEVELS[level]
+    options.graph_optimization_level = GRAPH_LEVELS.get(level, GRAPH_LEVELS[0])
     for name, parameter in config.get("parameters", {}).items():
-        value = parameter["string_value"]
-        if name == "intra_op_thread_count":
-            options.intra_op_num_threads = int(value)
-        elif name == "inter_op_thread_count":
-            options.inter_op_num_threads = int(value)
-        elif name == "execution_mode":
-            options.execution_mode = [ort.ExecutionMode.ORT_SEQUENTIAL, ort.ExecutionMode.ORT_PARALLEL][int(value)]
-        elif name == "enable_mem_arena":
-            options.enable_cpu_mem_arena = is_true(value)
-        elif name == "enable_mem_pattern":
-            options.enable_mem_pattern = is_true(value)
-        elif name.startswith("session."):
-            options.add_session_config_entry(name, value)
-        else:
+        try:
+            known = set_option(options, name, parameter["string_value"])
+        except (ValueError, LookupError) as error:
+            raise pb_utils.TritonModelException(
+                f"parameter '{name}' is '{parameter['string_value']}', which ONNX Runtime does not take: {error}"
+            ) from error
+        if not known:
             pb_utils.Logger.log_warn(f"{config['name']}: parameter '{name}' has no effect here")
     return options
+
+
+def set_option(options: ort.SessionOptions, name: str, value: str) -> bool:
+    """Set one of the parameters that NGC's backend knows, and say whether it is one."""
+    if name == "intra_op_thread_count":
+        options.intra_op_num_threads = int(value)
+    elif name == "inter_op_thread_count":
+        options.inter_op_num_threads = int(value)
+    elif name == "execution_mode":
+        modes = {"0": ort.ExecutionMode.ORT_SEQUENTIAL, "1": ort.ExecutionMode.ORT_PARALLEL}
+        options.execution_mode = modes[value]
+    elif name == "enable_mem_arena":
+        options.enable_cpu_mem_arena = is_true(value)
+    elif name == "enable_mem_pattern":
+        options.enable_mem_pattern = is_true(value)
+    elif name.startswith("session."):
+        options.add_session_config_entry(name, value)
+    else:
+        return False
+    return True
 
 
 def is_true(value: str) -> bool:
@@ -230,9 +245,9 @@ def providers(args: dict[str, str], config: dict[str, Any]) -> list[Any]:
     return ["CPUExecutionProvider"]
 
 
-def check_tensors(config: dict[str, Any], side: str, actual: Sequence[Any]) -> None:
+def check_tensors(config: dict[str, Any], side: str, actual: Sequence[Any], optional: Sequence[Any] = ()) -> None:
     """Refuse a configuration whose names, datatypes or shapes are not the model's."""
-    by_name = {tensor.name: tensor for tensor in actual}
+    by_name = {tensor.name: tensor for tensor in (*actual, *optional)}
     for tensor in config[side]:
         name = tensor["name"]
         found = by_name.get(name)
@@ -249,12 +264,13 @@ def check_tensors(config: dict[str, Any], side: str, actual: Sequence[Any]) -> N
             )
         dims = list(tensor.get("reshape", {}).get("shape", tensor["dims"]))
         expected = [-1, *dims] if config["max_batch_size"] > 0 else dims
-        if not fits(expected, found.shape):
+        # The shape of an initializer is its default's, not what it may be replaced by.
+        if found in actual and not fits(expected, found.shape):
             raise pb_utils.TritonModelException(
                 f"config.pbtxt gives {side} '{name}' shape {expected} (batch first), but the model has {found.shape}"
             )
     if side == "input":
-        missing = set(by_name) - {tensor["name"] for tensor in config["input"]}
+        missing = {tensor.name for tensor in actual} - {tensor["name"] for tensor in config["input"]}
         if missing:
             raise pb_utils.TritonModelException(f"config.pbtxt lacks the model's input {', '.join(sorted(missing))}")
 
