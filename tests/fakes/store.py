@@ -16,10 +16,12 @@ class FakeStore:
 
     Attributes:
         away: Whether it does not answer.
+        routes_away: Whether it does not answer to writes of routes.
     """
 
     def __init__(self, first_generation: int = 100) -> None:
         self.away = False
+        self.routes_away = False
         self._book = RouteBook(first_generation)
         self._rollouts: dict[str, Rollout] = {}
         self._history: dict[str, list[HistoryEntry]] = {}
@@ -30,6 +32,8 @@ class FakeStore:
 
     async def put_route(self, route: Route, expected_generation: int) -> RouteBook:
         self._answer()
+        if self.routes_away:
+            raise Unavailable("the fake database is away")
         if self._book.generation != expected_generation:
             raise Conflict(f"the route table is no longer at generation {expected_generation}")
         generation = expected_generation + 1

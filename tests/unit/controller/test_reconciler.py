@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from services.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
@@ -338,6 +340,35 @@ async def test_a_version_that_failed_often_is_tried_at_once_when_a_person_asks_a
             await world.tick(2)
             assert (await world.rollout(f"digits-{number}")).phase is Phase.FAILED
             await world.operations.start(SPEC, "ada")
+
+
+async def test_answers_under_the_old_weight_are_no_evidence_of_a_step_whose_route_could_not_be_stored() -> None:
+    async with plane() as world:
+        rollout = await started(world)
+        while (await world.rollout(rollout.id)).phase is not Phase.PROGRESSING:
+            await world.tick()
+        world.store.routes_away = True
+        while (await world.rollout(rollout.id)).step == 0:
+            await world.tick()
+        await world.tick(8)
+        held = await world.rollout(rollout.id)
+        assert (held.step, held.evidence.candidate.requests) == (1, 0)
+        assert route_in(world) == Route("digits", 1, 2, 5, frozenset({1, 2}))
+        world.store.routes_away = False
+        assert (await until_over(world, rollout.id)).phase is Phase.PROMOTED
+
+
+async def test_a_controller_that_was_away_for_longer_than_a_step_may_take_hears_the_workers_first() -> None:
+    async with plane() as world:
+        rollout = await started(world, replace(SPEC, steps=(Step(5, 5, 2000),)))
+        await world.tick(5)
+        world.clock.advance(10 * SPEC.max_step_duration_s)
+        await world.restart()
+        for worker in world.workers:
+            worker.answer("digits", 100_000)
+        await world.reconciler.tick()
+        assert (await world.rollout(rollout.id)).phase is Phase.PROGRESSING
+        assert (await until_over(world, rollout.id)).phase is Phase.PROMOTED
 
 
 async def test_one_model_that_loads_for_minutes_keeps_no_other_from_its_rollback() -> None:

@@ -10,6 +10,7 @@ from services.core.actions import LoadVersions, SetRoute, actions_of
 from services.core.errors import Conflict
 from services.core.event import VERBS, Event, EventKind
 from services.core.evidence import Evidence, Sighting
+from services.core.histogram import LatencyHistogram
 from services.core.history import beginning, entry_of
 from services.core.judgement import judge
 from services.core.rollout import Phase, Rollout, new_rollout
@@ -29,6 +30,12 @@ def verdict(outcome: Outcome, look: int = 1) -> Verdict:
 
 def in_phase(phase: Phase, **changes: object) -> Rollout:
     return replace(new_rollout(SPEC, 1, 0.0), number=7, phase=phase, **changes)  # type: ignore[arg-type]
+
+
+def tally(requests: int) -> Tally:
+    latency = LatencyHistogram()
+    latency.observe(0.01, requests)
+    return Tally(requests, latency=latency)
 
 
 def happened(kind: EventKind, outcome: Outcome | None = None) -> Event:
@@ -213,6 +220,16 @@ def test_a_step_without_a_pass_is_rolled_back_when_its_longest_time_is_over() ->
     after, _ = advance(rollout, event, 100.1)
     assert after.phase is Phase.ROLLING_BACK
     assert after.reason.startswith("inconclusive")
+
+
+def test_evidence_that_passes_at_the_last_moment_passes() -> None:
+    seen = Evidence(tally(500), tally(25))
+    rollout = in_phase(Phase.PROGRESSING, evidence=seen, next_look_at=26, asked=True)
+    assert judge(rollout, 100.0) is None
+    event = judge(rollout, 100.1)
+    assert event is not None
+    after, _ = advance(rollout, event, 100.1)
+    assert (after.phase, after.step) == (Phase.PROGRESSING, 1)
 
 
 def test_a_candidate_that_is_not_loaded_in_time_has_failed() -> None:
