@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -48,7 +49,8 @@ def ensure_checkpoint(
 
 
 def _train(program: Path, recipe: Recipe, output: Path, log: Path) -> None:
-    command = [sys.executable, str(program), "--output", str(output), "--seed", str(recipe.seed)]
+    runner = [sys.executable, "-m", "enginebuild.run_script", str(os.getpid())]
+    command = [*runner, str(program), "--output", str(output), "--seed", str(recipe.seed)]
     with log.open("wb") as sink:
         try:
             done = subprocess.run(

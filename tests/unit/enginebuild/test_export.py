@@ -141,3 +141,31 @@ def test_a_model_that_gets_other_inputs_says_so(tmp_path: Path) -> None:
     model = OnnxModel(graph(tmp_path / "model.onnx"), threads=1)
     with pytest.raises(BuildFailed, match=r"ONNX Runtime cannot run model\.onnx"):
         model.run({"left": SAMPLES["left"]})
+
+
+class AnyLength(nn.Module):
+    """Averages over a length; with ``baked`` the length of the example becomes part of the graph."""
+
+    def __init__(self, *, baked: bool) -> None:
+        super().__init__()
+        self.baked = baked
+
+    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        length = torch.tensor(6.0) if self.baked and torch.compiler.is_exporting() else left.shape[1]
+        mean = (left * right).sum(dim=1, keepdim=True) / length
+        return torch.cat([mean, -mean], dim=1), mean
+
+
+def any_length(path: Path, *, baked: bool) -> None:
+    inputs = [{"name": name, "datatype": "FP32", "dims": [-1]} for name in ("left", "right")]
+    recipe = tiny_recipe.recipe(inputs=inputs)
+    samples = {name: np.random.default_rng(0).random((7, 6), dtype=np.float32) + 1 for name in ("left", "right")}
+    export_onnx(NamedNetwork(AnyLength(baked=baked), recipe).eval(), recipe, samples, path)
+
+
+def test_a_dimension_of_any_size_is_tried_at_another_size_than_the_examples(tmp_path: Path) -> None:
+    any_length(tmp_path / "model.onnx", baked=False)
+    found = OnnxModel(tmp_path / "model.onnx", 1).run({name: np.full((3, 50), 2, "f4") for name in ("left", "right")})
+    assert np.allclose(found["difference"], 4)
+    with pytest.raises(BuildFailed, match=r"'scores' differs from PyTorch .* for left \[2, 3\], right \[2, 3\]"):
+        any_length(tmp_path / "baked.onnx", baked=True)

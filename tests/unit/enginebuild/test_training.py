@@ -1,14 +1,21 @@
 """A missing checkpoint is trained; a training that fails leaves none."""
 
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from enginebuild.recipecode import RecipeCode
 from enginebuild.training import ensure_checkpoint
 
 from services.core.errors import BuildFailed, ConfigurationError, PenstockError
 from tests.fakes import tiny_recipe
+
+ROOT = Path(__file__).parents[3]
 
 WRITE_SEED = """
 import sys
@@ -92,3 +99,31 @@ def test_what_cannot_be_trained_is_a_mistake_of_the_recipe(
     with pytest.raises(ConfigurationError, match=words) as caught:
         ensure(folder, retrain=retrain, checkpoint=checkpoint)
     assert isinstance(caught.value, PenstockError)
+
+
+def test_a_training_does_not_outlive_a_build_that_is_killed(folder: Path) -> None:
+    started = folder.parent / "started"
+    (folder / "train.py").write_text(
+        "import os, time\nfrom pathlib import Path\n"
+        f"Path({str(started)!r} + '.new').write_text(str(os.getpid()))\n"
+        f"os.rename({str(started)!r} + '.new', {str(started)!r})\ntime.sleep(600)\n"
+    )
+    command = [sys.executable, "-m", "services.cli.main", "build", str(folder / "recipe.yaml")]
+    with subprocess.Popen([*command, "--repository", str(folder.parent / "r")], cwd=ROOT) as build:
+        wait_for(started.exists)
+        build.kill()
+    wait_for(lambda: gone(int(started.read_text())))
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
