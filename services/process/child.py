@@ -69,8 +69,8 @@ class ChildProcess:
             )
         trampoline = [sys.executable, "-I", "-S", _TRAMPOLINE, str(os.getpid()), str(signal.SIGTERM.value)]
         with contextlib.ExitStack() as stack:
-            output = stack.enter_context(self._log.open()) if self._log else None
             try:
+                output = stack.enter_context(self._log.open()) if self._log else None
                 self._process = await asyncio.create_subprocess_exec(
                     *trampoline,
                     *self.argv,
@@ -82,7 +82,7 @@ class ChildProcess:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise Unavailable(f"cannot start {self.argv[0]}: {error.strerror}") from error
+                raise Unavailable(f"cannot start {self.argv[0]}: {error}") from error
 
     async def wait(self) -> int:
         """Wait for the end and return the exit status; a signal's number is negative.

@@ -53,10 +53,14 @@ class RunRecord:
 
     def write(self, prefix: str) -> None:
         """Remember the run that is about to start."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".new")
-        temporary.write_text(json.dumps({"prefix": prefix}))
-        temporary.replace(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps({"prefix": prefix}))
+            temporary.replace(self._path)
+        except OSError as error:
+            # A full disk must not keep Triton from coming back.
+            _log.error("%s cannot be written (%s): a kill now would leave shared memory behind", self._path, error)
 
     def read(self) -> str | None:
         """Return the prefix of a run that was not cleaned up, or None."""
@@ -71,7 +75,10 @@ class RunRecord:
 
     def clear(self) -> None:
         """Forget the run: nothing of it is left."""
-        self._path.unlink(missing_ok=True)
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.error("%s cannot be removed: %s", self._path, error)
 
 
 def end_run(prefix: str, grace_s: float) -> None:

@@ -20,7 +20,7 @@ from services.triton import leftovers
 from services.triton.http import HttpPool
 from services.triton.installation import TritonInstallation
 from services.triton.layout import RepositoryLayout
-from services.triton.memory import LoadedMemory
+from services.triton.loaded_memory import LoadedMemory
 from services.triton.triton_model_server import TritonModelServer
 
 _log = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class TritonSupervisor:
 
     A Triton that dies is started again after a growing delay, and gets the exact versions back that were READY when it
     was last seen healthy. That set is also on disk, so that a supervisor that died with its Triton needs no controller
-    to serve again; a controller that wants something else loads it, and the memory follows. What is already loaded is
-    left alone: whoever loaded it since the start knows better than the memory.
+    to serve again; a controller that wants something else loads it, and the memory follows. A model that
+    is already loaded or loading is left alone: whoever did that since the start knows better than the memory.
 
     Args:
         installation: The Triton to run.
@@ -223,7 +223,7 @@ class TritonSupervisor:
     async def _load_again(self, server: TritonModelServer) -> None:
         for model, versions in dict(self._memory.loaded).items():
             try:
-                if model not in await server.loaded():
+                if model not in await server.occupied():
                     await self._load_what_loads(server, model, versions)
             except PenstockError as error:
                 _log.error("triton: model '%s' versions %s not loaded again: %s", model, sorted(versions), error)

@@ -61,6 +61,10 @@ class TritonModelServer:
                 ready.setdefault(row.model, set()).add(row.version)
         return {model: frozenset(versions) for model, versions in ready.items()}
 
+    async def occupied(self) -> frozenset[str]:
+        """Return the models that have a version loaded, or on its way in or out."""
+        return frozenset(row.model for row in await self._index() if row.state in {_READY, "LOADING", "UNLOADING"})
+
     async def load(self, model: str, versions: frozenset[int]) -> None:
         """Make exactly these versions READY."""
         if not versions:

@@ -16,7 +16,9 @@ from services.process.child import ChildProcess
 from services.process.supervised import Supervised, describe_exit
 from tests.fakes import aio
 
-AT_ONCE = Backoff(first_s=0.001, most_s=0.002)
+
+def at_once() -> Backoff:
+    return Backoff(first_s=0.001, most_s=0.002)
 
 
 def sleeper() -> ChildProcess:
@@ -38,7 +40,7 @@ def test_what_dies_is_started_again_and_told_apart() -> None:
         exits.append(status)
 
     async def scenario() -> None:
-        supervised = Supervised("short", short_lived, on_exit=on_exit, backoff=AT_ONCE)
+        supervised = Supervised("short", short_lived, on_exit=on_exit, backoff=at_once())
         task = asyncio.create_task(supervised.run())
         await started(supervised, 3)
         await supervised.stop()
@@ -51,7 +53,7 @@ def test_what_dies_is_started_again_and_told_apart() -> None:
 
 def test_a_stop_ends_the_program_and_never_starts_it_again() -> None:
     async def scenario() -> None:
-        supervised = Supervised("sleeper", sleeper, backoff=AT_ONCE)
+        supervised = Supervised("sleeper", sleeper, backoff=at_once())
         task = asyncio.create_task(supervised.run())
         await aio.until(lambda: supervised.pid)
         await supervised.stop()
@@ -119,7 +121,7 @@ def test_what_accompanies_a_run_ends_before_its_successor_or_its_end(program: Ca
         events.append("exit")
 
     async def scenario() -> None:
-        supervised = Supervised("x", program, on_start=on_start, on_exit=on_exit, backoff=AT_ONCE)
+        supervised = Supervised("x", program, on_start=on_start, on_exit=on_exit, backoff=at_once())
         task = asyncio.create_task(supervised.run())
         await aio.until(lambda: events)
         await supervised.stop()
@@ -134,7 +136,7 @@ def test_a_program_that_is_not_what_it_should_be_is_stopped_and_started_again() 
         raise UpstreamFailure("not ready in time")
 
     async def scenario() -> None:
-        supervised = Supervised("sleeper", sleeper, on_start=on_start, backoff=AT_ONCE)
+        supervised = Supervised("sleeper", sleeper, on_start=on_start, backoff=at_once())
         task = asyncio.create_task(supervised.run())
         await started(supervised, 2)
         await supervised.stop()
@@ -185,3 +187,24 @@ def test_exits_are_said_in_words() -> None:
     assert describe_exit(0) == "exited with 0"
     assert describe_exit(-11) == "was killed by SIGSEGV"
     assert describe_exit(-63) == "was killed by signal 63"
+
+
+def test_a_start_that_the_machine_refuses_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    log = BoundedLog(tmp_path / "file" / "x.log")
+    spawned: list[ChildProcess] = []
+
+    def spawn() -> ChildProcess:
+        spawned.append(short_lived(log))
+        return spawned[-1]
+
+    async def scenario() -> None:
+        supervised = Supervised("short", spawn, backoff=at_once())
+        task = asyncio.create_task(supervised.run())
+        await aio.until(lambda: len(spawned) > 2)
+        (tmp_path / "file").unlink()
+        await started(supervised, 1)
+        await supervised.stop()
+        await task
+
+    aio.run(scenario())

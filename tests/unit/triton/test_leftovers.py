@@ -67,3 +67,11 @@ def test_a_run_is_remembered_until_it_was_cleaned_up(tmp_path: Path) -> None:
 def test_a_damaged_record_cleans_up_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     assert RunRecord(tmp_path / "run.json").read() is None
+
+
+def test_a_disk_that_takes_nothing_does_not_end_the_supervision(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    record = RunRecord(tmp_path / "file" / "run.json")
+    record.write(new_prefix())
+    record.clear()
+    assert record.read() is None

@@ -105,3 +105,15 @@ def test_an_index_that_makes_no_sense_is_the_upstreams_failure(layout: Repositor
             await pool.aclose()
 
     aio.run(scenario())
+
+
+def test_a_model_that_is_loading_is_occupied_before_it_is_loaded(layout: RepositoryLayout) -> None:
+    async def scenario() -> None:
+        async with scripted_server(*[index(v1="LOADING")] * 2, *[index(v1="UNAVAILABLE")] * 2) as server:
+            pool = HttpPool("127.0.0.1", server.port)
+            triton = TritonModelServer(pool, layout)
+            assert (await triton.occupied(), await triton.loaded()) == (frozenset({"m"}), {})
+            assert (await triton.occupied(), await triton.loaded()) == (frozenset(), {})
+            await pool.aclose()
+
+    aio.run(scenario())

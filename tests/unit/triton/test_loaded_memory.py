@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.triton.memory import LoadedMemory
+from services.triton.loaded_memory import LoadedMemory
 
 BOTH = {"digits": frozenset({1, 2}), "cats": frozenset({4})}
 ONE = {"digits": frozenset({1})}
@@ -48,3 +48,10 @@ def test_a_version_that_is_exchanged_is_remembered_after_two_looks(tmp_path: Pat
 def test_a_file_that_is_damaged_means_nothing_remembered(tmp_path: Path, text: str) -> None:
     (tmp_path / "loaded.json").write_text(text)
     assert LoadedMemory(tmp_path / "loaded.json").loaded == {}
+
+
+def test_a_disk_that_takes_nothing_does_not_end_the_supervision(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    memory = LoadedMemory(tmp_path / "file" / "loaded.json")
+    memory.observe(BOTH)
+    assert memory.loaded == BOTH

@@ -56,10 +56,14 @@ class LoadedMemory:
 
     def _write(self) -> None:
         document = {model: sorted(versions) for model, versions in self._loaded.items()}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".new")
-        temporary.write_text(json.dumps(document))
-        temporary.replace(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(document))
+            temporary.replace(self._path)
+        except OSError as error:
+            # Serving goes on; only a supervisor that dies now would start with an older set.
+            _log.error("%s cannot be written: %s", self._path, error)
 
 
 def _covers(larger: Loaded, smaller: Loaded) -> bool:
