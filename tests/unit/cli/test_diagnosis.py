@@ -1,0 +1,77 @@
+"""What a machine lacks is named with its remedy."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from services.cli import diagnosis
+from services.cli.settings import load_settings
+from services.cli.stack import choose_endpoints, sole_user
+from services.core.errors import ConfigurationError, MissingDependency
+
+
+def test_a_taken_port_is_found_with_the_setting_to_change() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = load_settings(
+            {"PENSTOCK_GATEWAY_HTTP_PORT": str(port), "PENSTOCK_CONTROLLER_HTTP_PORT": "0"}, None, {}
+        )
+        findings = {finding.name: finding for finding in diagnosis.check_ports(settings)}
+        with pytest.raises(ConfigurationError, match=r"gateway\.http_port"):
+            choose_endpoints(settings)
+    assert not findings["gateway.http_port"].ok
+    assert str(port) in findings["gateway.http_port"].detail
+    assert "gateway.http_port" in findings["gateway.http_port"].remedy
+    assert findings["controller.http_port"].ok
+
+
+def test_two_parts_on_one_port_are_refused_before_anything_starts() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = str(probe.getsockname()[1])
+    environment = {"PENSTOCK_GATEWAY_HTTP_PORT": free, "PENSTOCK_TRITON_HTTP_PORT": free}
+    with pytest.raises(ConfigurationError, match=rf"gateway\.http_port are both {free}"):
+        choose_endpoints(load_settings(environment, None, {}))
+
+
+def test_zero_chooses_a_port_of_its_own_for_each_part() -> None:
+    names = [f"PENSTOCK_{part}_PORT" for part in ("GATEWAY_HTTP", "GATEWAY_GRPC", "GATEWAY_METRICS", "CONTROLLER_HTTP")]
+    names += [f"PENSTOCK_{part}_PORT" for part in ("CONTROLLER_GRPC", "TRITON_HTTP", "TRITON_GRPC", "TRITON_METRICS")]
+    chosen = choose_endpoints(load_settings(dict.fromkeys(names, "0"), None, {}))
+    ports = [value for value in vars(type(chosen)) if value.endswith("_port")]
+    numbers = {getattr(chosen, name) for name in ports}
+    assert len(numbers) == len(names)
+    assert 0 not in numbers
+
+
+def test_a_missing_triton_stops_up_with_a_remedy(tmp_path: Path) -> None:
+    settings = load_settings(
+        {"PENSTOCK_TRITON_EXECUTABLE": str(tmp_path / "none"), "PENSTOCK_STATE_DIR": str(tmp_path)}, None, {}
+    )
+    with pytest.raises(MissingDependency) as caught:
+        diagnosis.require(settings)
+    assert "none" in caught.value.message
+    assert caught.value.remedy
+
+
+def test_a_state_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    finding = diagnosis.check_state_directory(tmp_path / "state")
+    assert not finding.ok
+    assert "--state-dir" in finding.remedy
+
+
+def test_a_repository_without_a_version_says_how_to_make_one(tmp_path: Path) -> None:
+    finding = diagnosis.check_repository(tmp_path)
+    assert not finding.ok
+    assert finding.remedy.startswith("penstock build ")
+
+
+def test_a_state_directory_has_one_user_at_a_time(tmp_path: Path) -> None:
+    with sole_user(tmp_path), pytest.raises(ConfigurationError, match="another penstock runs"), sole_user(tmp_path):
+        pass
+    with sole_user(tmp_path):
+        pass
