@@ -4,8 +4,9 @@ import httpx2
 import pytest
 
 from services.controller.rest import rest_app
-from services.core.rollout import Phase
+from services.core.rollout import Phase, Rollout
 from tests.fakes.control_plane import ControlPlane, FakeRepository
+from tests.fakes.store import FakeStore
 
 pytestmark = pytest.mark.anyio
 
@@ -147,6 +148,24 @@ async def test_readiness_says_what_is_wrong_and_liveness_does_not_care(
     assert ready.status_code == 503
     assert "away" in ready.json()["store"]
     assert (await client.get("/healthz")).status_code == 200
+
+
+class BrokenStore(FakeStore):
+    async def get(self, rollout_id: str) -> Rollout:
+        raise RuntimeError("secret words of a bug")
+
+
+async def test_an_unknown_error_answers_with_an_id_and_the_log_has_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+    async with ControlPlane(BrokenStore()) as world:
+        app = rest_app(world.operations, world.overview, world.metrics)
+        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://controller") as client:
+            answer = await client.get("/v1/rollouts/digits-1")
+    assert answer.status_code == 500
+    incident = answer.json()["error"].split()[-1]
+    assert "secret" not in answer.text
+    assert incident in caplog.text
+    assert "secret words" in caplog.text
 
 
 async def test_metrics_name_phase_weight_and_decisions(client: httpx2.AsyncClient, world: ControlPlane) -> None:
