@@ -58,7 +58,7 @@ def read_checkpoint(path: Path) -> Weights:
 
 def _safetensors(path: Path, data: bytes) -> dict[str, Tensor]:
     try:
-        return load_safetensors(data)
+        return dict(sorted(load_safetensors(data).items()))  # the library gives them in another order each time
     except SafetensorError as error:
         raise ConfigurationError(f"checkpoint {path}: not a whole safetensors file ({error})") from error
 
