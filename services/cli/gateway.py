@@ -80,7 +80,7 @@ def gateway(
     Ends with 0 after SIGTERM or Ctrl-C, when every request in flight has its answer.
     """
     from services.gateway import logs
-    from services.gateway.fleet import Fleet
+    from services.gateway.fleet import Endpoints, Fleet
     from services.gateway.settings import Address, GatewaySettings, Limits
 
     settings = GatewaySettings(
@@ -100,6 +100,12 @@ def gateway(
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await Fleet(settings, console.say).run(stop)
+        await Fleet(settings, announce).run(stop)
+
+    def announce(endpoints: Endpoints) -> None:
+        console.say(f"gateway REST: {endpoints.rest}")
+        console.say(f"gateway gRPC: {endpoints.grpc}")
+        console.say(f"gateway metrics: {endpoints.metrics}")
+        console.result(endpoints._asdict())
 
     asyncio.run(serve())

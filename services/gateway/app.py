@@ -66,7 +66,8 @@ class Gateway:
 
         bodies = BodyReader(limits.max_body_bytes, limits.request_timeout_s)
         edge = InferEdge(pipeline, bodies, documents(catalog, routes, bodies), self._is_draining)
-        self._http = HttpServer(edge, shared_listener(host, http_port), limits.drain_s)
+        listener = shared_listener(host, http_port)
+        self._http = HttpServer(edge, listener, drain_s=limits.drain_s, head_timeout_s=limits.head_timeout_s)
         self._grpc = GrpcServer(
             InferenceServicer(pipeline, catalog),
             HealthServicer(catalog.not_ready, self._is_draining),

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from services.core.errors import ConfigurationError
 from services.gateway.edge.rest.server import HttpServer
@@ -17,7 +18,7 @@ from services.gateway.metrics.exposition import GatewayCollector
 from services.gateway.metrics.merged import MergedSlabs
 from services.gateway.metrics.slab import SlabReader, create_slab_file
 from services.gateway.metrics.window import PERIOD_S, Window
-from services.gateway.settings import GatewaySettings, WorkerSettings
+from services.gateway.settings import Address, GatewaySettings, WorkerSettings
 from services.process.backoff import Backoff
 from services.process.child import ChildProcess
 from services.process.ports import claim_shared
@@ -29,17 +30,25 @@ _POLL_S = 0.05
 _FORGOTTEN_AFTER_S = 60.0
 
 
+class Endpoints(NamedTuple):
+    """Where a gateway serves."""
+
+    rest: str
+    grpc: str
+    metrics: str
+
+
 class Fleet:
     """All workers of one gateway.
 
     Args:
         settings: What to run.
-        say: Told one line for every port when all workers listen.
+        announce: Told the addresses of REST, gRPC and metrics when all workers listen.
     """
 
-    def __init__(self, settings: GatewaySettings, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: GatewaySettings, announce: Callable[[Endpoints], None]) -> None:
         self._settings = settings
-        self._say = say
+        self._tell = announce
         self._slabs = MergedSlabs()
         self._window = Window()
 
@@ -66,7 +75,7 @@ class Fleet:
     async def _serve(self, ports: list[int], metrics_socket: socket.socket, stop: asyncio.Event) -> None:
         workers = [self._worker(number, ports[0], ports[1]) for number in range(self._settings.workers)]
         collector = GatewayCollector(self._slabs, self._window, time.monotonic)
-        metrics = HttpServer(metrics_app(collector, self._slabs, len(workers)), metrics_socket, drain_s=1.0)
+        metrics = HttpServer(metrics_app(collector, self._slabs, len(workers)), metrics_socket)
         await metrics.start()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -131,11 +140,8 @@ class Fleet:
     async def _announce(self, ports: list[int]) -> None:
         while self._slabs.listening < self._settings.workers:  # noqa: ASYNC110 - other processes set no asyncio.Event
             await asyncio.sleep(_POLL_S)
-        host = self._settings.host
-        for name, port in zip(("REST", "gRPC", "metrics"), ports, strict=True):
-            scheme = "" if name == "gRPC" else "http://"
-            path = "/metrics" if name == "metrics" else ""
-            self._say(f"gateway {name}: {scheme}{host}:{port}{path}")
+        rest, grpc, metrics = (Address(self._settings.host, port) for port in ports)
+        self._tell(Endpoints(f"http://{rest}", str(grpc), f"http://{metrics}/metrics"))
 
 
 def _slab_dir(state_dir: Path) -> Path:

@@ -45,12 +45,14 @@ class Limits:
         max_in_flight: Most requests of one worker that are forwarded at once.
         request_timeout_s: Longest time for one request.
         drain_s: Longest time for requests in flight when the worker is asked to end.
+        head_timeout_s: Longest time for the head of one HTTP request to arrive.
     """
 
     max_body_bytes: int = DEFAULT_BODY_BYTES
     max_in_flight: int = 512
     request_timeout_s: float = 30.0
     drain_s: float = 20.0
+    head_timeout_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

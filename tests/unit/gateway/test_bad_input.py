@@ -163,6 +163,7 @@ REST_ROWS: list[tuple[str, str, bytes, dict[str, str], int, str]] = [
     ("output without a name", "digits", orjson.dumps({"outputs": [{}], "inputs": []}), {}, 400, "name"),
     ("header length that is no number", "digits", _json(), {LENGTH: "abc"}, 400, LENGTH),
     ("header length beyond the body", "digits", _json(), {LENGTH: "9999"}, 400, LENGTH),
+    ("raw body without a header", "digits", b"\0" * 12, {LENGTH: "0"}, 400, "raw"),
     ("negative header length", "digits", _json(), {LENGTH: "-1"}, 400, LENGTH),
     ("bytes after JSON", "digits", _json() + b"\0" * 4, {LENGTH: str(len(_json()))}, 400, "4 bytes follow"),
     ("binary size beyond the body", "digits",

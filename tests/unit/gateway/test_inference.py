@@ -264,6 +264,18 @@ async def test_a_client_that_goes_away_ends_its_request(form: str) -> None:
         assert running.slab.in_flight == 0
 
 
+@pytest.mark.parametrize("form", ["grpc-raw", "grpc-typed"])
+@in_loop
+async def test_the_deadline_of_a_grpc_client_counts_against_the_version_and_not_as_a_client_that_left(
+    form: str,
+) -> None:
+    upstream = FakeUpstream(hold=asyncio.Event())
+    async with serving(upstream) as running, client(running, form) as asker:
+        answer = await asker.ask(Question(inputs=[image([1, 2, 3])], timeout_s=0.2))
+        assert asker.is_error(answer, DeadlineExceeded)
+        await eventually(lambda: running.count("request", outcome="deadline_exceeded", version="1"))
+
+
 @every_form
 @in_loop
 async def test_requests_in_flight_are_answered_while_the_worker_drains(form: str) -> None:

@@ -13,16 +13,22 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from services.gateway.edge.rest.infer import GONE, TASK
 from services.gateway.edge.rest.joining_transport import JoiningTransport
 
-# Time for the first byte of a connection's first request to its last header, and the size of one head.
-HEAD_TIMEOUT_S = 10.0
 HEAD_LIMIT_BYTES = 64 * 1024
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One client connection."""
+    """One client connection.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Args:
+        args: uvicorn's.
+        head_timeout_s: Longest time from a connection's opening to its first complete head, and from the first byte of
+            a later head to its last.
+        kwargs: uvicorn's.
+    """
+
+    def __init__(self, *args: Any, head_timeout_s: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._head_timeout_s = head_timeout_s
         self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -30,7 +36,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         """Accept a connection and start the clock of its first head."""
         super().connection_made(JoiningTransport(transport, self.loop))
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+        self._head_timer = self.loop.call_later(self._head_timeout_s, self._give_up)
 
     def on_message_begin(self) -> None:
         """Notice that a head begins."""
@@ -55,7 +61,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_bytes > HEAD_LIMIT_BYTES and not self.transport.is_closing():
             self.send_400_response(f"The request's head is larger than {HEAD_LIMIT_BYTES} bytes.")
         elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+            self._head_timer = self.loop.call_later(self._head_timeout_s, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the request of a client that is gone."""

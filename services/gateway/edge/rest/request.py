@@ -46,7 +46,9 @@ def parse(model: str, version: int | None, body: bytes, header_length: int | Non
         Forbidden: It wants shared memory.
     """
     size = len(body)
-    if header_length is not None and not 0 < header_length <= size:
+    if header_length == 0:
+        raise InvalidRequest("a raw body without a JSON header is not served; send a header that names the input")
+    if header_length is not None and header_length > size:
         raise InvalidRequest(
             f"Inference-Header-Content-Length is {header_length}; expected 1 to {size}, the length of the body, "
             "of which the JSON header is the beginning"

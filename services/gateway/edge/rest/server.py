@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import Generator
 
@@ -59,13 +60,16 @@ class HttpServer:
         app: What answers.
         listener: A bound socket; closed by the server.
         drain_s: Longest time that requests in flight may take after ``stop``; then they are cancelled.
+        head_timeout_s: Longest time for the head of one request to arrive.
     """
 
-    def __init__(self, app: ASGIApp, listener: socket.socket, drain_s: float) -> None:
+    def __init__(
+        self, app: ASGIApp, listener: socket.socket, *, drain_s: float = 1.0, head_timeout_s: float = 10.0
+    ) -> None:
         self._listener = listener
         config = uvicorn.Config(
             app,
-            http=BoundedHttpProtocol,
+            http=functools.partial(BoundedHttpProtocol, head_timeout_s=head_timeout_s),  # type: ignore[arg-type]
             ws="none",
             loop="none",
             lifespan="off",

@@ -1,0 +1,172 @@
+"""What a client may do to an HTTP connection, and what it costs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import orjson
+
+from services.gateway.settings import Limits
+from tests.fakes.gateway import Running, in_loop, serving
+from tests.fakes.upstream import FakeUpstream
+
+BODY = orjson.dumps({"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]})
+PATH = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\n"
+REQUEST = PATH + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+@asynccontextmanager
+async def connected(running: Running) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.gateway.http_port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[bytes, bytes], bytes]:
+    """Read one answer."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
+    headers = dict(line.split(b": ", 1) for line in lines if line)
+    return int(status.split()[1]), headers, await reader.readexactly(int(headers.get(b"content-length", b"0")))
+
+
+@in_loop
+async def test_a_connection_that_never_sends_a_head_is_closed() -> None:
+    async with serving(limits=Limits(head_timeout_s=0.1, drain_s=2.0)) as running:
+        async with connected(running) as (reader, _):
+            assert await reader.read() == b""
+        async with connected(running) as (reader, writer):
+            writer.write(PATH)
+            assert await reader.read() == b""
+        async with connected(running) as (reader, writer):  # also after a good request
+            writer.write(REQUEST)
+            assert (await answer(reader))[0] == 200
+            writer.write(b"POST /v2")
+            assert await reader.read() == b""
+
+
+@in_loop
+async def test_a_connection_may_rest_between_requests() -> None:
+    async with (
+        serving(limits=Limits(head_timeout_s=0.1, drain_s=2.0)) as running,
+        connected(running) as (reader, writer),
+    ):
+        for _ in range(2):
+            writer.write(REQUEST)
+            assert (await answer(reader))[0] == 200
+            await asyncio.sleep(0.3)
+
+
+@in_loop
+async def test_an_endless_head_is_refused() -> None:
+    async with serving() as running, connected(running) as (reader, writer):
+        writer.write(PATH + b"X-Long: " + b"x" * 100_000)
+        assert (await answer(reader))[0] == 400
+        assert await reader.read() == b""
+
+
+@in_loop
+async def test_a_body_that_dribbles_is_refused_with_words_and_the_connection_closed() -> None:
+    async with serving(limits=Limits(request_timeout_s=0.1, drain_s=2.0)) as running:
+        async with connected(running) as (reader, writer):
+            writer.write(PATH + b"Content-Length: 100\r\n\r\n{")
+            status, headers, body = await answer(reader)
+            assert (status, headers[b"connection"]) == (400, b"close")
+            assert b"did not arrive" in body
+            assert await reader.read() == b""
+        assert running.count("request", model="digits", outcome="invalid_argument") == 1
+
+
+@in_loop
+async def test_a_body_in_chunks_is_taken_up_to_the_limit() -> None:
+    def chunk(data: bytes) -> bytes:
+        return b"%x\r\n%s\r\n" % (len(data), data)
+
+    async with serving(limits=Limits(max_body_bytes=1000, drain_s=2.0)) as running:
+        async with connected(running) as (reader, writer):
+            writer.write(PATH + b"Transfer-Encoding: chunked\r\n\r\n")
+            for byte in BODY:
+                writer.write(chunk(bytes([byte])))
+            writer.write(chunk(b""))
+            assert (await answer(reader))[0] == 200
+        async with connected(running) as (reader, writer):
+            writer.write(PATH + b"Transfer-Encoding: chunked\r\n\r\n")
+            for _ in range(11):
+                writer.write(chunk(b" " * 100))
+                await writer.drain()
+            status, headers, _ = await answer(reader)
+            assert (status, headers[b"connection"]) == (413, b"close")
+
+
+@in_loop
+async def test_a_client_that_asks_first_is_refused_without_sending_its_body() -> None:
+    async with serving(limits=Limits(max_body_bytes=1000, drain_s=2.0)) as running:
+        async with connected(running) as (reader, writer):
+            writer.write(PATH + b"Expect: 100-continue\r\nContent-Length: 5000\r\n\r\n")
+            assert (await answer(reader))[0] == 413
+        async with connected(running) as (reader, writer):
+            writer.write(PATH + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY))
+            assert (await answer(reader))[0] == 100
+            writer.write(BODY)
+            assert (await answer(reader))[0] == 200
+
+
+@in_loop
+async def test_requests_sent_without_waiting_are_answered_in_order() -> None:
+    async with serving() as running, connected(running) as (reader, writer):
+        second = REQUEST.replace(b"models/digits", b"models/nobody")
+        writer.write(REQUEST + second + REQUEST)
+        assert [(await answer(reader))[0] for _ in range(3)] == [200, 404, 200]
+
+
+@in_loop
+async def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing_behind() -> None:
+    async with serving() as running:
+        async with connected(running) as (_, writer):
+            writer.write(PATH + b"Content-Length: 100\r\n\r\n{")
+            await writer.drain()
+        async with connected(running) as (reader, writer):
+            writer.write(REQUEST)
+            assert (await answer(reader))[0] == 200
+        assert running.count("request") == 1
+
+
+@in_loop
+async def test_what_is_no_http_is_refused() -> None:
+    async with serving() as running, connected(running) as (reader, writer):
+        writer.write(b"\x16\x03\x01 hello\r\n\r\n")
+        assert (await answer(reader))[0] == 400
+
+
+@in_loop
+async def test_a_large_answer_arrives_whole() -> None:
+    upstream = FakeUpstream()
+    async with serving(upstream) as running, connected(running) as (reader, writer):
+        data = bytes(range(256)) * 16_384  # 4 MiB
+        head = orjson.dumps(
+            {
+                "inputs": [
+                    {
+                        "name": "UINT8",
+                        "datatype": "UINT8",
+                        "shape": [1, len(data)],
+                        "parameters": {"binary_data_size": len(data)},
+                    }
+                ],
+                "parameters": {"binary_data_output": True},
+            }
+        )
+        lengths = b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n" % (
+            len(head),
+            len(head) + len(data),
+        )
+        writer.write(PATH.replace(b"digits", b"echo") + lengths + head + data)
+        status, headers, body = await answer(reader)
+        assert status == 200
+        assert body[int(headers[b"inference-header-content-length"]) :] == data
