@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from services.cli.console import Console
-from services.cli.settings import Settings, load_settings
+from services.cli.settings import Settings, load_settings, under_section
 from services.core.errors import ConfigurationError
 
 
@@ -27,9 +27,7 @@ from services.core.errors import ConfigurationError
 @click.pass_obj
 def controller(console: Console, /, file: Path | None, triton: str | None, **flags: object) -> None:
     """Run the controller until SIGTERM: route table, rollouts, models loaded in Triton."""
-    top_level = {"repository", "state_dir"}
-    named = {name if name in top_level else f"controller.{name}": value for name, value in flags.items()}
-    settings = load_settings(os.environ, file, named)
+    settings = load_settings(os.environ, file, under_section("controller", flags))
     host, port = _address(triton, settings)
 
     from services.controller.app import ControllerOptions, run_controller

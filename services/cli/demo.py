@@ -14,9 +14,10 @@ import click
 from services.cli.console import Console
 from services.cli.demo_story import Story
 from services.cli.settings import Settings, load_settings
-from services.cli.stack import Stack, choose_endpoints, sole_user
+from services.cli.stack import Stack, choose_endpoints
 from services.cli.up import ALL_PORTS_FREE, announce
 from services.core.errors import ConfigurationError
+from services.process.lock import ProcessLock
 
 RECIPE = Path(__file__).parents[2] / "build" / "recipes" / "digits_cnn" / "recipe.yaml"
 
@@ -40,7 +41,7 @@ def demo(console: Console, file: Path | None, state_dir: Path | None, leave: boo
         raise ConfigurationError(f"no recipe at {RECIPE}; the demo runs from a checkout of the project")
     require(settings, extras=("build", "loadtest"))
     workspace = settings.state_dir / "demo"
-    with sole_user(settings.state_dir / "demo-lock"):
+    with ProcessLock(settings.state_dir / "demo.lock", f"a demo with the state directory {settings.state_dir}"):
         shutil.rmtree(workspace, ignore_errors=True)
         here = settings.model_copy(update={"state_dir": workspace, "repository": workspace / "model_repository"})
         return asyncio.run(_run(console, here, leave=leave))

@@ -53,17 +53,16 @@ def compare(endpoints: Endpoints, data: Path, model: str) -> Comparison:
     with np.load(data, allow_pickle=False) as archive:
         images, labels = archive[_INPUT], archive["labels"]
     found = Comparison(samples=len(images))
-    triton = "127.0.0.1"
-    for open_client, gateway_port, triton_port in (
-        (_rest, endpoints.gateway_http_port, endpoints.triton_http_port),
-        (_grpc, endpoints.gateway_grpc_port, endpoints.triton_grpc_port),
+    for open_client, gateway_address, triton_address in (
+        (_rest, endpoints.rest, endpoints.triton_rest),
+        (_grpc, endpoints.grpc, endpoints.triton_grpc),
     ):
-        gateway = open_client(f"{endpoints.gateway_host}:{gateway_port}", model, 0)
+        gateway = open_client(gateway_address, model, 0)
         direct: dict[int, Ask] = {}
         for image, label in zip(images, labels, strict=True):
             mine, version = gateway(image[None])
             if version not in direct:
-                direct[version] = open_client(f"{triton}:{triton_port}", model, version)
+                direct[version] = open_client(triton_address, model, version)
             theirs, _ = direct[version](image[None])
             found.answers += 1
             found.identical += mine.dtype == theirs.dtype and mine.tobytes() == theirs.tobytes()

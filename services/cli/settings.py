@@ -55,12 +55,14 @@ class ControllerSettings(Section):
 
 
 class TritonSettings(Section):
-    """Triton's loopback ports and, where it is not found by itself, its program."""
+    """Triton's address and ports and, where it is not found by itself, its program."""
 
+    host: str = Field("127.0.0.1", description="Triton protects nothing: keep it where only the gateway reaches it.")
     executable: Path | None = Field(None, description="Path of a tritonserver program; without it one is looked for.")
     http_port: Port = 18000
     grpc_port: Port = 18001
     metrics_port: Port = 18002
+    exit_timeout_s: int = Field(10, ge=0, le=3600, description="Longest time for requests in flight after SIGTERM.")
 
 
 class Settings(Section):
@@ -74,7 +76,7 @@ class Settings(Section):
 
 
 def listening(settings: Settings) -> dict[str, tuple[str, int]]:
-    """Return host and port of everything that listens, by setting; Triton listens on the loopback alone."""
+    """Return host and port of everything that listens, by setting."""
     gateway, controller, triton = settings.gateway, settings.controller, settings.triton
     return {
         "gateway.http_port": (gateway.host, gateway.http_port),
@@ -82,10 +84,15 @@ def listening(settings: Settings) -> dict[str, tuple[str, int]]:
         "gateway.metrics_port": (gateway.host, gateway.metrics_port),
         "controller.http_port": (controller.host, controller.http_port),
         "controller.grpc_port": (controller.host, controller.grpc_port),
-        "triton.http_port": ("127.0.0.1", triton.http_port),
-        "triton.grpc_port": ("127.0.0.1", triton.grpc_port),
-        "triton.metrics_port": ("127.0.0.1", triton.metrics_port),
+        "triton.http_port": (triton.host, triton.http_port),
+        "triton.grpc_port": (triton.host, triton.grpc_port),
+        "triton.metrics_port": (triton.host, triton.metrics_port),
     }
+
+
+def under_section(section: str, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a verb's flags under their dotted names: those of no section as they are, the rest in ``section``."""
+    return {name if name in Settings.model_fields else f"{section}.{name}": value for name, value in flags.items()}
 
 
 def load_settings(environment: Mapping[str, str], file: Path | None, flags: Mapping[str, Any]) -> Settings:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import httpx2
 
@@ -24,6 +23,7 @@ from services.core.errors import ConfigurationError, Unavailable
 from services.process.backoff import Backoff
 from services.process.bounded_log import BoundedLog
 from services.process.child import ChildProcess
+from services.process.lock import ProcessLock
 from services.process.ports import choose_free_ports, ensure_free
 from services.process.supervised import Supervised
 
@@ -42,6 +42,7 @@ class Endpoints:
 
     gateway_host: str
     controller_host: str
+    triton_host: str
     gateway_http_port: int
     gateway_grpc_port: int
     gateway_metrics_port: int
@@ -60,6 +61,16 @@ class Endpoints:
     def grpc(self) -> str:
         """HOST:PORT of the gateway's gRPC edge."""
         return f"{self.gateway_host}:{self.gateway_grpc_port}"
+
+    @property
+    def triton_rest(self) -> str:
+        """HOST:PORT of Triton's HTTP endpoint."""
+        return f"{self.triton_host}:{self.triton_http_port}"
+
+    @property
+    def triton_grpc(self) -> str:
+        """HOST:PORT of Triton's gRPC endpoint."""
+        return f"{self.triton_host}:{self.triton_grpc_port}"
 
     @property
     def metrics_url(self) -> str:
@@ -94,7 +105,7 @@ def choose_endpoints(settings: Settings) -> Endpoints:
     free = iter(choose_free_ports(len(asked)))
     ports = {name: port or next(free) for name, (_, port) in asked.items()}
     numbers = {name.replace(".", "_"): port for name, port in ports.items()}
-    return Endpoints(settings.gateway.host, settings.controller.host, **numbers)
+    return Endpoints(settings.gateway.host, settings.controller.host, settings.triton.host, **numbers)
 
 
 class Stack:
@@ -126,7 +137,7 @@ class Stack:
             ConfigurationError: Another ``penstock up`` uses the state directory.
             Unavailable: A part did not come up; the end of its log is in the message.
         """
-        with sole_user(self._state_dir):
+        with ProcessLock(self._state_dir / "up.lock", f"a penstock with the state directory {self._state_dir}"):
             parts = (self.triton, self.controller, self.gateway)
             tasks = [asyncio.create_task(part.run(), name=part.name) for part in parts]
             try:
@@ -196,10 +207,12 @@ class Stack:
         endpoints, executable = self.endpoints, self._settings.triton.executable
         return [
             *("--repository", repository),
+            *("--host", endpoints.triton_host),
             *("--http-port", str(endpoints.triton_http_port)),
             *("--grpc-port", str(endpoints.triton_grpc_port)),
             *("--metrics-port", str(endpoints.triton_metrics_port)),
             *("--state-dir", str(self._state_dir)),
+            *("--exit-timeout-s", str(self._settings.triton.exit_timeout_s)),
             *(("--executable", str(executable.absolute())) if executable else ()),
         ]
 
@@ -210,7 +223,7 @@ class Stack:
             *("--http-port", str(endpoints.controller_http_port)),
             *("--grpc-port", str(endpoints.controller_grpc_port)),
             *("--repository", repository),
-            *("--triton", f"127.0.0.1:{endpoints.triton_http_port}"),
+            *("--triton", endpoints.triton_rest),
             *("--state-dir", str(self._state_dir)),
             *("--tick-s", str(settings.tick_s)),
             *(("--database-url", settings.database_url) if settings.database_url else ()),
@@ -224,7 +237,7 @@ class Stack:
             *("--grpc-port", str(endpoints.gateway_grpc_port)),
             *("--metrics-port", str(endpoints.gateway_metrics_port)),
             *("--workers", str(settings.workers)),
-            *("--triton", f"127.0.0.1:{endpoints.triton_http_port}"),
+            *("--triton", endpoints.triton_rest),
             *("--controller", f"{endpoints.controller_host}:{endpoints.controller_grpc_port}"),
             *("--state-dir", str(self._state_dir)),
             *("--max-body-bytes", str(settings.max_body_bytes)),
@@ -268,25 +281,3 @@ async def _first_of(
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def sole_user(state_dir: Path) -> Iterator[None]:
-    """Hold a directory's lock, so that two runs never share a database and logs.
-
-    Raises:
-        ConfigurationError: Another run has it, or the directory cannot be written.
-    """
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        lock: BinaryIO = (state_dir / "up.lock").open("wb")
-    except OSError as error:
-        raise ConfigurationError(f"state directory {state_dir} cannot be written: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                f"another penstock runs with state directory {state_dir}; stop it, or choose another with --state-dir"
-            ) from error
-        yield

@@ -4,77 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from pathlib import Path
 
 import click
 
 from services.cli.console import Console
+from services.cli.settings import load_settings, under_section
 from services.triton.layout import RepositoryLayout
 from services.triton.locate import locate
 from services.triton.supervisor import TritonPorts, TritonSupervisor
 
-_PORT = click.IntRange(0, 65535)
-
 
 @click.command()
-@click.option(
-    "--repository",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("model_repository"),
-    show_default=True,
-    help="Model repository.",
-)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; Triton protects nothing.")
-@click.option("--http-port", type=_PORT, default=18000, show_default=True, help="HTTP; 0 chooses a free one.")
-@click.option("--grpc-port", type=_PORT, default=18001, show_default=True, help="gRPC; 0 chooses a free one.")
-@click.option("--metrics-port", type=_PORT, default=18002, show_default=True, help="Metrics; 0 chooses a free one.")
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".penstock"),
-    show_default=True,
-    help="Where the log and the loaded versions are kept.",
-)
-@click.option(
-    "--executable",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The tritonserver to run; without it NGC's, then the one of the embedded extra.",
-)
-@click.option(
-    "--exit-timeout-s",
-    type=click.IntRange(0, 3600),
-    default=10,
-    show_default=True,
-    help="Longest time for requests in flight after SIGTERM.",
-)
+@click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file; default is penstock.yaml.")
+@click.option("--repository", type=click.Path(path_type=Path), help="Model repository; default is model_repository.")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Where the log and the loaded versions are kept.")
+@click.option("--host", help="Address to listen on; Triton protects nothing. Default is 127.0.0.1.")
+@click.option("--http-port", type=int, help="HTTP; 0 chooses a free one. Default is 18000.")
+@click.option("--grpc-port", type=int, help="gRPC; 0 chooses a free one. Default is 18001.")
+@click.option("--metrics-port", type=int, help="Metrics; 0 chooses a free one. Default is 18002.")
+@click.option("--executable", type=click.Path(path_type=Path), help="The tritonserver to run; else one is looked for.")
+@click.option("--exit-timeout-s", type=int, help="Longest time for requests in flight after SIGTERM. Default is 10.")
 @click.pass_obj
-def triton(
-    console: Console,
-    *,
-    repository: Path,
-    host: str,
-    http_port: int,
-    grpc_port: int,
-    metrics_port: int,
-    state_dir: Path,
-    executable: Path | None,
-    exit_timeout_s: int,
-) -> None:
+def triton(console: Console, /, file: Path | None, **flags: object) -> None:
     """Run a Triton with explicit model control, start it again when it dies, and give it its models back.
 
     Models are loaded through its API, by the controller; what was loaded at the end of the last run is loaded again.
     Ends with 0 after SIGTERM or Ctrl-C, when every request in flight has its answer.
     """
-    layout = RepositoryLayout(repository)
+    settings = load_settings(os.environ, file, under_section("triton", flags))
+    layout = RepositoryLayout(settings.repository)
     layout.models()
+    chosen = settings.triton
     supervisor = TritonSupervisor(
-        locate(executable),
+        locate(chosen.executable),
         layout,
-        state_dir,
-        ports=TritonPorts(http_port, grpc_port, metrics_port),
-        host=host,
-        exit_timeout_s=exit_timeout_s,
+        settings.state_dir,
+        ports=TritonPorts(chosen.http_port, chosen.grpc_port, chosen.metrics_port),
+        host=chosen.host,
+        exit_timeout_s=chosen.exit_timeout_s,
     )
     _log_to_stderr()
     asyncio.run(_serve(supervisor, console))

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from services.cli.console import Console
-from services.cli.settings import Settings, load_settings
+from services.cli.settings import Settings, load_settings, under_section
 from services.cli.stack import Endpoints, Stack, choose_endpoints
 
 
@@ -34,8 +34,7 @@ def up(console: Console, /, file: Path | None, free_ports: bool, **flags: object
     """
     from services.cli.diagnosis import require
 
-    top_level = {"repository", "state_dir"}
-    named = {name if name in top_level else f"gateway.{name}": value for name, value in flags.items()}
+    named = under_section("gateway", flags)
     settings = load_settings(os.environ, file, {**named, **(ALL_PORTS_FREE if free_ports else {})})
     require(settings)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -75,6 +74,6 @@ def announce(console: Console, endpoints: Endpoints) -> None:
         ("gRPC", endpoints.grpc, "as Triton's port 8001"),
         ("metrics", endpoints.metrics_url, "all workers in one scrape"),
         ("controller", endpoints.controller_url, "rollouts and routes; OpenAPI at /docs"),
-        ("Triton", f"http://127.0.0.1:{endpoints.triton_http_port}", "loopback only; clients use the gateway"),
+        ("Triton", f"http://{endpoints.triton_rest}", "loopback only; clients use the gateway"),
     ]
     console.table("", ("what", "where", ""), rows)

@@ -128,7 +128,7 @@ def controller_is_back(up: Up, old: int) -> bool:
 
 def test_a_second_up_on_the_same_state_is_refused_in_words(up: Up) -> None:
     refused = penstock("up", "--free-ports", "--state-dir", str(up.state_dir), code=2)
-    assert "another penstock runs" in refused["error"]
+    assert "is already running" in refused["error"]
 
 
 def test_a_port_in_use_is_said_with_its_setting_and_holder(up: Up, tmp_path: Path) -> None:

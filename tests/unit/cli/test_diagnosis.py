@@ -7,7 +7,7 @@ import pytest
 
 from services.cli import diagnosis
 from services.cli.settings import load_settings
-from services.cli.stack import choose_endpoints, sole_user
+from services.cli.stack import choose_endpoints
 from services.core.errors import ConfigurationError, MissingDependency
 
 
@@ -68,10 +68,3 @@ def test_a_repository_without_a_version_says_how_to_make_one(tmp_path: Path) -> 
     finding = diagnosis.check_repository(tmp_path)
     assert not finding.ok
     assert finding.remedy.startswith("penstock build ")
-
-
-def test_a_state_directory_has_one_user_at_a_time(tmp_path: Path) -> None:
-    with sole_user(tmp_path), pytest.raises(ConfigurationError, match="another penstock runs"), sole_user(tmp_path):
-        pass
-    with sole_user(tmp_path):
-        pass
