@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2
 
 from loadtest.payload import INFERENCE_HEADER, Interface, Payload, read_grpc, read_rest
 from loadtest.record import Answer, Failure
-from loadtest.slo_file import Address, split_address
+from services.core.address import Address
 
 TIMED_OUT = "timeout"
 _RECEIVE_BYTES = 64 * 1024
@@ -52,8 +52,8 @@ class HttpAnswer:
 class HttpConnection:
     """A keep-alive HTTP/1.1 connection that is opened when it is needed."""
 
-    def __init__(self, address: Address, timeout_s: float) -> None:
-        self._host, self._port = split_address(address)
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self._target = Address.parse(address, "target")
         self._address = address
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
@@ -79,7 +79,7 @@ class HttpConnection:
                 except _ClosedError:
                     self.close()
             left_s = max(1e-3, deadline - time.monotonic())
-            self._socket = socket.create_connection((self._host, self._port), left_s)
+            self._socket = socket.create_connection((self._target.host, self._target.port), left_s)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return self._once(self._socket, message, deadline, reused=False)
         except TimeoutError:
@@ -129,7 +129,7 @@ class RestConnection:
 
     protocol = "rest"
 
-    def __init__(self, address: Address, interface: Interface, timeout_s: float) -> None:
+    def __init__(self, address: str, interface: Interface, timeout_s: float) -> None:
         self._http = HttpConnection(address, timeout_s)
         self._interface = interface
         self._path = f"{interface.path}/infer"
@@ -156,7 +156,7 @@ class GrpcConnection:
 
     protocol = "grpc"
 
-    def __init__(self, address: Address, interface: Interface, timeout_s: float) -> None:
+    def __init__(self, address: str, interface: Interface, timeout_s: float) -> None:
         # Without a local pool all channels of a process share one connection.
         self._channel = grpc.insecure_channel(
             address,

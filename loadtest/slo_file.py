@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -12,28 +11,21 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from loadtest.schedule import Process
+from services.core.address import Address
 from services.core.errors import ConfigurationError
 from services.core.slo import GeneratorLimits, Objectives
-
-_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>\d{1,5})")
-_MAX_PORT = 65535
 
 
 def _checked_address(value: Any) -> Any:
     if isinstance(value, str):
-        found = _ADDRESS.fullmatch(value)
-        if found is None or not 0 < int(found["port"]) <= _MAX_PORT:
-            raise ValueError("expected HOST:PORT, such as 127.0.0.1:8000, without http://")
+        try:
+            Address.parse(value, "address")
+        except ConfigurationError as error:
+            raise ValueError(error.message) from error
     return value
 
 
-Address = Annotated[str, BeforeValidator(_checked_address)]
-
-
-def split_address(address: Address) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT`` or ``[IPv6]:PORT``."""
-    host, port = address.rsplit(":", 1)
-    return host.strip("[]"), int(port)
+AddressText = Annotated[str, BeforeValidator(_checked_address)]
 
 
 class Protocol(StrEnum):
@@ -53,8 +45,8 @@ class Section(BaseModel):
 class Target(Section):
     """Where the requests go."""
 
-    rest: Address = "127.0.0.1:8000"
-    grpc: Address = "127.0.0.1:8001"
+    rest: AddressText = "127.0.0.1:8000"
+    grpc: AddressText = "127.0.0.1:8001"
     protocol: Protocol = Protocol.BOTH
     model: str = Field(min_length=1)
     version: int | None = Field(None, ge=1, description="Ask for this version; without it the route table decides.")

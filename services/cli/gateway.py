@@ -3,98 +3,58 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
 from pathlib import Path
 
 import click
 
 from services.cli.console import Console
-
-_PORT = click.IntRange(0, 65535)
+from services.cli.settings import load_settings, triton_address, under_section
+from services.core.address import Address
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--http-port", type=_PORT, default=8000, show_default=True, help="REST; 0 chooses a free one.")
-@click.option("--grpc-port", type=_PORT, default=8001, show_default=True, help="gRPC; 0 chooses a free one.")
-@click.option("--metrics-port", type=_PORT, default=8002, show_default=True, help="Metrics; 0 chooses a free one.")
-@click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Worker processes.")
-@click.option("--triton", default="127.0.0.1:18000", show_default=True, metavar="HOST:PORT", help="Triton's HTTP port.")
-@click.option(
-    "--controller", default="127.0.0.1:9001", show_default=True, metavar="HOST:PORT", help="The controller's gRPC port."
-)
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".penstock"),
-    show_default=True,
-    help="Where the last route table is kept.",
-)
-@click.option(
-    "--max-body-bytes",
-    type=click.IntRange(min=1024),
-    default=64 * 1024 * 1024,
-    show_default=True,
-    help="Largest request.",
-)
-@click.option(
-    "--max-in-flight",
-    type=click.IntRange(min=1),
-    default=512,
-    show_default=True,
-    help="Most requests of one worker at once; one more is refused.",
-)
-@click.option(
-    "--request-timeout-s",
-    type=click.FloatRange(min=0, min_open=True),
-    default=30.0,
-    show_default=True,
-    help="Longest time for one request.",
-)
-@click.option(
-    "--drain-s",
-    type=click.FloatRange(min=0),
-    default=20.0,
-    show_default=True,
-    help="Longest time for requests in flight after SIGTERM.",
-)
+@click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file; default is penstock.yaml.")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Where the last route table is kept.")
+@click.option("--host", help="Address to listen on. Default is 127.0.0.1.")
+@click.option("--http-port", type=int, help="REST; 0 chooses a free one. Default is 8000.")
+@click.option("--grpc-port", type=int, help="gRPC; 0 chooses a free one. Default is 8001.")
+@click.option("--metrics-port", type=int, help="Metrics; 0 chooses a free one. Default is 8002.")
+@click.option("--workers", type=int, help="Worker processes. Default is 2.")
+@click.option("--triton", metavar="HOST:PORT", help="Triton's HTTP address.")
+@click.option("--controller", metavar="HOST:PORT", help="The controller's gRPC address.")
+@click.option("--max-body-bytes", type=int, help="Largest request. Default is 64 MiB.")
+@click.option("--max-in-flight", type=int, help="Most requests of one worker at once; one more is refused.")
+@click.option("--request-timeout-s", type=float, help="Longest time for one request. Default is 30.")
+@click.option("--drain-s", type=float, help="Longest time for requests in flight after SIGTERM. Default is 20.")
 @click.pass_obj
-def gateway(
-    console: Console,
-    *,
-    host: str,
-    http_port: int,
-    grpc_port: int,
-    metrics_port: int,
-    workers: int,
-    triton: str,
-    controller: str,
-    state_dir: Path,
-    max_body_bytes: int,
-    max_in_flight: int,
-    request_timeout_s: float,
-    drain_s: float,
-) -> None:
+def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
     """Run the gateway: REST and gRPC on ports that all workers share, metrics of all of them on a third.
 
     Ends with 0 after SIGTERM or Ctrl-C, when every request in flight has its answer.
     """
-    from services.gateway import logs
     from services.gateway.fleet import Endpoints, Fleet
-    from services.gateway.settings import Address, GatewaySettings, Limits
+    from services.gateway.settings import GatewaySettings, Limits
 
+    read = load_settings(os.environ, file, under_section("gateway", flags))
+    chosen = read.gateway
+    control = Address(read.controller.host, read.controller.grpc_port)
+    if chosen.controller is not None:
+        control = Address.parse(chosen.controller, "gateway.controller")
     settings = GatewaySettings(
-        triton=Address.parse(triton, "--triton"),
-        controller=Address.parse(controller, "--controller"),
-        state_dir=state_dir.absolute(),
-        host=host,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
-        workers=workers,
-        limits=Limits(max_body_bytes, max_in_flight, request_timeout_s, drain_s),
+        triton=triton_address(read, chosen.triton, "gateway.triton"),
+        controller=control,
+        state_dir=read.state_dir.absolute(),
+        host=chosen.host,
+        http_port=chosen.http_port,
+        grpc_port=chosen.grpc_port,
+        metrics_port=chosen.metrics_port,
+        workers=chosen.workers,
+        limits=Limits(chosen.max_body_bytes, chosen.max_in_flight, chosen.request_timeout_s, chosen.drain_s),
     )
-    logs.configure()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def serve() -> None:
         stop = asyncio.Event()

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.cli.yamlfile import load_yaml
+from services.core.address import Address
 from services.core.errors import ConfigurationError
 
 PREFIX = "PENSTOCK_"
@@ -42,6 +43,8 @@ class GatewaySettings(Section):
     max_in_flight: int = Field(512, ge=1)
     request_timeout_s: float = Field(30.0, gt=0)
     drain_s: float = Field(20.0, ge=0)
+    triton: str | None = Field(None, description="HOST:PORT of Triton's HTTP; default is the one of section triton.")
+    controller: str | None = Field(None, description="HOST:PORT of the controller's gRPC; default is its section's.")
 
 
 class ControllerSettings(Section):
@@ -52,6 +55,7 @@ class ControllerSettings(Section):
     grpc_port: Port = 9001
     database_url: str | None = Field(None, description="SQLAlchemy URL; default is SQLite in the state directory.")
     tick_s: float = Field(1.0, gt=0, le=60)
+    triton: str | None = Field(None, description="HOST:PORT of Triton's HTTP; default is the one of section triton.")
 
 
 class TritonSettings(Section):
@@ -88,6 +92,17 @@ def listening(settings: Settings) -> dict[str, tuple[str, int]]:
         "triton.grpc_port": (triton.host, triton.grpc_port),
         "triton.metrics_port": (triton.host, triton.metrics_port),
     }
+
+
+def triton_address(settings: Settings, asked: str | None, setting: str) -> Address:
+    """Return where Triton's HTTP is: as asked for, or as section triton has it.
+
+    Raises:
+        ConfigurationError: What was asked for is not HOST:PORT.
+    """
+    if asked is not None:
+        return Address.parse(asked, setting)
+    return Address(settings.triton.host, settings.triton.http_port)
 
 
 def under_section(section: str, flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 import httpx2
 
 from services.cli.settings import Settings, listening
+from services.core.address import Address
 from services.core.errors import ConfigurationError, Unavailable
 from services.process.backoff import Backoff
 from services.process.bounded_log import BoundedLog
@@ -55,32 +56,32 @@ class Endpoints:
     @property
     def rest(self) -> str:
         """HOST:PORT of the gateway's REST edge."""
-        return f"{self.gateway_host}:{self.gateway_http_port}"
+        return str(Address(self.gateway_host, self.gateway_http_port))
 
     @property
     def grpc(self) -> str:
         """HOST:PORT of the gateway's gRPC edge."""
-        return f"{self.gateway_host}:{self.gateway_grpc_port}"
+        return str(Address(self.gateway_host, self.gateway_grpc_port))
 
     @property
     def triton_rest(self) -> str:
         """HOST:PORT of Triton's HTTP endpoint."""
-        return f"{self.triton_host}:{self.triton_http_port}"
+        return str(Address(self.triton_host, self.triton_http_port))
 
     @property
     def triton_grpc(self) -> str:
         """HOST:PORT of Triton's gRPC endpoint."""
-        return f"{self.triton_host}:{self.triton_grpc_port}"
+        return str(Address(self.triton_host, self.triton_grpc_port))
 
     @property
     def metrics_url(self) -> str:
         """URL of the gateway's metrics."""
-        return f"http://{self.gateway_host}:{self.gateway_metrics_port}/metrics"
+        return f"http://{Address(self.gateway_host, self.gateway_metrics_port)}/metrics"
 
     @property
     def controller_url(self) -> str:
         """URL of the controller's REST."""
-        return f"http://{self.controller_host}:{self.controller_http_port}"
+        return f"http://{Address(self.controller_host, self.controller_http_port)}"
 
 
 def choose_endpoints(settings: Settings) -> Endpoints:
@@ -238,7 +239,7 @@ class Stack:
             *("--metrics-port", str(endpoints.gateway_metrics_port)),
             *("--workers", str(settings.workers)),
             *("--triton", endpoints.triton_rest),
-            *("--controller", f"{endpoints.controller_host}:{endpoints.controller_grpc_port}"),
+            *("--controller", str(Address(endpoints.controller_host, endpoints.controller_grpc_port))),
             *("--state-dir", str(self._state_dir)),
             *("--max-body-bytes", str(settings.max_body_bytes)),
             *("--max-in-flight", str(settings.max_in_flight)),

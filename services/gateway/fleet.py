@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from services.core.address import Address
 from services.core.errors import ConfigurationError
 from services.gateway.edge.rest.server import HttpServer
 from services.gateway.metrics.app import metrics_app
@@ -18,7 +19,7 @@ from services.gateway.metrics.exposition import GatewayCollector
 from services.gateway.metrics.merged import MergedSlabs
 from services.gateway.metrics.slab import SlabReader, create_slab_file
 from services.gateway.metrics.window import PERIOD_S, Window
-from services.gateway.settings import Address, GatewaySettings, WorkerSettings
+from services.gateway.settings import GatewaySettings, WorkerSettings
 from services.process.backoff import Backoff
 from services.process.child import ChildProcess
 from services.process.ports import claim_shared

@@ -7,33 +7,9 @@ from pathlib import Path
 
 import orjson
 
-from services.core.errors import ConfigurationError
+from services.core.address import Address
 
 DEFAULT_BODY_BYTES = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server is."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str, setting: str) -> Address:
-        """Read ``HOST:PORT`` or ``[IPV6]:PORT``.
-
-        Raises:
-            ConfigurationError: It is neither.
-        """
-        host, colon, port = text.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if not colon or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-            raise ConfigurationError(f"{setting} is '{text}'; expected HOST:PORT, such as 127.0.0.1:9001")
-        return cls(host, int(port))
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.run import override
-from loadtest.slo_file import load_slo, parse_slo, split_address
+from loadtest.slo_file import load_slo, parse_slo
 from services.core.errors import ConfigurationError
 
 LEAST = {"target": {"model": "m"}, "objectives": {"p99_ms": 10}}
@@ -63,8 +63,3 @@ def test_the_command_line_wins_over_the_file_and_is_checked_as_it_is() -> None:
     assert changed.load.duration_s == spec.load.duration_s
     with pytest.raises(ConfigurationError, match="rate_per_s"):
         override(spec, "slo.yaml", load__rate_per_s=-1.0)
-
-
-def test_an_address_is_split_into_host_and_port() -> None:
-    assert split_address("127.0.0.1:8000") == ("127.0.0.1", 8000)
-    assert split_address("[::1]:8000") == ("::1", 8000)
