@@ -107,7 +107,8 @@ def triton_address(settings: Settings, asked: str | None, setting: str) -> Addre
 
 def under_section(section: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return a verb's flags under their dotted names: those of no section as they are, the rest in ``section``."""
-    return {name if name in Settings.model_fields else f"{section}.{name}": value for name, value in flags.items()}
+    of_no_section = {place[0] for place in _places() if len(place) == 1}
+    return {name if name in of_no_section else f"{section}.{name}": value for name, value in flags.items()}
 
 
 def load_settings(environment: Mapping[str, str], file: Path | None, flags: Mapping[str, Any]) -> Settings:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.settings import load_settings
+from services.cli.settings import load_settings, triton_address, under_section
 from services.core.errors import ConfigurationError
 
 
@@ -37,3 +37,13 @@ def test_a_wrong_value_is_traced_to_its_source(
 def test_a_named_settings_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_settings({}, tmp_path / "penstock.yaml", {})
+
+
+def test_a_verbs_flags_belong_to_its_section_even_where_one_is_named_like_another_section() -> None:
+    flags = under_section("gateway", {"triton": "10.0.0.1:8000", "state_dir": "x", "http_port": 1})
+    assert flags == {"gateway.triton": "10.0.0.1:8000", "state_dir": "x", "gateway.http_port": 1}
+    settings = load_settings({}, None, flags)
+    assert str(triton_address(settings, settings.gateway.triton, "gateway.triton")) == "10.0.0.1:8000"
+    assert str(triton_address(settings, settings.controller.triton, "controller.triton")) == "127.0.0.1:18000"
+    with pytest.raises(ConfigurationError, match=r"gateway\.triton"):
+        triton_address(settings, "http://x", "gateway.triton")
