@@ -50,7 +50,8 @@ def ensure_checkpoint(
 
 def _train(program: Path, recipe: Recipe, output: Path, log: Path) -> None:
     runner = [sys.executable, "-m", "enginebuild.run_script", str(os.getpid())]
-    command = [*runner, str(program), "--output", str(output), "--seed", str(recipe.seed)]
+    # Absolute, because the script runs in the recipe's folder and the caller may have named everything from elsewhere.
+    command = [*runner, str(program.absolute()), "--output", str(output.absolute()), "--seed", str(recipe.seed)]
     with log.open("wb") as sink:
         try:
             done = subprocess.run(

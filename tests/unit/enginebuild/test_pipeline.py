@@ -45,6 +45,17 @@ def test_the_preferred_precision_that_passes_is_published_with_everything_it_nee
     assert any("training" in line for line in said)
 
 
+def test_recipe_and_repository_may_be_named_from_wherever_the_build_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_recipe.write(tmp_path / "recipe")
+    monkeypatch.chdir(tmp_path)
+    result = build(tiny_recipe.recipe(), Path("recipe"), Order(Path("repository"), CREATED), lambda _: None)
+    assert result.published is not None
+    assert (tmp_path / "repository" / "sums" / "1" / "model.onnx").is_file()
+    assert (tmp_path / "recipe" / "checkpoint.safetensors").is_file()
+
+
 def test_a_precision_that_is_not_faster_falls_back_to_the_next(tmp_path: Path) -> None:
     result, _ = run(tmp_path, thresholds=thresholds(min_speedup={"int8": 1000}))
     assert result.published is not None
