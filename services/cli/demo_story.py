@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ class Story:
         endpoints = self._endpoints
         arguments = ["--rest", endpoints.rest, "--grpc", endpoints.grpc, "--model", MODEL, "--rate", str(RATE_PER_S)]
         arguments += ["--data", str(self._data(1)), "--json"]
-        self._command(f"python -m loadtest.traffic {' '.join(arguments)} &")
+        self._command(f"{shlex.join(['python', '-m', 'loadtest.traffic', *arguments])} &")
         return await Background.start(["-m", "loadtest.traffic", *arguments])
 
     def _check_answers(self, found: Comparison, version: int) -> None:
@@ -193,7 +194,7 @@ class Story:
         return await self._penstock("build", str(self._recipe), "--repository", repository, *options)
 
     async def _penstock(self, *arguments: str) -> dict[str, Any]:
-        self._command(f"penstock {' '.join(arguments)}")
+        self._command(shlex.join(["penstock", *arguments]))
         with self._console.progress("working"):
             document: dict[str, Any] = await run_json(["-m", "services.cli.main", *arguments, "--json"])
         return document
