@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from services.cli.console import Console
+from services.cli.diagnosis import check_repository, require
 from services.cli.settings import Settings, load_settings, under_section
 from services.cli.stack import Endpoints, Stack, choose_endpoints
 
@@ -32,8 +33,6 @@ def up(console: Console, /, file: Path | None, free_ports: bool, **flags: object
     Exit codes: 0 ended by SIGTERM or Ctrl-C, 1 a part did not come up, 2 a setting is wrong or a port is taken, 3
     something is missing on this machine.
     """
-    from services.cli.diagnosis import require
-
     named = under_section("gateway", flags)
     settings = load_settings(os.environ, file, {**named, **(ALL_PORTS_FREE if free_ports else {})})
     require(settings)
@@ -62,6 +61,9 @@ async def _serve(console: Console, settings: Settings) -> None:
     async with stack.running(stop):
         if not stop.is_set():
             announce(console, stack.endpoints)
+            published = check_repository(settings.repository)
+            if not published.ok:
+                console.say(f"{published.detail}; to publish one, which is then picked up: {published.remedy}")
             console.result(asdict(stack.endpoints))
         await stop.wait()
         console.say("stopping: requests in flight are finished first")
