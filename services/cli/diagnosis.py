@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,8 +35,12 @@ def require(settings: Settings, extras: Iterable[str] = ()) -> None:
 
     Raises:
         MissingDependency: Something is missing; it says what, and the remedy.
+        ConfigurationError: The state directory cannot be written.
     """
-    finding.require([check_state_directory(settings.state_dir), *diagnose(settings.triton.executable)])
+    state = check_state_directory(settings.state_dir)
+    if not state.ok:
+        raise ConfigurationError(f"{state.name}: {state.detail}; {state.remedy}")
+    finding.require(diagnose(settings.triton.executable))
     finding.require(check_extra(name) for name in extras)
 
 
@@ -66,10 +70,15 @@ def check_python() -> Finding:
 
 def check_state_directory(directory: Path) -> Finding:
     """Whether the state directory is there, or can be made, and written."""
+    name = "state directory"
     existing = next((path for path in (directory, *directory.absolute().parents) if path.exists()), Path("/"))
-    ok = existing.is_dir() and os.access(existing, os.W_OK)
-    detail = str(directory) if ok else f"{directory} cannot be written"
-    return Finding("state directory", ok, detail, "" if ok else "choose another with --state-dir")
+    try:
+        # Tried, not asked: a read-only file system and root's permissions make the mode bits say nothing.
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        detail = f"{directory} cannot be written ({existing}: {error.strerror})"
+        return Finding(name, False, detail, "choose another with --state-dir")
+    return Finding(name, True, str(directory))
 
 
 def check_repository(directory: Path) -> Finding:

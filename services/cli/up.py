@@ -15,6 +15,7 @@ from services.cli.console import Console
 from services.cli.diagnosis import check_repository, require
 from services.cli.settings import Settings, load_settings, under_section
 from services.cli.stack import Endpoints, Stack, choose_endpoints
+from services.triton.layout import RepositoryLayout
 
 
 @click.command()
@@ -36,6 +37,7 @@ def up(console: Console, /, file: Path | None, free_ports: bool, **flags: object
     named = under_section("gateway", flags)
     settings = load_settings(os.environ, file, {**named, **(ALL_PORTS_FREE if free_ports else {})})
     require(settings)
+    RepositoryLayout(settings.repository).models()  # raises where there is no repository, before anything starts
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(_serve(console, settings))
 

@@ -13,7 +13,13 @@ import alembic.command
 import alembic.config
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, make_url, select, update
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    IntegrityError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+)
 
 from services.controller.documents import (
     decode_entry,
@@ -179,8 +185,14 @@ class SqlStore:
             engine = self._connectable()
             try:
                 self._migrate(engine)
-            except BaseException:
+            except BaseException as error:
                 engine.dispose()
+                # The plain class is SQLite's word for a file that it cannot make sense of: waiting would not mend it.
+                if type(error) is DatabaseError:
+                    raise ConfigurationError(
+                        f"the database {self._name} is damaged, or no database at all ({error.orig}); put a copy of it "
+                        "back, or move it away to begin with no rollouts"
+                    ) from error
                 raise
             self._engine = engine
         return self._engine

@@ -5,6 +5,8 @@ Triton tells several situations apart only by words, and the words below were re
 
 from __future__ import annotations
 
+import re
+
 import orjson
 
 from services.core.errors import (
@@ -22,6 +24,8 @@ _QUEUE_FULL = "Exceeds maximum queue size"
 _QUEUE_TIMEOUT = "Request timeout expired"
 _NOT_LOADED = ("unknown model", "no available versions", "is not ready")
 _MAX_WORDS = 2000
+# What a Python-based model raises comes with the stack of its process behind it.
+_TRACEBACK = re.compile(r"\s*\n\nAt:\n(?:[ \t]+\S.*(?:\n|$))+")
 
 _BY_STATUS: dict[int, type[PenstockError]] = {
     404: NotFound,
@@ -50,10 +54,15 @@ def error_from(status: int, body: bytes) -> PenstockError:
     return _BY_STATUS.get(status, default)(words)
 
 
+def without_traceback(words: str) -> str:
+    """Return Triton's words without the Python stacks in them; those are in Triton's log."""
+    return _TRACEBACK.sub("", words).rstrip("; \n")
+
+
 def _words(body: bytes) -> str:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return body[:_MAX_WORDS].decode("utf-8", "replace").strip()
+        return without_traceback(body[:_MAX_WORDS].decode("utf-8", "replace").strip())
     words = document.get("error") if isinstance(document, dict) else document
-    return str(words)[:_MAX_WORDS] if words else ""
+    return without_traceback(str(words)[:_MAX_WORDS]) if words else ""

@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from services.core.errors import DeadlineExceeded, NotFound, PenstockError, Unavailable, UpstreamFailure
 from services.triton.http import HttpPool, HttpResponse
 from services.triton.layout import RepositoryLayout
-from services.triton.triton_errors import error_from
+from services.triton.triton_errors import error_from, without_traceback
 
 _OK = 200
 _READY = "READY"
@@ -144,7 +144,9 @@ def _are_ready(model: str, versions: frozenset[int], index: list[_Row]) -> bool:
     rows = {row.version: row for row in index if row.model == model}
     failed = [rows[version] for version in versions if version in rows and rows[version].state == "UNAVAILABLE"]
     if failed:
-        reasons = "; ".join(f"version {row.version}: {row.reason or 'no reason given'}" for row in failed)
+        reasons = "; ".join(
+            f"version {row.version}: {without_traceback(row.reason) or 'no reason given'}" for row in failed
+        )
         raise UpstreamFailure(f"Triton could not load model '{model}': {reasons}")
     return versions == {version for version, row in rows.items() if row.state == _READY}
 

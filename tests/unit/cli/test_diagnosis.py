@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from services.cli import diagnosis
+from services.cli.console import Console
+from services.cli.main import cli
 from services.cli.settings import load_settings
 from services.cli.stack import choose_endpoints
 from services.core.errors import ConfigurationError, MissingDependency
@@ -68,3 +70,22 @@ def test_a_repository_without_a_version_says_how_to_make_one(tmp_path: Path) -> 
     finding = diagnosis.check_repository(tmp_path)
     assert not finding.ok
     assert finding.remedy.startswith("penstock build ")
+
+
+def test_a_state_directory_that_cannot_be_written_is_found_whoever_asks(tmp_path: Path) -> None:
+    """Root may write everywhere by the mode bits, and yet /proc takes no file."""
+    finding = diagnosis.check_state_directory(Path("/proc/penstock"))
+    assert not finding.ok
+    settings = load_settings({"PENSTOCK_STATE_DIR": "/proc/penstock"}, None, {})
+    with pytest.raises(ConfigurationError, match=r"/proc/penstock cannot be written.*--state-dir"):
+        diagnosis.require(settings)
+    before = list(tmp_path.iterdir())
+    assert diagnosis.check_state_directory(tmp_path / "made" / "later").ok
+    assert list(tmp_path.iterdir()) == before, "looking leaves nothing behind"
+
+
+def test_up_without_a_repository_says_so_before_anything_starts(tmp_path: Path) -> None:
+    asked = ["up", "--repository", str(tmp_path / "none"), "--state-dir", str(tmp_path / "state"), "--free-ports"]
+    with pytest.raises(ConfigurationError, match=r"none cannot be read .*name a directory of models"):
+        cli.main(asked, standalone_mode=False, obj=Console())
+    assert not (tmp_path / "state").exists()

@@ -222,10 +222,26 @@ async def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> 
     path.write_bytes(b"not a database" * 100)
     store = SqlStore(url_of(tmp_path), 100)
     try:
-        with pytest.raises(Unavailable, match="not a database"):
+        with pytest.raises(ConfigurationError, match=r"not a database.*move it away"):
             await store.book()
     finally:
         await store.close()
+
+
+async def test_a_damaged_database_is_said_to_be_damaged(tmp_path: Path) -> None:
+    store = SqlStore(url_of(tmp_path), 100)
+    await store.book()
+    await store.close()
+    path = tmp_path / "state" / "penstock.db"
+    page = 4096
+    content = path.read_bytes()
+    path.write_bytes(content[:page] + b"\x07" * (len(content) - page))
+    damaged = SqlStore(url_of(tmp_path), 100)
+    try:
+        with pytest.raises(ConfigurationError, match=r"penstock\.db is damaged"):
+            await damaged.book()
+    finally:
+        await damaged.close()
 
 
 async def test_a_database_of_a_newer_penstock_is_refused_with_words(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from services.core.errors import (
     Unimplemented,
     UpstreamFailure,
 )
-from services.triton.triton_errors import error_from
+from services.triton.triton_errors import error_from, without_traceback
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,13 @@ def test_an_error_without_words_says_so(body: bytes) -> None:
 def test_words_that_are_not_json_are_kept_and_bounded() -> None:
     assert str(error_from(500, b"plain \xff words")) == "plain � words"
     assert len(str(error_from(500, b"x" * 100_000))) == 2000
+
+
+def test_the_stack_of_a_python_based_model_is_not_part_of_the_words() -> None:
+    stack = "\n\nAt:\n  /site-packages/session.py(778): _create\n  /backends/model.py(95): initialize\n"
+    words = f"load failed for model 'm': version 2 is at UNAVAILABLE state: Internal: Parsing failed.{stack};\n"
+    assert str(error_from(400, orjson.dumps({"error": words}))) == (
+        "load failed for model 'm': version 2 is at UNAVAILABLE state: Internal: Parsing failed."
+    )
+    assert without_traceback(f"one{stack};\nversion 3: two{stack}") == "one;\nversion 3: two"
+    assert without_traceback("no stack\n\nAt: the door") == "no stack\n\nAt: the door"

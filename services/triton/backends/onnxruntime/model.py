@@ -185,10 +185,16 @@ def decode_strings(array: np.ndarray) -> np.ndarray:
 
 
 def error_code(error: Exception) -> Any:
-    """Say whether the request or the model is to blame, as far as ONNX Runtime tells."""
+    """Say whether the request or the model is to blame, as far as ONNX Runtime tells.
+
+    Its InvalidArgument means two things: an input that does not fit the model, which is the request's fault, or a node
+    that could not work with what it got. The second may be a damaged version, which must not look like clients'
+    mistakes; NGC's backend calls it an internal error too.
+    """
     # Triton's stub adds these names to its module only after it has imported this one.
     codes = pb_utils.TritonError
-    return codes.INVALID_ARG if type(error).__name__ == "InvalidArgument" else codes.INTERNAL
+    unfit = type(error).__name__ == "InvalidArgument" and "while running" not in str(error)
+    return codes.INVALID_ARG if unfit else codes.INTERNAL
 
 
 def session_options(config: dict[str, Any]) -> ort.SessionOptions:
