@@ -12,10 +12,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
 from services.cli.child_command import Background, CommandFailed, run_json
 from services.cli.console import Console
+from services.cli.controller_client import ControllerClient
 from services.cli.demo_answers import Comparison, compare
 from services.cli.settings import Settings
 from services.cli.stack import Stack
@@ -143,23 +142,23 @@ class Story:
         arguments = ["rollout", "start", MODEL, "--version", str(version), "--actor", "demo"]
         arguments += [part for step in STEPS for part in ("--step", step)]
         started = await self._penstock(*arguments, "--controller", self._endpoints.controller_url)
+        until = asyncio.get_running_loop().time() + _ROLLOUT_TIMEOUT_S
         told = 0
-        try:
-            async with asyncio.timeout(_ROLLOUT_TIMEOUT_S), httpx2.AsyncClient(trust_env=False) as client:
-                while True:
-                    url = f"{self._endpoints.controller_url}/v1/rollouts/{started['id']}"
-                    rollout = (await client.get(url)).raise_for_status().json()
-                    history = (await client.get(f"{url}/history")).raise_for_status().json()["history"]
-                    for line in history[told:]:
-                        weight = f"{line['source_weight_percent']} -> {line['target_weight_percent']} %"
-                        self._console.say(f"  {line['target']:13} weight {weight:11} {_shortened(line['reason'])}")
-                    told = len(history)
-                    if not rollout["active"]:
-                        return rollout, history
-                    await asyncio.sleep(_POLL_S)
-        except TimeoutError:
-            self._expect(False, f"rollout {started['id']} is not over after {_ROLLOUT_TIMEOUT_S:g} s")
-            return rollout, history
+        with ControllerClient(self._endpoints.controller_url) as client:
+            while True:
+                rollout = await asyncio.to_thread(client.get, f"/v1/rollouts/{started['id']}")
+                found = await asyncio.to_thread(client.get, f"/v1/rollouts/{started['id']}/history")
+                history: list[dict[str, Any]] = found["history"]
+                for line in history[told:]:
+                    weight = f"{line['source_weight_percent']} -> {line['target_weight_percent']} %"
+                    self._console.say(f"  {line['target']:13} weight {weight:11} {_shortened(line['reason'])}")
+                told = len(history)
+                if not rollout["active"]:
+                    return rollout, history
+                if asyncio.get_running_loop().time() > until:
+                    self._expect(False, f"rollout {started['id']} is not over after {_ROLLOUT_TIMEOUT_S:g} s")
+                    return rollout, history
+                await asyncio.sleep(_POLL_S)
 
     async def _start_traffic(self) -> Background:
         endpoints = self._endpoints
