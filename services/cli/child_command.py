@@ -10,6 +10,7 @@ import sys
 from typing import Any, Self
 
 from services.core.errors import PenstockError, UpstreamFailure
+from services.process.child import dying_with_this_process
 
 _STOP_TIMEOUT_S = 30.0
 _WORDS_BYTES = 4000
@@ -91,8 +92,7 @@ async def _spawn(arguments: list[str]) -> asyncio.subprocess.Process:
     # Settings reach a child through its arguments alone.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *arguments,
+        *dying_with_this_process([sys.executable, *arguments]),
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -17,6 +17,11 @@ from services.process.bounded_log import BoundedLog
 _TRAMPOLINE = str(Path(__file__).with_name("die_with_parent.py"))
 
 
+def dying_with_this_process(argv: Sequence[str]) -> list[str]:
+    """Return the command line that runs ``argv`` and, where Linux can, gets it a SIGTERM when this thread ends."""
+    return [sys.executable, "-I", "-S", _TRAMPOLINE, str(os.getpid()), str(signal.SIGTERM.value), *argv]
+
+
 class ChildProcess:
     """A program that is started once and ended once.
 
@@ -67,13 +72,11 @@ class ChildProcess:
             raise MissingDependency(
                 f"no program {self.argv[0]}", remedy=f"install {Path(self.argv[0]).name} or correct its path"
             )
-        trampoline = [sys.executable, "-I", "-S", _TRAMPOLINE, str(os.getpid()), str(signal.SIGTERM.value)]
         with contextlib.ExitStack() as stack:
             try:
                 output = stack.enter_context(self._log.open()) if self._log else None
                 self._process = await asyncio.create_subprocess_exec(
-                    *trampoline,
-                    *self.argv,
+                    *dying_with_this_process(self.argv),
                     env=self._env,
                     cwd=self._cwd,
                     stdin=asyncio.subprocess.DEVNULL,
