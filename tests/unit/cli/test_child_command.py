@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -18,10 +19,12 @@ time.sleep(60)
 """
 
 
-async def appearance_of(path: Path) -> None:
-    async with asyncio.timeout(20):
-        while not path.exists():
-            await asyncio.sleep(0.02)
+def wait_for(path: Path) -> None:
+    for _ in range(1000):
+        if path.exists():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{path} did not appear")
 
 
 def test_what_a_command_prints_is_read() -> None:
@@ -51,7 +54,7 @@ def test_a_success_that_is_no_json_is_an_error() -> None:
 def test_a_background_command_is_asked_to_end_and_gives_its_result(tmp_path: Path) -> None:
     async def life() -> object:
         background = await Background.start(["-c", ENDLESS, str(tmp_path / "ready")])
-        await appearance_of(tmp_path / "ready")
+        await asyncio.to_thread(wait_for, tmp_path / "ready")
         return await background.stop()
 
     assert asyncio.run(life()) == [1]
@@ -60,7 +63,7 @@ def test_a_background_command_is_asked_to_end_and_gives_its_result(tmp_path: Pat
 def test_a_cancelled_command_is_killed(tmp_path: Path) -> None:
     async def life() -> list[psutil.Process]:
         task = asyncio.create_task(run_json(["-c", ENDLESS, str(tmp_path / "ready")]))
-        await appearance_of(tmp_path / "ready")
+        await asyncio.to_thread(wait_for, tmp_path / "ready")
         family = psutil.Process().children()
         assert family
         task.cancel()
