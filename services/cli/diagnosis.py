@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from services.cli.settings import Settings, listening
-from services.core.errors import ConfigurationError
+from services.core.errors import ConfigurationError, PenstockError
 from services.process.ports import ensure_free
 from services.triton import finding
 from services.triton.finding import Finding
@@ -87,8 +87,12 @@ def check_repository(directory: Path) -> Finding:
     if not directory.is_dir():
         return Finding(name, False, f"{directory} is not a directory", f"{remedy} --repository {directory}")
     layout = RepositoryLayout(directory)
-    found = {model: layout.versions(model) for model in layout.models()}
-    published = [f"{model} {versions[-1]}" for model, versions in found.items() if versions]
+    published: list[str] = []
+    for model in layout.models():
+        try:
+            published += [f"{model} {version}" for version in layout.versions(model)[-1:]]
+        except (PenstockError, OSError) as error:
+            return Finding(name, False, str(error), f"mend it, or move {directory / model} away")
     if not published:
         return Finding(name, False, f"{directory} has no published version", remedy)
     return Finding(name, True, f"{directory}: {', '.join(published)}")

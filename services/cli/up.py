@@ -65,7 +65,7 @@ async def _serve(console: Console, settings: Settings) -> None:
             announce(console, stack.endpoints)
             published = check_repository(settings.repository)
             if not published.ok:
-                console.say(f"{published.detail}; to publish one, which is then picked up: {published.remedy}")
+                console.say(f"{published.detail}\n  remedy, picked up without a restart: {published.remedy}")
             console.result(asdict(stack.endpoints))
         await stop.wait()
         console.say("stopping: requests in flight are finished first")

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 
 from services.controller.published import Published
 from services.core.errors import NotFound, PenstockError
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The published versions by model, and what is wrong with single models."""
+
+    versions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
 
 class RepositoryWatch:
@@ -19,7 +28,7 @@ class RepositoryWatch:
     def __init__(self, published: Published, timeout_s: float) -> None:
         self._published = published
         self._timeout_s = timeout_s
-        self._looking: asyncio.Task[dict[str, tuple[int, ...]]] | None = None
+        self._looking: asyncio.Task[_Seen] | None = None
         self.versions: dict[str, tuple[int, ...]] = {}
         self.problem: str | None = None
 
@@ -33,11 +42,12 @@ class RepositoryWatch:
             return
         looked, self._looking = self._looking, None
         try:
-            self.versions = looked.result()
+            seen = looked.result()
         except (PenstockError, OSError) as error:
             self.problem = str(error)
         else:
-            self.problem = None
+            self.versions = seen.versions
+            self.problem = "; ".join(seen.problems) or None
 
     async def close(self) -> None:
         """Stop waiting for a look that is under way."""
@@ -45,11 +55,14 @@ class RepositoryWatch:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
 
-    def _read(self) -> dict[str, tuple[int, ...]]:
-        return {model: self._versions_of(model) for model in self._published.models()}
-
-    def _versions_of(self, model: str) -> tuple[int, ...]:
-        try:
-            return tuple(self._published.versions(model))
-        except NotFound:
-            return ()  # removed since it was listed
+    def _read(self) -> _Seen:
+        seen = _Seen()
+        for model in self._published.models():
+            seen.versions[model] = ()
+            try:
+                seen.versions[model] = tuple(self._published.versions(model))
+            except NotFound:
+                continue  # removed since it was listed
+            except (PenstockError, OSError) as error:
+                seen.problems.append(str(error))  # one model that is not in order must not hide the others
+        return seen

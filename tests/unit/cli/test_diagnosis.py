@@ -89,3 +89,14 @@ def test_up_without_a_repository_says_so_before_anything_starts(tmp_path: Path) 
     with pytest.raises(ConfigurationError, match=r"none cannot be read .*name a directory of models"):
         cli.main(asked, standalone_mode=False, obj=Console())
     assert not (tmp_path / "state").exists()
+
+
+def test_a_model_that_is_not_in_order_is_a_finding_and_no_end(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "config.pbtxt").touch()
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "linked").symlink_to(tmp_path / "elsewhere")
+    finding = diagnosis.check_repository(tmp_path / "repository")
+    assert not finding.ok
+    assert "linked is a link" in finding.detail
+    assert "linked" in finding.remedy

@@ -1,9 +1,11 @@
 import threading
+from pathlib import Path
 
 import pytest
 
 from services.controller.repository_watch import RepositoryWatch
 from services.core.errors import ConfigurationError
+from services.triton.layout import RepositoryLayout
 from tests.fakes.control_plane import FakeRepository
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +43,18 @@ async def test_a_model_that_is_removed_while_looking_has_no_versions() -> None:
     watch = RepositoryWatch(ShrinkingRepository(digits=[1]), 5)
     await watch.look()
     assert watch.versions == {"digits": (1,), "removed": ()}
+
+
+async def test_a_model_that_is_not_in_order_hides_no_other(tmp_path: Path) -> None:
+    repository, elsewhere = tmp_path / "repository", tmp_path / "elsewhere"
+    for model in (repository / "digits", elsewhere):
+        (model / "1").mkdir(parents=True)
+        (model / "config.pbtxt").touch()
+    (repository / "linked").symlink_to(elsewhere)
+    watch = RepositoryWatch(RepositoryLayout(repository), 5)
+    await watch.look()
+    assert watch.versions == {"digits": (1,), "linked": ()}
+    assert "linked is a link that leads out of the model repository" in (watch.problem or "")
 
 
 async def test_an_unreadable_repository_is_a_problem_and_forgets_nothing() -> None:
