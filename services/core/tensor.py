@@ -51,19 +51,24 @@ class Tensor:
 def element_count(shape: tuple[int, ...], name: str) -> int:
     """Return the product of the dimensions.
 
+    A dimension of 0 does not excuse the others: whoever computes strides multiplies them without it, and
+    ``[0, 1 << 61]`` ends Triton's Python backend for good.
+
     Raises:
-        InvalidRequest: A dimension is negative or the product is beyond ``MAX_ELEMENTS``.
+        InvalidRequest: A dimension is negative, or the product of those that are not 0 is beyond ``MAX_ELEMENTS``.
     """
     count = 1
+    extent = 1
     for dim in shape:
         if dim < 0:
             raise InvalidRequest(
                 f"input '{name}': shape {list(shape)} has a negative dimension; send sizes of 0 or more"
             )
         count *= dim
-        if count > MAX_ELEMENTS:
+        extent *= dim or 1
+        if extent > MAX_ELEMENTS:
             raise InvalidRequest(
-                f"input '{name}': shape {list(shape)} has more than {MAX_ELEMENTS} elements; "
+                f"input '{name}': shape {list(shape)} has dimensions for more than {MAX_ELEMENTS} elements; "
                 "send fewer elements per request"
             )
     return count

@@ -6,6 +6,7 @@ Every floating-point output of every answer is looked at in full, whatever its s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,16 @@ from services.core.tensor import Tensor
 from services.gateway.metrics.recorder import AnswerSeries
 
 _FLOATS: dict[str, npt.DTypeLike] = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
+_INTEGERS: dict[str, npt.DTypeLike] = {
+    "INT8": "<i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "UINT8": "<u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+}
 _BF16_EXPONENT = 0x7F80  # all ones in an infinity and in a NaN
 _LENGTH_BYTES = 4
 
@@ -61,25 +72,27 @@ def _count_classes(
     series: AnswerSeries,
 ) -> None:
     rows = tensor.shape[0] if schema.max_batch_size else 1
-    if scores is not None:
-        if not rows or not scores.size:
-            return
-        classes = scores.size // rows
-        for best in scores.reshape(rows, classes).argmax(axis=1).tolist():
-            series.count_class(tensor.name, best, classes)
-    elif tensor.datatype == "BYTES" and rows:  # the client asked for classification: "score:index:label", best first
-        classes = _class_count(spec, schema)
+    if not rows:
+        return
+    if tensor.datatype != "BYTES":
+        values = _integers(tensor) if scores is None else scores
+        if values is not None and values.size:
+            classes = values.size // rows
+            for best in values.reshape(rows, classes).argmax(axis=1).tolist():
+                series.count_class(tensor.name, best, classes)
+    elif spec.datatype != "BYTES":  # the client asked for classification: "score:index:label", best first
+        dims = spec.dims[1 if schema.max_batch_size else 0 :]
+        if -1 in dims:
+            return  # how many classes there are is not known
         per_row = max(1, tensor.shape[-1])
         for number, text in enumerate(_elements(tensor)):
             if number % per_row == 0:
-                series.count_class(tensor.name, _class_index(text, tensor.name), classes)
+                series.count_class(tensor.name, _class_index(text, tensor.name), math.prod(dims))
 
 
-def _class_count(spec: TensorSpec, schema: ModelSchema) -> int:
-    count = 1
-    for dim in spec.dims[1 if schema.max_batch_size else 0 :]:
-        count *= max(1, dim)
-    return count
+def _integers(tensor: Tensor) -> npt.NDArray[Any] | None:
+    dtype = _INTEGERS.get(tensor.datatype)
+    return None if dtype is None else np.frombuffer(tensor.data, dtype)
 
 
 def _class_index(text: bytes, output: str) -> int:

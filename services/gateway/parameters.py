@@ -6,6 +6,7 @@ The rest is Triton's: https://github.com/triton-inference-server/server/blob/mai
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from services.core.errors import InvalidRequest
@@ -72,5 +73,7 @@ def _check(name: str, value: Parameter) -> None:
             raise InvalidRequest(f"parameter '{name}' is {value!r}; expected text or an integer of 0 or more")
     elif name.startswith(_RESERVED_PREFIX):
         raise InvalidRequest(f"parameter '{name}' is Triton's own: names with '{_RESERVED_PREFIX}' are reserved")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InvalidRequest(f"parameter '{name}' is {value}; expected a finite number")
     elif type(value) is int and not _INT64_MIN <= value <= _INT64_MAX:
         raise InvalidRequest(f"parameter '{name}' is {value}; expected an integer that fits 64 bits")

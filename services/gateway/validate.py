@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from services.core.errors import InvalidRequest
-from services.core.inference import InferRequest, ModelSchema, RequestedOutput, TensorSpec
+from services.core.inference import InferRequest, ModelSchema, TensorSpec
 from services.core.tensor import ITEM_SIZE, Tensor, bytes_element_count, element_count
 
 # What Triton can rank: TopkClassifications in its src/classification.cc.
@@ -37,7 +37,7 @@ def check(request: InferRequest, schema: ModelSchema) -> None:
     if schema.max_batch_size and len(seen) > 1:
         _check_equal_batches(request.inputs, schema)
     if request.outputs:
-        _check_outputs(request.outputs, schema)
+        _check_outputs(request, schema)
 
 
 def _check_input(tensor: Tensor, spec: TensorSpec, schema: ModelSchema) -> None:
@@ -97,20 +97,33 @@ def _check_equal_batches(inputs: list[Tensor], schema: ModelSchema) -> None:
             )
 
 
-def _check_outputs(outputs: list[RequestedOutput], schema: ModelSchema) -> None:
+def _check_outputs(request: InferRequest, schema: ModelSchema) -> None:
     seen: set[str] = set()
-    for output in outputs:
+    for output in request.outputs:
         spec = schema.outputs.get(output.name)
         if spec is None:
             raise InvalidRequest(f"{_model(schema)} has no output '{output.name}'; it gives {_listed(schema.outputs)}")
         if output.name in seen:
             raise InvalidRequest(f"output '{output.name}' was requested twice; it gives {_listed(schema.outputs)}")
         seen.add(output.name)
-        if output.classes and spec.datatype not in _RANKABLE:
-            raise InvalidRequest(
-                f"output '{output.name}' is {spec.datatype}, which has no classification; leave the parameter "
-                "'classification' out"
-            )
+        if output.classes:
+            _check_classification(spec, request, schema)
+
+
+def _check_classification(spec: TensorSpec, request: InferRequest, schema: ModelSchema) -> None:
+    if spec.datatype not in _RANKABLE:
+        raise InvalidRequest(
+            f"output '{spec.name}' is {spec.datatype}, which has no classification; leave the parameter "
+            "'classification' out"
+        )
+    # Triton 2.51 dies of ranking an output without elements.
+    if -1 in spec.dims[1 if schema.max_batch_size else 0 :]:
+        for tensor in request.inputs:
+            if 0 in tensor.shape:
+                raise InvalidRequest(
+                    f"input '{tensor.name}' has no elements, so output '{spec.name}' may have none to rank; send "
+                    "elements, or leave the parameter 'classification' out"
+                )
 
 
 def _model(schema: ModelSchema) -> str:

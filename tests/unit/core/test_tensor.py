@@ -22,7 +22,9 @@ def test_a_length_that_points_beyond_the_data_is_refused(data: bytes) -> None:
         bytes_element_count(data, "text")
 
 
-@pytest.mark.parametrize("shape", [(1 << 33, 1 << 33), (-1, 4), (2**63, 2), (1 << 62, 1 << 62, 0)])
+@pytest.mark.parametrize(
+    "shape", [(1 << 33, 1 << 33), (-1, 4), (2**63, 2), (1 << 62, 1 << 62, 0), (0, 1 << 61), (0, 2**64 - 1)]
+)
 def test_a_shape_whose_product_would_overflow_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InvalidRequest, match="shape"):
         element_count(shape, "x")

@@ -62,6 +62,14 @@ ROWS = [
     Row("negative dimension", ("negative",), inputs=[Tensor("image", "FP32", (-1, 3), b"\0" * 12)]),
     Row("product that overflows 64 bits", ("elements",), inputs=[Tensor("image", "FP32", (1 << 62, 1 << 62), b"\0")]),
     Row("product that wraps to the right size", ("elements",), inputs=[Tensor("image", "FP32", (1 << 62, 3), b"")]),
+    Row("nothing of too much", ("elements",), model="echo", inputs=[Tensor("FP32", "FP32", (0, 1 << 61), b"")]),
+    Row(
+        "classes of nothing",
+        ("'FP32'", "no elements"),
+        model="echo",
+        inputs=[Tensor("FP32", "FP32", (1, 0), b"")],
+        outputs=[RequestedOutput("FP32", 2)],
+    ),
     Row("too few bytes", ("11 bytes", "needs 12"), inputs=[Tensor("image", "FP32", (1, 3), b"\0" * 11)]),
     Row("too many bytes", ("16 bytes", "needs 12"), inputs=[Tensor("image", "FP32", (1, 3), b"\0" * 16)]),
     Row("unequal batches", ("batch size 2",), model="pair", inputs=[_ints("LEFT", 1), _ints("RIGHT", 2)]),
@@ -161,6 +169,13 @@ REST_ROWS: list[tuple[str, str, bytes, dict[str, str], int, str]] = [
     ("parameter that is a list", "digits", orjson.dumps({"parameters": {"a": []}, "inputs": []}), {}, 400, "'a'"),
     ("outputs that are an object", "digits", orjson.dumps({"outputs": {}, "inputs": []}), {}, 400, "'outputs'"),
     ("output without a name", "digits", orjson.dumps({"outputs": [{}], "inputs": []}), {}, 400, "name"),
+    ("lone surrogate beside NaN", "echo",
+     _echo("BYTES", ["x", "NaN"]).replace(b"x", b"\\ud800"), {}, 400, "surrogate"),
+    ("parameter that is no number", "digits",
+     _json().replace(b'{"inp', b'{"parameters":{"a":NaN},"inp'), {}, 400, "'a'"),
+    ("another Unicode beside NaN", "digits", '{"id":"NaN"}'.encode("utf-16"), {}, 400, "JSON"),
+    ("deep id beside NaN", "digits", b'{"NaN":0,"inputs":[],"id":' + b"[" * 950 + b"]" * 950 + b"}", {}, 400, "id"),
+    ("null", "digits", b"null", {}, 400, "null"),
     ("header length that is no number", "digits", _json(), {LENGTH: "abc"}, 400, LENGTH),
     ("header length beyond the body", "digits", _json(), {LENGTH: "9999"}, 400, LENGTH),
     ("raw body without a header", "digits", b"\0" * 12, {LENGTH: "0"}, 400, "raw"),
@@ -329,3 +344,41 @@ async def test_output_that_json_cannot_carry_is_refused_with_the_way_out() -> No
         assert response.status == 400
         assert b"binary_data" in response.body
         await pool.aclose()
+
+
+@in_loop
+async def test_bytes_that_are_no_protobuf_are_refused_and_counted_as_a_mistake_of_the_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as running:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{running.gateway.grpc_port}") as channel:
+            for method in ("inference.GRPCInferenceService/ModelInfer", "inference.GRPCInferenceService/ModelMetadata",
+                           "grpc.health.v1.Health/Check"):  # fmt: skip
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await channel.unary_unary(f"/{method}")(b"\xff\xff\xff")
+                assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+                assert method.rpartition("/")[2] in (refused.value.details() or "")
+            watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"\xff\xff\xff")
+            assert await watch.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert running.count("request", protocol="grpc", model="", outcome="invalid_argument") == 1
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("character", ["m", "\u00e9", "\U0001f600", "\n"])
+@pytest.mark.parametrize("form", ["rest-binary", "grpc-raw"])
+@in_loop
+async def test_a_name_of_any_length_is_refused_with_words_that_every_client_can_receive(
+    form: str, character: str
+) -> None:
+    name = character * 50_000
+    async with serving() as running, client(running, form) as asker:
+        for question, error in (
+            (Question(inputs=[Tensor(name, "FP32", (1, 3), b"\0" * 12)]), InvalidRequest),
+            (Question(inputs=[GOOD], outputs=[RequestedOutput(name)]), InvalidRequest),
+            (Question(inputs=[Tensor("image", "FP32", (1,) * 50_000, b"\0" * 4)]), InvalidRequest),
+        ):
+            answer = await asker.ask(question)
+            assert asker.is_error(answer, error), answer.message[:200]
+            assert 20 < len(answer.message) <= 2000
+            assert "digits" in answer.message
+        assert not running.upstream.requests

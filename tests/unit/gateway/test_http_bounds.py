@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import orjson
+import pytest
 
 from services.gateway.settings import Limits
 from tests.fakes.gateway import Running, in_loop, serving
@@ -141,7 +142,62 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing_beh
 async def test_what_is_no_http_is_refused() -> None:
     async with serving() as running, connected(running) as (reader, writer):
         writer.write(b"\x16\x03\x01 hello\r\n\r\n")
-        assert (await answer(reader))[0] == 400
+        status, headers, body = await answer(reader)
+        assert (status, headers[b"connection"]) == (400, b"close")
+        assert "no HTTP/1.1 request" in orjson.loads(body)["error"]
+        assert await reader.read() == b""
+
+
+@in_loop
+async def test_a_target_that_is_no_path_is_refused_with_words() -> None:
+    async with serving() as running:
+        for target, words in ((b"/v2/models/mod\xc3\xa8le/infer", "url path"), (b"http://x:99999999/", "percent-encoded")):
+            async with connected(running) as (reader, writer):
+                writer.write(REQUEST.replace(b"/v2/models/digits/infer", target))
+                status, _, body = await answer(reader)
+                assert status == 400
+                assert words in orjson.loads(body)["error"]
+
+
+@pytest.mark.parametrize("offer", [b"h2c", b"websocket"])
+@in_loop
+async def test_an_offer_to_speak_another_protocol_is_ignored_and_costs_nothing(offer: bytes) -> None:
+    upgrade = b"Connection: keep-alive, Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\nHTTP2-Settings: AAMA\r\n" % offer
+    request = REQUEST.replace(b"Content-Length", upgrade + b"Content-Length")
+    async with serving() as running:
+        async with connected(running) as (reader, writer):
+            writer.write(request * 500)
+            for _ in range(500):
+                assert (await answer(reader))[0] == 200
+        async with connected(running) as (reader, writer):  # the head in one packet, the body in the next ones
+            head, body = request.split(b"\r\n\r\n")
+            for part in (head + b"\r\n\r\n", body[:10], body[10:]):
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+            assert (await answer(reader))[0] == 200
+        async with connected(running) as (reader, writer):
+            chunked = upgrade + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+            writer.write(PATH + chunked + PATH.replace(b"POST", b"CONNECT") + upgrade + b"\r\n")
+            assert [(await answer(reader))[0] for _ in range(2)] == [200, 405]
+
+
+@in_loop
+async def test_a_large_request_before_a_head_that_comes_in_pieces_is_no_large_head() -> None:
+    padded = BODY + b" " * 100_000
+    large = PATH + b"Content-Length: %d\r\n\r\n" % len(padded) + padded
+    async with serving() as running, connected(running) as (reader, writer):
+        writer.write(large + REQUEST[:20])
+        await asyncio.sleep(0.05)
+        writer.write(REQUEST[20:])
+        assert [(await answer(reader))[0] for _ in range(2)] == [200, 200]
+
+
+@in_loop
+async def test_the_name_of_no_coding_has_no_case() -> None:
+    async with serving() as running, connected(running) as (reader, writer):
+        writer.write(REQUEST.replace(b"Content-Length", b"Content-Encoding: Identity\r\nContent-Length"))
+        assert (await answer(reader))[0] == 200
 
 
 @in_loop

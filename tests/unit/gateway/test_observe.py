@@ -19,11 +19,18 @@ from services.gateway.observe import observe
 DTYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 
 
-def seen(folder: Path, tensor: Tensor, max_batch_size: int = 8) -> Tally:
+def seen(
+    folder: Path,
+    tensor: Tensor,
+    max_batch_size: int = 8,
+    *,
+    datatype: str = "FP32",
+    dims: tuple[int, ...] | None = None,
+) -> Tally:
     """Return what one answer adds to the tally."""
     create_slab_file(folder / "slab", 1 << 20)
-    dims = (-1, 3) if max_batch_size else (3,)
-    spec = TensorSpec("scores", "FP32", dims, labels=True)
+    dims = dims or ((-1, 3) if max_batch_size else (3,))
+    spec = TensorSpec("scores", datatype, dims, labels=True)
     schema = ModelSchema("digits", 1, {}, {"scores": spec}, max_batch_size)
     recorder = Recorder(SlabWriter(folder / "slab"))
     observe(InferResponse("digits", 1, "", [tensor]), schema, recorder.answers("digits", 1, "stable"))
@@ -82,3 +89,21 @@ def test_an_answer_with_a_nan_has_no_best_class(tmp_path: Path) -> None:
     values = np.array([[1, np.nan, 3]], "<f4")
     tally = seen(tmp_path, Tensor("scores", "FP32", (1, 3), values.tobytes()))
     assert (tally.non_finite, tally.predictions) == (1, {})
+
+
+def test_text_with_labels_is_an_answer_and_no_classification(tmp_path: Path) -> None:
+    tensor = Tensor("scores", "BYTES", (1, 2), _texts("any", "words"))
+    assert seen(tmp_path, tensor, datatype="BYTES").predictions == {}
+
+
+@pytest.mark.parametrize("datatype", ["INT8", "UINT8", "INT32", "UINT64"])
+def test_whole_numbers_are_scores_too(tmp_path: Path, datatype: str) -> None:
+    dtype = {"INT8": "<i1", "UINT8": "<u1", "INT32": "<i4", "UINT64": "<u8"}[datatype]
+    values = np.array([[1, 2, 3], [3, 2, 1]], dtype)
+    tally = seen(tmp_path, Tensor("scores", datatype, (2, 3), values.tobytes()), datatype=datatype)
+    assert tally.predictions == {"scores": (1, 0, 1)}
+
+
+def test_classification_of_any_number_of_classes_is_not_counted(tmp_path: Path) -> None:
+    tensor = Tensor("scores", "BYTES", (1, 1), _texts("9.5:2:two"))
+    assert seen(tmp_path, tensor, dims=(-1, -1)).predictions == {}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import grpc
 
 from services.core.errors import Overloaded, PenstockError, Unavailable, status_of
 from services.core.inference import InferRequest
 from services.gateway.edge.grpc.codec import decode, encode
+from services.gateway.edge.words import words_of
 from services.gateway.pipeline import Pipeline, Served
 
 PROTOCOL = "grpc"
@@ -18,6 +20,9 @@ ROLE = "penstock-role"
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _MS_PER_S = 1000
+# gRPC sends words as metadata, of which clients take 8 KiB, each byte that is not printable ASCII as three.
+_MAX_ENCODED_BYTES = 6 * 1024
+_UNESCAPED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
 class GrpcCall:
@@ -59,5 +64,11 @@ async def refuse(context: Any, error: PenstockError) -> NoReturn:
     trailing: tuple[tuple[str, str], ...] = ()
     if isinstance(error, Overloaded | Unavailable):
         trailing = (("grpc-retry-pushback-ms", str(round(error.retry_after_s * _MS_PER_S))),)
-    await context.abort(_CODES[status_of(error).grpc], error.message, trailing)
+    await context.abort(_CODES[status_of(error).grpc], _transportable(words_of(error)), trailing)
     raise AssertionError("abort always raises")
+
+
+def _transportable(words: str) -> str:
+    if len(quote(words, safe=_UNESCAPED)) <= _MAX_ENCODED_BYTES:
+        return words
+    return words.encode("ascii", "replace").decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -9,8 +10,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tritonclient.grpc import service_pb2_grpc
 
-from services.core.errors import ConfigurationError
+from services.core.errors import ConfigurationError, InvalidRequest
 from services.gateway.edge.grpc.health import INFERENCE_SERVICE, HealthServicer
+from services.gateway.edge.grpc.malformed import refusing_malformed
 from services.gateway.edge.grpc.servicer import InferenceServicer
 
 _HEADERS_BYTES = 16 * 1024
@@ -24,15 +26,17 @@ class _Unregistered:
     ``_server_main_loop``). Unregistered methods are found by name, in one dictionary.
     """
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, note: Callable[[str, InvalidRequest], None]) -> None:
         self._server = server
+        self._note = note
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Add handlers that are found by name."""
-        self._server.add_generic_rpc_handlers(handlers)
+        """Leave them out; generated code hands the same ones over by name."""
 
     def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
-        """Leave the registration out; generated code has added the same handlers before."""
+        """Add handlers that are found by name, and that refuse what they cannot parse."""
+        safe = {name: refusing_malformed(name, handler, self._note) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, safe),))
 
 
 class GrpcServer:
@@ -62,7 +66,7 @@ class GrpcServer:
                 ("grpc.keepalive_timeout_ms", 20_000),
             )
         )
-        services = _Unregistered(self._server)
+        services = _Unregistered(self._server, inference.malformed)
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, services)
         health_pb2_grpc.add_HealthServicer_to_server(health, services)
         health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name

@@ -8,9 +8,9 @@ from typing import Any, NoReturn, TypeVar
 from google.protobuf import json_format
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from services.core.errors import Forbidden, PenstockError, Unimplemented
+from services.core.errors import Forbidden, InvalidRequest, PenstockError, Unimplemented
 from services.gateway.catalog import Catalog, version_number
-from services.gateway.edge.grpc.infer import infer, refuse
+from services.gateway.edge.grpc.infer import PROTOCOL, infer, refuse
 from services.gateway.pipeline import Pipeline
 
 Result = TypeVar("Result")
@@ -40,6 +40,11 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
     def __init__(self, pipeline: Pipeline, catalog: Catalog) -> None:
         self._pipeline = pipeline
         self._catalog = catalog
+
+    def malformed(self, method: str, error: InvalidRequest) -> None:
+        """Count an inference request that is no message of the protocol; which model it was for, nobody knows."""
+        if method == "ModelInfer":
+            self._pipeline.refused(PROTOCOL, "", error)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 - names of the protocol from here on
         """Run one request."""

@@ -79,7 +79,7 @@ class InferHeaders:
             elif name == ROUTING_KEY_HEADER:
                 self.key = value.decode("utf-8", "backslashreplace") or None
             elif name == b"content-encoding":
-                self.encoding = value
+                self.encoding = value.lower()
 
 
 class InferEdge:

@@ -7,6 +7,8 @@ header's order. Source: https://github.com/triton-inference-server/server/blob/m
 from __future__ import annotations
 
 import json
+import re
+import reprlib
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,6 +20,11 @@ from services.gateway.edge.rest.json_tensor import to_raw
 
 _MAX_CLASSES = (1 << 31) - 1
 _SHARED_MEMORY = "shared_memory_region"
+_SURROGATE = re.compile(rb"\\u[dD]")
+
+_EXCERPT = reprlib.Repr()
+_EXCERPT.maxlist = _EXCERPT.maxdict = 16
+_EXCERPT.maxstring = _EXCERPT.maxlong = 60
 
 
 class Forms(NamedTuple):
@@ -75,7 +82,7 @@ def _load(text: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         document = _load_lenient(text, error)
     if not isinstance(document, dict):
-        raise InvalidRequest(f"the request is a JSON {type(document).__name__}; expected an object with 'inputs'")
+        raise InvalidRequest(f"the request is {_short(document)}; expected an object with 'inputs'")
     return document
 
 
@@ -83,9 +90,12 @@ def _load_lenient(text: bytes, strict_error: orjson.JSONDecodeError) -> Any:
     """Parse JSON with NaN and Infinity in it, which Triton and its clients write and orjson refuses."""
     if b"NaN" in text or b"Infinity" in text:
         try:
-            return json.loads(text)
+            document = json.loads(text.decode())
+            if _SURROGATE.search(text):
+                json.dumps(document, ensure_ascii=False).encode()  # half a character is text for json, but not UTF-8
         except (ValueError, RecursionError) as error:
             raise InvalidRequest(f"the request is not valid JSON: {error}") from error
+        return document
     raise InvalidRequest(f"the request is not valid JSON: {strict_error}") from strict_error
 
 
@@ -191,5 +201,8 @@ def _flag(value: Any, place: str) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    """Return a value on one line, however long or deeply nested it is."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    text = _EXCERPT.repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - one line of a message

@@ -9,6 +9,7 @@ import orjson
 from services.core.errors import Overloaded, PenstockError, Unavailable, status_of
 from services.gateway.edge.rest.json_tensor import from_raw
 from services.gateway.edge.rest.request import Forms
+from services.gateway.edge.words import words_of
 from services.gateway.pipeline import Served
 
 _JSON = (b"content-type", b"application/json")
@@ -75,7 +76,7 @@ def encode(served: Served, forms: Forms) -> Reply:
 
 def error_reply(error: PenstockError) -> Reply:
     """Encode an error as Triton does: ``{"error": "words"}``."""
-    body = orjson.dumps({"error": error.message.encode("utf-8", "backslashreplace").decode()})
+    body = orjson.dumps({"error": words_of(error).encode("utf-8", "backslashreplace").decode()})
     headers: Headers = [_JSON, (b"content-length", b"%d" % len(body))]
     if isinstance(error, Overloaded | Unavailable):
         headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
