@@ -13,8 +13,9 @@ import click
 
 from services.cli.console import Console
 from services.cli.demo_story import Story
+from services.cli.earlier_run import let_earlier_run_end
 from services.cli.settings import Settings, load_settings
-from services.cli.stack import Stack, choose_endpoints
+from services.cli.stack import Stack, choose_endpoints, longest_end_s
 from services.cli.up import ALL_PORTS_FREE, announce
 from services.core.errors import ConfigurationError
 from services.process.lock import ProcessLock
@@ -42,7 +43,6 @@ def demo(console: Console, file: Path | None, state_dir: Path | None, leave: boo
     require(settings, extras=("build", "loadtest"))
     workspace = settings.state_dir / "demo"
     with ProcessLock(settings.state_dir / "demo.lock", f"a demo with the state directory {settings.state_dir}"):
-        shutil.rmtree(workspace, ignore_errors=True)
         here = settings.model_copy(update={"state_dir": workspace, "repository": workspace / "model_repository"})
         return asyncio.run(_run(console, here, leave=leave))
 
@@ -61,9 +61,11 @@ async def _run(console: Console, settings: Settings, *, leave: bool) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, interrupt)
-    stack = Stack(settings, choose_endpoints(settings))
-    story = Story(console, settings, stack, RECIPE)
     with suppress(asyncio.CancelledError):
+        await let_earlier_run_end(settings.state_dir, longest_end_s(settings), stop, console.say)
+        shutil.rmtree(settings.state_dir, ignore_errors=True)
+        stack = Stack(settings, choose_endpoints(settings))
+        story = Story(console, settings, stack, RECIPE)
         await story.build_first()
         async with stack.running(stop):
             announce(console, stack.endpoints)

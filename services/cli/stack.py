@@ -18,19 +18,19 @@ from typing import Any
 
 import httpx2
 
+from services.cli.earlier_run import PART_MODULE, up_lock
 from services.cli.settings import Settings, listening
 from services.core.address import Address
 from services.core.errors import ConfigurationError, Unavailable
 from services.process.backoff import Backoff
 from services.process.bounded_log import BoundedLog
 from services.process.child import ChildProcess
-from services.process.lock import ProcessLock
 from services.process.ports import choose_free_ports, ensure_free
 from services.process.supervised import Supervised
 
 _POLL_S = 0.1
 _READY_TIMEOUT_S = 90.0
-_TRITON_GRACE_S = 30.0
+_TRITON_EXTRA_GRACE_S = 20.0
 _CONTROLLER_GRACE_S = 10.0
 _GATEWAY_EXTRA_GRACE_S = 10.0
 # A part that died this often before everything was up will not come up by itself.
@@ -109,6 +109,19 @@ def choose_endpoints(settings: Settings) -> Endpoints:
     return Endpoints(settings.gateway.host, settings.controller.host, settings.triton.host, **numbers)
 
 
+def longest_end_s(settings: Settings) -> float:
+    """Return how long the slowest part may take to end, seconds."""
+    return max(_gateway_grace_s(settings), _CONTROLLER_GRACE_S, _triton_grace_s(settings))
+
+
+def _gateway_grace_s(settings: Settings) -> float:
+    return settings.gateway.drain_s + _GATEWAY_EXTRA_GRACE_S
+
+
+def _triton_grace_s(settings: Settings) -> float:
+    return settings.triton.exit_timeout_s + _TRITON_EXTRA_GRACE_S
+
+
 class Stack:
     """The three parts, from their start to their end.
 
@@ -122,10 +135,9 @@ class Stack:
         self._settings = settings
         self._state_dir = settings.state_dir.absolute()
         repository = str(settings.repository.absolute())
-        self.triton = self._part("triton", self._triton_arguments(repository), _TRITON_GRACE_S)
+        self.triton = self._part("triton", self._triton_arguments(repository), _triton_grace_s(settings))
         self.controller = self._part("controller", self._controller_arguments(repository), _CONTROLLER_GRACE_S)
-        gateway_grace_s = settings.gateway.drain_s + _GATEWAY_EXTRA_GRACE_S
-        self.gateway = self._part("gateway", self._gateway_arguments(), gateway_grace_s)
+        self.gateway = self._part("gateway", self._gateway_arguments(), _gateway_grace_s(settings))
 
     @contextlib.asynccontextmanager
     async def running(self, stop: asyncio.Event) -> AsyncIterator[None]:
@@ -138,7 +150,7 @@ class Stack:
             ConfigurationError: Another ``penstock up`` uses the state directory.
             Unavailable: A part did not come up; the end of its log is in the message.
         """
-        with ProcessLock(self._state_dir / "up.lock", f"a penstock with the state directory {self._state_dir}"):
+        with up_lock(self._state_dir):
             parts = (self.triton, self.controller, self.gateway)
             tasks = [asyncio.create_task(part.run(), name=part.name) for part in parts]
             try:
@@ -192,7 +204,7 @@ class Stack:
 
     def _part(self, name: str, arguments: list[str], grace_s: float) -> Supervised:
         log = BoundedLog(self._log_path(name))
-        argv = [sys.executable, "-m", "services.cli.main", name, *arguments]
+        argv = [sys.executable, "-m", PART_MODULE, name, *arguments]
         # The settings are in the arguments already; a child must not read them a second time.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PENSTOCK_")}
         environment["PYTHONUNBUFFERED"] = "1"

@@ -13,8 +13,9 @@ import click
 
 from services.cli.console import Console
 from services.cli.diagnosis import check_repository, require
+from services.cli.earlier_run import let_earlier_run_end
 from services.cli.settings import Settings, load_settings, under_section
-from services.cli.stack import Endpoints, Stack, choose_endpoints
+from services.cli.stack import Endpoints, Stack, choose_endpoints, longest_end_s
 from services.triton.layout import RepositoryLayout
 
 
@@ -58,6 +59,9 @@ async def _serve(console: Console, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    await let_earlier_run_end(settings.state_dir, longest_end_s(settings), stop, console.say)
+    if stop.is_set():
+        return
     stack = Stack(settings, choose_endpoints(settings))
     console.say(f"starting; logs are in {settings.state_dir / 'logs'}")
     async with stack.running(stop):

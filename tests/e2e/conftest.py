@@ -76,6 +76,42 @@ class Up:
         except OSError:
             return False
 
+    def restart(self) -> None:
+        """Run ``penstock up`` again on the same repository and state, after the last one ended in whatever way."""
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.process, self.endpoints = _start(self.repository, self.state_dir)
+
+
+def _start(repository: Path, state_dir: Path) -> tuple[subprocess.Popen[str], Endpoints]:
+    """Run ``penstock up`` and return when it has said where it listens."""
+    command = [sys.executable, "-m", "services.cli.main", "up", "--free-ports", "--json"]
+    process = subprocess.Popen(
+        [*command, "--repository", str(repository), "--state-dir", str(state_dir)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PENSTOCK_CONTROLLER_TICK_S": "0.5"},
+    )
+    assert process.stdout is not None
+    try:
+        lines: list[str] = []
+        while not lines or lines[-1] != "}\n":
+            line = process.stdout.readline()
+            assert line, f"penstock up ended with {process.wait(10)} before it was ready"
+            lines.append(line)
+        return process, Endpoints(**json.loads("".join(lines)))
+    except BaseException:
+        _end(process)
+        raise
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        process.wait(60)
+    if process.stdout is not None:
+        process.stdout.close()
+
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -96,31 +132,16 @@ def running_up(published: Path, folder: Path, versions: tuple[int, ...]) -> Iter
             shutil.copy(item, repository / MODEL / item.name)
     for version in versions:
         shutil.copytree(published / MODEL / str(version), repository / MODEL / str(version))
-    command = [sys.executable, "-m", "services.cli.main", "up", "--free-ports", "--json"]
-    process = subprocess.Popen(
-        [*command, "--repository", str(repository), "--state-dir", str(state_dir)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PENSTOCK_CONTROLLER_TICK_S": "0.5"},
-    )
-    assert process.stdout is not None
+    up = Up(*_start(repository, state_dir), repository, state_dir)
     try:
-        lines: list[str] = []
-        while not lines or lines[-1] != "}\n":
-            line = process.stdout.readline()
-            assert line, f"penstock up ended with {process.wait(10)} before it was ready"
-            lines.append(line)
-        yield Up(process, Endpoints(**json.loads("".join(lines))), repository, state_dir)
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        yield up
+        family = psutil.Process(up.process.pid).children(recursive=True)
+        up.process.send_signal(signal.SIGTERM)
+        assert up.process.wait(60) == 0
         gone, alive = psutil.wait_procs(family, timeout=5)
         assert not alive, f"left behind: {alive}, ended: {gone}"
     finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(60)
-        process.stdout.close()
+        _end(up.process)
 
 
 @contextmanager

@@ -158,3 +158,14 @@ def test_up_stops_with_no_port_left_open(published: Path, tmp_path: Path) -> Non
     for port in ports:
         with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
             probe.connect(("127.0.0.1", port))
+
+
+def test_a_killed_up_is_followed_by_the_next_one_at_once(published: Path, tmp_path: Path) -> None:
+    """What the first one left is ending still, with its ports and its locks."""
+    with running_up(published, tmp_path, versions=(1,)) as running:
+        family = psutil.Process(running.process.pid).children(recursive=True)
+        running.process.kill()
+        running.process.wait(10)
+        running.restart()
+        assert not psutil.wait_procs(family, timeout=5)[1]
+        wait_for(running.ready, "the model is served again")
