@@ -82,17 +82,30 @@ class RunRecord:
 
 
 def end_run(prefix: str, grace_s: float) -> None:
-    """End what lives of a run and remove its shared memory. Blocks for at most about ``grace_s`` + 5 seconds."""
+    """End what lives of a run and remove its shared memory. Blocks for at most about ``grace_s`` + 10 seconds.
+
+    Only the server is given time: it may be answering still. The processes of its models are of no use without it, and
+    each would wait for its word to end.
+    """
     living = processes_of(prefix)
     if living:
         _log.warning("ending %d processes of an earlier run: %s", len(living), [process.pid for process in living])
-    _signal_all(living, kill=False)
-    _, stubborn = psutil.wait_procs(living, timeout=grace_s)
+    servers = [process for process in living if _is_server(process)]
+    _signal_all(servers, kill=False)
+    _, stubborn = psutil.wait_procs(servers, timeout=grace_s)
     _signal_all(stubborn, kill=True)
     psutil.wait_procs(stubborn, timeout=5.0)
+    helpers = processes_of(prefix)
+    _signal_all(helpers, kill=True)
+    psutil.wait_procs(helpers, timeout=5.0)
     removed = remove_shared_memory(prefix)
     if removed:
         _log.warning("removed %d shared memory regions of an earlier run", removed)
+
+
+def _is_server(process: psutil.Process) -> bool:
+    # A model's process has the prefix in the name of its region; the server was told it as a setting.
+    return any(argument.startswith("--backend-config=") for argument in process.info["cmdline"] or ())
 
 
 def _signal_all(processes: list[psutil.Process], *, kill: bool) -> None:

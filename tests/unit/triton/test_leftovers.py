@@ -52,6 +52,25 @@ def test_processes_are_known_by_the_prefix_and_the_stubborn_are_killed() -> None
             process.communicate()
 
 
+def test_the_processes_of_models_are_not_waited_for_when_the_server_is_gone() -> None:
+    """They heed no SIGTERM; a grace that is longer than the test's bound shows that none was given."""
+    prefix = new_prefix()
+    obedient = "import time; print(1, flush=True); time.sleep(60)"
+    server = [sys.executable, "-c", obedient, f"--backend-config=python,shm-region-prefix-name={prefix}"]
+    model = [sys.executable, "-c", STUBBORN, "m_0", f"{prefix}region"]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in (server, model)]
+    try:
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()
+        end_run(prefix, grace_s=600.0)
+        assert not any(psutil.pid_exists(process.pid) for process in started)
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
 def test_a_run_is_remembered_until_it_was_cleaned_up(tmp_path: Path) -> None:
     record = RunRecord(tmp_path / "state" / "run.json")
     assert record.read() is None
