@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 LIST_COLUMNS = ("rollout", "stable", "candidate", "phase", "step", "weight", "reason")
+_LISTED_REASON = 110
 HISTORY_COLUMNS = ("when", "phase", "weight", "event", "who", "why")
 
 
@@ -45,7 +46,13 @@ def list_row(rollout: dict[str, Any]) -> tuple[object, ...]:
     """Return a row under ``LIST_COLUMNS``."""
     step = f"{rollout['step']}/{rollout['steps']}"
     versions = (rollout["stable"], rollout["candidate"])
-    return (rollout["id"], *versions, rollout["phase"], step, f"{rollout['weight_percent']} %", rollout["reason"])
+    weight = f"{rollout['weight_percent']} %"
+    return (rollout["id"], *versions, rollout["phase"], step, weight, _beginning(rollout["reason"]))
+
+
+def _beginning(reason: str) -> str:
+    """Return so much of a reason that a list stays a list; ``penstock rollout get`` shows all of it."""
+    return reason if len(reason) <= _LISTED_REASON else f"{reason[:_LISTED_REASON].rstrip()} ..."
 
 
 def history_row(line: dict[str, Any]) -> tuple[object, ...]:

@@ -132,7 +132,10 @@ def test_a_rollout_is_told_with_its_reason_evidence_and_checks(
     text = "\n".join(describe(rollout))
     for words in ("digits-1: promoted", "why: step 1 of 1 (50 %) passed", "candidate: ", "p99", "pass"):
         assert words in text
-    assert len(list_row(rollout)) == len(LIST_COLUMNS)
+    row = list_row(rollout)
+    assert len(row) == len(LIST_COLUMNS)
+    assert str(row[-1]).startswith("step 1 of 1 (50 %) passed")
+    assert len(str(row[-1])) < len(rollout["reason"]), "a list has a line for each rollout, not a paragraph"
     assert "version 1 -> 2" in one_line(rollout)
     assert json.dumps(rollout)
 
