@@ -26,6 +26,7 @@ from services.triton.triton_model_server import TritonModelServer
 _log = logging.getLogger(__name__)
 _READY_POLL_S = 0.1
 _MOST_FAILED_STARTS = 3
+_ORPHAN_EXTRA_GRACE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ class TritonSupervisor:
     async def _prepare(self) -> None:
         left = self._record.read()
         if left is not None:
-            await asyncio.to_thread(leftovers.end_run, left, self._exit_timeout_s + 5.0)
+            # Up to its exit timeout it may answer still; after that it only refuses, for some seconds more.
+            await asyncio.to_thread(leftovers.end_run, left, self._exit_timeout_s + _ORPHAN_EXTRA_GRACE_S)
             self._record.clear()
         for name in ("http", "grpc", "metrics"):
             ensure_free(self.host, getattr(self._asked_ports, name), f"triton.{name}_port")
