@@ -111,12 +111,13 @@ def _stages(sums: Merged) -> Metric:
 
 def _quantiles(recent: Merged) -> Metric:
     labels = (*LABELS[REQUEST][:-1], "quantile")
-    family = GaugeMetricFamily(
-        "penstock_request_duration_quantile_seconds",
+    # The type of values with this label in the format: a gauge with it is refused by ``promtool check metrics``.
+    family = Metric(
+        name := "penstock_request_duration_quantile_seconds",
         f"Quantiles of the durations of answered requests (outcome ok) over the last {WINDOW_S:g} s and over all "
         "workers, right to 1.1 percent. Absent while nothing was answered. They cannot be averaged or added: for other "
         "windows or sums take histogram_quantile of penstock_request_duration_seconds.",
-        labels=labels,
+        "summary",
     )
     for key, values in recent.items():
         if not is_answer(key):
@@ -125,7 +126,8 @@ def _quantiles(recent: Merged) -> Metric:
         for quantile in _QUANTILES:
             duration_s = histogram.quantile(quantile)
             if duration_s is not None:
-                family.add_metric((*key[1:-1], f"{quantile:g}"), duration_s)
+                values_of_labels = (*key[1:-1], f"{quantile:g}")
+                family.add_sample(name, dict(zip(labels, values_of_labels, strict=True)), duration_s)
     return family
 
 

@@ -236,3 +236,16 @@ def test_tallies_are_evidence_about_versions_and_nothing_else(tmp_path: Path) ->
     assert list(found) == [("digits", 2, "candidate")]
     tally = found["digits", 2, "candidate"]
     assert (tally.requests, tally.failed, tally.non_finite, tally.latency.total) == (12, 8, 1, 4)
+
+
+def test_only_a_family_of_the_type_summary_has_quantile_labels(tmp_path: Path) -> None:
+    """As ``promtool check metrics`` wants it."""
+    path = slab(tmp_path, "slab")
+    Recorder(SlabWriter(path)).requests("rest", "digits", 1, "stable").finish("ok", (0.0,), 0.1)
+    slabs = MergedSlabs()
+    slabs.add("only", SlabReader(path))
+    registry = CollectorRegistry()
+    registry.register(GatewayCollector(slabs, Window(), lambda: 0.0))
+    families = list(text_string_to_metric_families(generate_latest(registry).decode()))
+    with_quantiles = [f for f in families if any("quantile" in sample.labels for sample in f.samples)]
+    assert [(f.name, f.type) for f in with_quantiles] == [("penstock_request_duration_quantile_seconds", "summary")]

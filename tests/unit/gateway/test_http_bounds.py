@@ -151,7 +151,10 @@ async def test_what_is_no_http_is_refused() -> None:
 @in_loop
 async def test_a_target_that_is_no_path_is_refused_with_words() -> None:
     async with serving() as running:
-        for target, words in ((b"/v2/models/mod\xc3\xa8le/infer", "url path"), (b"http://x:99999999/", "percent-encoded")):
+        for target, words in (
+            (b"/v2/models/mod\xc3\xa8le/infer", "url path"),
+            (b"http://x:99999999/", "percent-encoded"),
+        ):
             async with connected(running) as (reader, writer):
                 writer.write(REQUEST.replace(b"/v2/models/digits/infer", target))
                 status, _, body = await answer(reader)
