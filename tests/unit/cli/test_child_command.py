@@ -64,7 +64,7 @@ def test_a_cancelled_command_is_killed(tmp_path: Path) -> None:
     async def life() -> list[psutil.Process]:
         task = asyncio.create_task(run_json(["-c", ENDLESS, str(tmp_path / "ready")]))
         await asyncio.to_thread(wait_for, tmp_path / "ready")
-        family = psutil.Process().children()
+        family = [child for child in psutil.Process().children() if str(tmp_path / "ready") in child.cmdline()]
         assert family
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
