@@ -4,7 +4,6 @@ import pytest
 
 from services.core import errors
 
-
 TREE = [
     cls
     for cls in vars(errors).values()
