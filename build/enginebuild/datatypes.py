@@ -26,11 +26,6 @@ _NUMPY: dict[str, str] = {
 }
 
 
-def numpy_dtype(datatype: str) -> np.dtype[Any]:
-    """Return numpy's type of a datatype."""
-    return np.dtype(_NUMPY[datatype])
-
-
 def datatype_of(array: Array) -> str:
     """Return the datatype of an array, or numpy's own name for one that is not served."""
     return next((name for name, numpy in _NUMPY.items() if array.dtype == np.dtype(numpy)), array.dtype.name)

@@ -20,7 +20,7 @@ PREFIX = "PENSTOCK_"
 SETTINGS_FILE = "penstock.yaml"
 
 # Read by single commands, not part of the settings file.
-_OTHER_VARIABLES = frozenset({"PENSTOCK_CONTROLLER_URL", "PENSTOCK_CONFIG"})
+_OTHER_VARIABLES = frozenset({"PENSTOCK_CONTROLLER_URL"})
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 

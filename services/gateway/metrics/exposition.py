@@ -40,7 +40,7 @@ class GatewayCollector(Collector):
 
     Args:
         slabs: The workers' counts.
-        window: Earlier sums, for the quantile gauges.
+        window: Earlier sums, for the quantiles of the last minute.
         clock: Seconds, the same as the window's.
     """
 

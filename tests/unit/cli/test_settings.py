@@ -24,6 +24,7 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
         ({"PENSTOCK_GATEWAY_HTP_PORT": "1"}, {}, "did you mean PENSTOCK_GATEWAY_HTTP_PORT"),
         ({"PENSTOCK_GATEWAY_HTTP_PORT": "eighty"}, {}, "PENSTOCK_GATEWAY_HTTP_PORT"),
         ({"PENSTOCK_TRITON_HTTP_PORT": "70000"}, {}, "70000"),
+        ({"PENSTOCK_CONFIG": "penstock.yaml"}, {}, "unknown environment variable PENSTOCK_CONFIG"),
         ({}, {"gateway.workers": 0}, "--workers"),
     ],
 )
