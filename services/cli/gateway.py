@@ -25,10 +25,6 @@ from services.core.address import Address
 @click.option("--workers", type=int, help="Worker processes. Default is 2.")
 @click.option("--triton", metavar="HOST:PORT", help="Triton's HTTP address.")
 @click.option("--controller", metavar="HOST:PORT", help="The controller's gRPC address.")
-@click.option("--max-body-bytes", type=int, help="Largest request. Default is 64 MiB.")
-@click.option("--max-in-flight", type=int, help="Most requests of one worker at once; one more is refused.")
-@click.option("--request-timeout-s", type=float, help="Longest time for one request. Default is 30.")
-@click.option("--drain-s", type=float, help="Longest time for requests in flight after SIGTERM. Default is 20.")
 @click.pass_obj
 def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
     """Run the gateway: REST and gRPC on ports that all workers share, metrics of all of them on a third.
@@ -36,7 +32,7 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
     Ends with 0 after SIGTERM or Ctrl-C, when every request in flight has its answer.
     """
     from services.gateway.fleet import Endpoints, Fleet
-    from services.gateway.settings import GatewaySettings, Limits
+    from services.gateway.settings import GatewaySettings
 
     read = load_settings(os.environ, file, under_section("gateway", flags))
     chosen = read.gateway
@@ -52,7 +48,7 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
         grpc_port=chosen.grpc_port,
         metrics_port=chosen.metrics_port,
         workers=chosen.workers,
-        limits=Limits(chosen.max_body_bytes, chosen.max_in_flight, chosen.request_timeout_s, chosen.drain_s),
+        limits=chosen.limits,
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 

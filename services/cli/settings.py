@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.cli.yamlfile import load_yaml
 from services.core.address import Address
 from services.core.errors import ConfigurationError
+from services.gateway.limits import Limits
 
 PREFIX = "PENSTOCK_"
 SETTINGS_FILE = "penstock.yaml"
@@ -39,10 +40,7 @@ class GatewaySettings(Section):
     grpc_port: Port = 8001
     metrics_port: Port = 8002
     workers: int = Field(2, ge=1, le=256)
-    max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024)
-    max_in_flight: int = Field(512, ge=1)
-    request_timeout_s: float = Field(30.0, gt=0)
-    drain_s: float = Field(20.0, ge=0)
+    limits: Limits = Limits()
     triton: str | None = Field(None, description="HOST:PORT of Triton's HTTP; default is the one of section triton.")
     controller: str | None = Field(None, description="HOST:PORT of the controller's gRPC; default is its section's.")
 

@@ -115,7 +115,7 @@ def longest_end_s(settings: Settings) -> float:
 
 
 def _gateway_grace_s(settings: Settings) -> float:
-    return settings.gateway.drain_s + _GATEWAY_EXTRA_GRACE_S
+    return settings.gateway.limits.drain_s + _GATEWAY_EXTRA_GRACE_S
 
 
 def _triton_grace_s(settings: Settings) -> float:
@@ -253,10 +253,6 @@ class Stack:
             *("--triton", endpoints.triton_rest),
             *("--controller", str(Address(endpoints.controller_host, endpoints.controller_grpc_port))),
             *("--state-dir", str(self._state_dir)),
-            *("--max-body-bytes", str(settings.max_body_bytes)),
-            *("--max-in-flight", str(settings.max_in_flight)),
-            *("--request-timeout-s", str(settings.request_timeout_s)),
-            *("--drain-s", str(settings.drain_s)),
         ]
 
     def _log_path(self, name: str) -> Path:

@@ -38,6 +38,9 @@ class InferRequest:
         parameters: Request parameters, passed to Triton.
         key: Sticky routing key, or None for a random one.
         deadline_s: Seconds left for the answer when the request arrived, or None for the gateway's default.
+        priority: Triton's priority: 1 is the highest, larger numbers are lower, 0 is the model's default.
+        sequence: The id of the sequence that the request belongs to, as text; None for a request on its own.
+        traceparent: W3C trace context to hand to Triton; empty for none, then Triton traces nothing.
     """
 
     model: str
@@ -48,17 +51,34 @@ class InferRequest:
     parameters: dict[str, Parameter] = field(default_factory=dict)
     key: str | None = None
     deadline_s: float | None = None
+    priority: int = 0
+    sequence: str | None = None
+    traceparent: str = ""
 
 
 @dataclass(slots=True)
 class InferResponse:
-    """One answer, with the version that gave it."""
+    """One answer, with the version that gave it.
+
+    Attributes:
+        model: Model name.
+        version: The version that answered.
+        id: The client's id.
+        outputs: Output tensors with raw bytes.
+        parameters: Response parameters.
+        replica: The Triton that answered, as HOST:PORT.
+        attempts: How many times the request was sent to a Triton.
+        final: Whether no further response follows; False only for responses of a decoupled model before its last.
+    """
 
     model: str
     version: int
     id: str
     outputs: list[Tensor]
     parameters: dict[str, Parameter] = field(default_factory=dict)
+    replica: str = ""
+    attempts: int = 1
+    final: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +110,8 @@ class ModelSchema:
         inputs: Inputs by name.
         outputs: Outputs by name.
         max_batch_size: Largest first dimension; 0 when the model does not batch.
+        decoupled: Whether one request may have any number of responses; such a model is reached by streams only.
+        sample: Inputs of a warm-up sample of the model's configuration, to prove readiness with; empty for none.
     """
 
     model: str
@@ -97,3 +119,5 @@ class ModelSchema:
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     max_batch_size: int
+    decoupled: bool = False
+    sample: tuple[Tensor, ...] = ()

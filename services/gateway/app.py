@@ -13,13 +13,13 @@ from services.gateway.edge.rest.body import BodyReader
 from services.gateway.edge.rest.documents import documents
 from services.gateway.edge.rest.infer import InferEdge
 from services.gateway.edge.rest.server import HttpServer, shared_listener
+from services.gateway.limits import Limits
 from services.gateway.metrics.recorder import Recorder
 from services.gateway.metrics.slab import SlabWriter, WorkerState
 from services.gateway.pipeline import Pipeline
 from services.gateway.routes import Routes
 from services.gateway.schemas import SchemaCache
-from services.gateway.settings import Limits
-from services.triton.upstream import Upstream
+from services.triton.upstream import Serving
 
 
 class Gateway:
@@ -33,11 +33,12 @@ class Gateway:
         http_port: REST port; 0 for a free one.
         grpc_port: gRPC port; 0 for a free one.
         limits: Bounds.
+        max_in_flight: Most requests that are forwarded at once.
     """
 
     def __init__(
         self,
-        upstream: Upstream,
+        upstream: Serving,
         routes: Routes,
         slab: SlabWriter,
         *,
@@ -45,20 +46,21 @@ class Gateway:
         http_port: int = 0,
         grpc_port: int = 0,
         limits: Limits | None = None,
+        max_in_flight: int = 512,
     ) -> None:
         limits = limits or Limits()
         self._slab = slab
         self._drain_s = limits.drain_s
         self._draining = False
 
-        self._schemas = SchemaCache(upstream, max_waiting=limits.max_in_flight)
+        self._schemas = SchemaCache(upstream, max_waiting=512)
         routes.on_change(self._schemas.retain)
         routes.on_change(lambda table: slab.set_generation(table.generation))
         pipeline = Pipeline(
             upstream=upstream,
             routes=routes,
             schemas=self._schemas,
-            admission=Admission(limits.max_in_flight, slab.set_in_flight),
+            admission=Admission(max_in_flight, slab.set_in_flight),
             recorder=Recorder(slab),
             default_timeout_s=limits.request_timeout_s,
         )

@@ -15,7 +15,7 @@ import orjson
 
 from services.core.errors import NotFound, PenstockError, UpstreamFailure
 from services.gateway.routes import Routes
-from services.triton.upstream import Upstream
+from services.triton.upstream import Inspector
 
 SERVER_NAME = "penstock"
 # The extensions of the protocol that pass through the gate.
@@ -37,13 +37,13 @@ class Catalog:
     """Read-only documents.
 
     Args:
-        upstream: Triton.
+        triton: Triton, or its replicas.
         routes: The present route table.
         draining: Whether this worker is on its way out.
     """
 
-    def __init__(self, upstream: Upstream, routes: Routes, draining: Callable[[], bool]) -> None:
-        self._upstream = upstream
+    def __init__(self, triton: Inspector, routes: Routes, draining: Callable[[], bool]) -> None:
+        self._triton = triton
         self._routes = routes
         self._draining = draining
 
@@ -57,7 +57,7 @@ class Catalog:
             return "the gateway is shutting down"
         if self._routes.table is None:
             return "the gateway has no route table yet: it has not reached its controller"
-        if not await self._upstream.ready():
+        if not await self._triton.ready():
             return "Triton is not ready"
         return None
 
@@ -65,7 +65,7 @@ class Catalog:
         """Return why a model, or one version of it, cannot answer now; None when it can."""
         try:
             path = self._path(model, version)
-            await self._upstream.document(f"{path}/ready")
+            await self._triton.document(f"{path}/ready")
         except PenstockError as error:
             return error.message
         return None
@@ -94,7 +94,7 @@ class Catalog:
     async def index(self, *, ready_only: bool) -> list[Document]:
         """Return the models of Triton's repository with their states."""
         body = orjson.dumps({"ready": True} if ready_only else {})
-        found = await self._upstream.document("v2/repository/index", body)
+        found = await self._triton.document("v2/repository/index", body)
         if not isinstance(found, list):
             raise UpstreamFailure("Triton's repository index is no list")
         return found
@@ -104,7 +104,7 @@ class Catalog:
         return f"v2/models/{quote(model, safe='')}/versions/{version or route.stable}"
 
     async def _object(self, path: str) -> Document:
-        found = await self._upstream.document(path)
+        found = await self._triton.document(path)
         if not isinstance(found, dict):
             raise UpstreamFailure(f"Triton's document {path} is no object")
         return found

@@ -47,8 +47,12 @@ def take(request: InferRequest) -> Wishes:
     key = request.key or _routing_key(parameters.pop(ROUTING_KEY, None))
     for name, value in parameters.items():
         _check(name, value)
-    if key is None and parameters.get(_SEQUENCE_ID):
-        key = str(parameters[_SEQUENCE_ID])
+    if parameters.get(_SEQUENCE_ID):
+        request.sequence = str(parameters[_SEQUENCE_ID])
+        key = key or request.sequence
+    priority = parameters.get("priority")
+    if isinstance(priority, int):
+        request.priority = priority
     timeout_us = parameters.get("timeout")
     return Wishes(key, timeout_us / _US_PER_S if isinstance(timeout_us, int) and timeout_us else None)
 

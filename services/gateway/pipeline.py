@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from services.core.errors import OK, DeadlineExceeded, NotFound, PenstockError, Unavailable, UpstreamFailure, status_of
+from services.core.errors import (
+    OK,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    PenstockError,
+    Unavailable,
+    UpstreamFailure,
+    status_of,
+)
 from services.core.inference import InferRequest, InferResponse, ModelSchema
 from services.core.route import Role
 from services.gateway import parameters
-from services.gateway.admission import Admission
+from services.gateway.admission import Admission, Slot
 from services.gateway.metrics.recorder import Recorder
 from services.gateway.observe import observe
 from services.gateway.routes import Choice, Routes
@@ -51,10 +62,12 @@ class Call(Protocol[Encoded_co]):
     Attributes:
         protocol: ``rest`` or ``grpc``.
         model: The model that was asked for, known before anything is decoded.
+        traceparent: The client's W3C trace context; empty when it sent none.
     """
 
     protocol: str
     model: str
+    traceparent: str
 
     def decode(self) -> InferRequest:
         """Parse; raises ``InvalidRequest`` or another ``PenstockError``."""
@@ -73,7 +86,7 @@ class _Trace:
     def __init__(self, arrived: float) -> None:
         self.marks = [arrived]
         self.choice: Choice | None = None
-        self.deadline: float | None = None
+        self.deadline = math.inf
         self.forwarded = False
 
 
@@ -118,25 +131,34 @@ class Pipeline:
         trace = _Trace(self._clock())
         try:
             answer = await self._answer(call, trace)
-        except asyncio.CancelledError:
-            late = trace.deadline is not None and self._clock() > trace.deadline - _SAME_MOMENT_S
-            self._count(call, trace, status_of(DeadlineExceeded()).outcome if late else CANCELLED)
-            raise
-        except DeadlineExceeded as error:
-            self._count(call, trace, status_of(error).outcome if trace.forwarded else EXPIRED)
-            raise
-        except PenstockError as error:
-            self._count(call, trace, status_of(error).outcome)
-            raise
-        except Exception as error:
-            self._count(call, trace, status_of(error).outcome)
-            incident = uuid.uuid4().hex[:12]
-            _log.exception("incident %s: a %s request for model %r", incident, call.protocol, call.model)
-            raise PenstockError(
-                f"the gateway failed at this request (incident {incident}); its log has the details"
-            ) from error
+        except BaseException as error:
+            if (told := self._failed(call, trace, error)) is error:
+                raise
+            raise told from error
         self._count(call, trace, OK.outcome)
         return answer
+
+    async def stream(self, call: Call[Encoded_co]) -> AsyncGenerator[Encoded_co, None]:
+        """Answer one request of a stream: any number of responses for a decoupled model, one for any other.
+
+        Whoever takes the responses closes the generator (``aclosing``), which ends the request in Triton too.
+
+        Raises:
+            PenstockError: As ``serve``, before any response or between two.
+        """
+        trace = _Trace(self._clock())
+        try:
+            async with aclosing(self._answers(call, trace)) as answers:
+                async for answer in answers:
+                    yield answer
+        except GeneratorExit:
+            self._count(call, trace, CANCELLED)
+            raise
+        except BaseException as error:
+            if (told := self._failed(call, trace, error)) is error:
+                raise
+            raise told from error
+        self._count(call, trace, OK.outcome)
 
     def refused(self, protocol: str, model: str, error: PenstockError) -> None:
         """Count a request that its edge refused before it was complete."""
@@ -145,6 +167,37 @@ class Pipeline:
         self._recorder.requests(protocol, known, None, "").finish(status_of(error).outcome, (now,), now)
 
     async def _answer(self, call: Call[Encoded_co], trace: _Trace) -> Encoded_co:
+        request, schema, choice = await self._prepared(call, trace)
+        if schema.decoupled:
+            raise InvalidRequest(
+                f"model '{request.model}' is decoupled: a request may have any number of responses; "
+                "send it with ModelStreamInfer over gRPC"
+            )
+        return await self._one(call, trace, request, schema, choice)
+
+    async def _answers(self, call: Call[Encoded_co], trace: _Trace) -> AsyncGenerator[Encoded_co, None]:
+        request, schema, choice = await self._prepared(call, trace)
+        if not schema.decoupled:
+            yield await self._one(call, trace, request, schema, choice)
+            return
+        slot = await self._admitted(trace, request, choice)
+        begun, outcome = self._clock(), CANCELLED
+        try:
+            async with aclosing(self._streamed(request, choice.version, _left(trace.deadline, begun))) as responses:
+                async for response in responses:
+                    self._observe(response, schema, choice)
+                    yield call.encode(Served(response, choice.role))
+            outcome = OK.outcome
+        except PenstockError as error:
+            outcome = status_of(error).outcome
+            raise
+        finally:
+            # How long a stream takes says how much it had to say, and nothing about how busy Triton is.
+            slot.leave(0.0, outcome)
+        trace.marks.append(self._clock())
+
+    async def _prepared(self, call: Call[Encoded_co], trace: _Trace) -> tuple[InferRequest, ModelSchema, Choice]:
+        """Decode, route and validate."""
         clock, mark = self._clock, trace.marks.append
         request = call.decode()
         wishes = parameters.take(request) if request.parameters else parameters.NOTHING
@@ -160,22 +213,56 @@ class Pipeline:
             schema = await self._schemas.fetch(request.model, choice.version, left_s)
         check(request, schema)
         mark(clock())
+        return request, schema, choice
 
-        self._admission.enter()
+    async def _admitted(self, trace: _Trace, request: InferRequest, choice: Choice) -> Slot:
+        """Wait for a place in flight."""
+        slot = self._admission.enter(request.model, choice.version)
+        if slot is None:
+            slot = await self._admission.wait(
+                request.model, choice.version, deadline=trace.deadline, priority=request.priority
+            )
+        now = self._clock()
+        trace.marks.append(now)
+        if now >= trace.deadline:
+            slot.leave(0.0, EXPIRED)
+            _left(trace.deadline, now)
+        trace.forwarded = True
+        return slot
+
+    async def _one(
+        self, call: Call[Encoded_co], trace: _Trace, request: InferRequest, schema: ModelSchema, choice: Choice
+    ) -> Encoded_co:
+        """Admit, forward, observe and encode one request that has one answer."""
+        clock, mark = self._clock, trace.marks.append
+        slot = await self._admitted(trace, request, choice)
+        begun, outcome = trace.marks[-1], CANCELLED
         try:
-            now = clock()
-            mark(now)
-            left_s = _left(trace.deadline, now)
-            trace.forwarded = True
-            response = await self._forward(request, choice.version, left_s)
+            response = await self._forward(request, choice.version, _left(trace.deadline, begun))
+            outcome = OK.outcome
+        except PenstockError as error:
+            outcome = status_of(error).outcome
+            raise
         finally:
-            self._admission.leave()
-        mark(clock())
+            now = clock()
+            slot.leave(now - begun, outcome)
+        mark(now)
 
         self._observe(response, schema, choice)
         answer = call.encode(Served(response, choice.role))
         mark(clock())
         return answer
+
+    async def _streamed(
+        self, request: InferRequest, version: int, timeout_s: float
+    ) -> AsyncGenerator[InferResponse, None]:
+        try:
+            async for response in self._upstream.stream(request, version, timeout_s):
+                response.id = request.id
+                yield response
+        except NotFound as error:
+            self._schemas.forget(request.model, version)
+            raise Unavailable(f"Triton does not have what the route table says: {error}") from error
 
     async def _forward(self, request: InferRequest, version: int, timeout_s: float) -> InferResponse:
         try:
@@ -198,6 +285,25 @@ class Pipeline:
 
     def _bound_s(self, *wishes: float | None) -> float:
         return min([self._default_timeout_s, *(wish for wish in wishes if wish is not None)])
+
+    def _failed(self, call: Call[Encoded_co], trace: _Trace, error: BaseException) -> BaseException:
+        """Count a request that got no answer, and return what to tell its client."""
+        if isinstance(error, asyncio.CancelledError):
+            late = self._clock() > trace.deadline - _SAME_MOMENT_S
+            self._count(call, trace, status_of(DeadlineExceeded()).outcome if late else CANCELLED)
+        elif isinstance(error, DeadlineExceeded):
+            self._count(call, trace, status_of(error).outcome if trace.forwarded else EXPIRED)
+        else:
+            self._count(call, trace, status_of(error).outcome)
+            if isinstance(error, Exception) and not isinstance(error, PenstockError):
+                incident = uuid.uuid4().hex[:12]
+                _log.error(
+                    "incident %s: a %s request for model %r", incident, call.protocol, call.model, exc_info=error
+                )
+                return PenstockError(
+                    f"the gateway failed at this request (incident {incident}); its log has the details"
+                )
+        return error
 
     def _count(self, call: Call[Encoded_co], trace: _Trace, outcome: str) -> None:
         choice = trace.choice

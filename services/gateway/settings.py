@@ -8,27 +8,7 @@ from pathlib import Path
 import orjson
 
 from services.core.address import Address
-
-DEFAULT_BODY_BYTES = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds that a worker keeps.
-
-    Attributes:
-        max_body_bytes: Largest request.
-        max_in_flight: Most requests of one worker that are forwarded at once.
-        request_timeout_s: Longest time for one request.
-        drain_s: Longest time for requests in flight when the worker is asked to end.
-        head_timeout_s: Longest time for the head of one HTTP request to arrive.
-    """
-
-    max_body_bytes: int = DEFAULT_BODY_BYTES
-    max_in_flight: int = 512
-    request_timeout_s: float = 30.0
-    drain_s: float = 20.0
-    head_timeout_s: float = 10.0
+from services.gateway.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     cache = TableCache(settings.table_cache)
     routes = Routes()
     triton = settings.triton
-    inference = HttpPool(triton.host, triton.port, max_connections=limits.max_in_flight)
+    inference = HttpPool(triton.host, triton.port, max_connections=512)
     control = HttpPool(triton.host, triton.port, max_connections=_CONTROL_CONNECTIONS)
     gateway = Gateway(
         TritonUpstream(inference, control),

@@ -65,7 +65,7 @@ class HttpPool:
     ) -> None:
         self.host = host
         self.port = port
-        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._max_connections = max_connections
         self._connect_timeout_s = connect_timeout_s
         self._max_wire_bytes = max_response_bytes + _HEAD_ALLOWANCE_BYTES
@@ -122,7 +122,7 @@ class HttpPool:
         self._closed = True
         self._all_closed = asyncio.Event()
         for connection in list(self._open):
-            connection.abort(f"the connection pool to {self._address} is closed")
+            connection.abort(f"the connection pool to {self.address} is closed")
         if self._open:
             await self._all_closed.wait()
 
@@ -147,9 +147,9 @@ class HttpPool:
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> _Connection:
         if self._closed:
-            raise Unavailable(f"the connection pool to {self._address} is closed")
+            raise Unavailable(f"the connection pool to {self.address} is closed")
         if len(self._open) + self._connecting >= self._max_connections:
-            raise Overloaded(f"all {self._max_connections} connections to {self._address} are busy; try again shortly")
+            raise Overloaded(f"all {self._max_connections} connections to {self.address} are busy; try again shortly")
         bound_s = min(timeout_s, self._connect_timeout_s)
         self._connecting += 1
         try:
@@ -157,10 +157,10 @@ class HttpPool:
                 _, connection = await loop.create_connection(self._new_connection, self.host, self.port)
         except TimeoutError as error:
             if bound_s < timeout_s:
-                raise Unavailable(f"no connection to {self._address} within {bound_s:g} s") from error
-            raise DeadlineExceeded(f"no connection to {self._address} within the {bound_s:.3f} s left") from error
+                raise Unavailable(f"no connection to {self.address} within {bound_s:g} s") from error
+            raise DeadlineExceeded(f"no connection to {self.address} within the {bound_s:.3f} s left") from error
         except OSError as error:
-            raise Unavailable(f"cannot connect to {self._address}: {error.strerror or error}") from error
+            raise Unavailable(f"cannot connect to {self.address}: {error.strerror or error}") from error
         finally:
             self._connecting -= 1
         # Only here, not in connection_made: uvloop reports no loss of a connection whose making was cancelled.
@@ -170,7 +170,7 @@ class HttpPool:
         return connection
 
     def _new_connection(self) -> _Connection:
-        return _Connection(self._address, self._max_wire_bytes, self._forget)
+        return _Connection(self.address, self._max_wire_bytes, self._forget)
 
     def _forget(self, connection: _Connection) -> None:
         self._open.discard(connection)
@@ -184,7 +184,7 @@ class HttpPool:
     ) -> Sequence[Buffer]:
         length = sum([len(part) for part in body_parts])
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self._address}\r\nContent-Length: {length}\r\n{lines}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self.address}\r\nContent-Length: {length}\r\n{lines}\r\n"
         if head.count("\n") != len(headers) + 4:
             raise ValueError(f"a line break inside the path or a header of {method} {path!r}")
         if length < _JOIN_BELOW_BYTES:
@@ -201,7 +201,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, address: str, max_wire_bytes: int, on_lost: Callable[[_Connection], None]) -> None:
         self.reusable = False
-        self._address = address
+        self.address = address
         self._max_wire_bytes = max_wire_bytes
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -229,12 +229,12 @@ class _Connection(asyncio.Protocol):
 
     def expire(self, timeout_s: float) -> None:
         """End the exchange because its time ran out."""
-        self._fail(DeadlineExceeded(f"no answer from {self._address} within {timeout_s:.3f} s"))
+        self._fail(DeadlineExceeded(f"no answer from {self.address} within {timeout_s:.3f} s"))
 
     def abort(self, reason: str) -> None:
         """Close the connection at once."""
         self.reusable = False
-        self._fail(Unavailable(f"{self._address}: {reason}"))
+        self._fail(Unavailable(f"{self.address}: {reason}"))
         if self._transport is None:
             self._on_lost(self)
         else:
@@ -251,12 +251,12 @@ class _Connection(asyncio.Protocol):
             self.abort("it sent bytes that nobody asked for")
         elif self._wire_bytes > self._max_wire_bytes:
             limit = self._max_wire_bytes - _HEAD_ALLOWANCE_BYTES
-            self._fail(UpstreamFailure(f"the answer of {self._address} is larger than {limit} bytes"))
+            self._fail(UpstreamFailure(f"the answer of {self.address} is larger than {limit} bytes"))
         else:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserError as error:
-                failure = UpstreamFailure(f"{self._address} answered with something that is not HTTP: {error}")
+                failure = UpstreamFailure(f"{self.address} answered with something that is not HTTP: {error}")
                 failure.__cause__ = error
                 self._fail(failure)
                 self.reusable = False
@@ -289,10 +289,10 @@ class _Connection(asyncio.Protocol):
 
     def _broken(self, how: str) -> Exception:
         if self._wire_bytes:
-            return Unavailable(f"{self._address} broke off in the middle of an answer: {how}")
+            return Unavailable(f"{self.address} broke off in the middle of an answer: {how}")
         if self._exchanges > 1:
             return _StaleConnectionError()
-        return Unavailable(f"{self._address} did not answer: {how}")
+        return Unavailable(f"{self.address} did not answer: {how}")
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
-from services.core.errors import PenstockError, UpstreamFailure
+from services.core.errors import PenstockError, Unimplemented, UpstreamFailure
 from services.core.inference import InferRequest, InferResponse, ModelSchema
 from services.triton.http import HttpPool
 from services.triton.triton_errors import error_from
@@ -55,6 +56,14 @@ class TritonUpstream:
             raise error_from(response.status, response.body)
         return decode_response(response.raw_headers, response.body, request.model)
 
+    async def stream(
+        self, request: InferRequest, version: int, timeout_s: float
+    ) -> AsyncGenerator[InferResponse, None]:
+        """Run one request of a decoupled model over gRPC."""
+        if request.model:
+            raise Unimplemented(f"streams of {request.model} {version} {timeout_s} are not there yet")
+        yield InferResponse(request.model, version, request.id, [])
+
     async def schema(self, model: str, version: int) -> ModelSchema:
         """Return the version's inputs and outputs."""
         path = version_path(model, version)
@@ -76,6 +85,10 @@ class TritonUpstream:
             return orjson.loads(response.body)
         except orjson.JSONDecodeError as error:
             raise UpstreamFailure(f"Triton's answer to {path} is not JSON: {error}") from error
+
+    async def documents(self, path: str) -> dict[str, Any]:
+        """Return the document of this one server."""
+        return {self._pool.address: await self.document(path)}
 
     async def ready(self) -> bool:
         """Whether Triton says within ``ready_timeout_s`` that it is ready."""

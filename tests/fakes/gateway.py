@@ -20,10 +20,10 @@ from services.core.errors import OK, STATUS, PenstockError
 from services.core.inference import Parameter, RequestedOutput
 from services.core.tensor import Tensor
 from services.gateway.app import Gateway
+from services.gateway.limits import Limits
 from services.gateway.metrics.merged import MergedSlabs
 from services.gateway.metrics.slab import SlabReader, SlabWriter, create_slab_file
 from services.gateway.routes import Routes
-from services.gateway.settings import Limits
 from services.triton.http import HttpPool
 from tests.fakes.upstream import FakeUpstream, standard_table
 
@@ -78,7 +78,11 @@ class Running:
 
 @asynccontextmanager
 async def serving(
-    upstream: FakeUpstream | None = None, limits: Limits | None = None, *, table: bool = True
+    upstream: FakeUpstream | None = None,
+    limits: Limits | None = None,
+    *,
+    table: bool = True,
+    max_in_flight: int = 512,
 ) -> AsyncIterator[Running]:
     """Run a gateway on free ports; it is drained at the end."""
     upstream = upstream or FakeUpstream()
@@ -86,7 +90,9 @@ async def serving(
     with tempfile.TemporaryDirectory() as folder:
         slab = Path(folder) / "slab"
         create_slab_file(slab)
-        gateway = Gateway(upstream, routes, SlabWriter(slab), limits=limits or Limits(drain_s=2.0))
+        gateway = Gateway(
+            upstream, routes, SlabWriter(slab), limits=limits or Limits(drain_s=2.0), max_in_flight=max_in_flight
+        )
         reader = SlabReader(slab)
         if table:
             routes.replace(standard_table())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import orjson
 from services.core.errors import DeadlineExceeded, NotFound, PenstockError, Unavailable
 from services.core.inference import InferRequest, InferResponse, ModelSchema, TensorSpec
 from services.core.route import Route, RouteTable
-from services.core.tensor import ITEM_SIZE, Tensor
+from services.core.tensor import ITEM_SIZE, Tensor, element_count
 
 DATATYPES = tuple(ITEM_SIZE)
 LABELS = 3
@@ -62,7 +62,7 @@ def standard_models() -> dict[str, FakeModel]:
     """Return the models that the gateway's tests speak to.
 
     ``echo`` has one optional input and output of every datatype, named after it; ``digits`` has versions 1 to 3,
-    batches of up to 8 and class labels; ``pair`` needs two inputs and gives two outputs.
+    batches of up to 8 and class labels; ``pair`` needs two inputs and gives two outputs; ``repeat`` is decoupled.
     """
     each = [TensorSpec(datatype, datatype, (-1, -1), optional=True) for datatype in DATATYPES]
     image = TensorSpec("image", "FP32", (-1, LABELS))
@@ -75,6 +75,13 @@ def standard_models() -> dict[str, FakeModel]:
             scores,
             frozenset({1, 2, 3}),
         ),
+        "repeat": FakeModel(
+            replace(
+                schema("repeat", [TensorSpec("N", "INT32", (-1,))], [TensorSpec("N", "INT32", (-1,))]), decoupled=True
+            ),
+            echo,
+            frozenset({1}),
+        ),
         "pair": FakeModel(schema("pair", pair, results, max_batch_size=4), add, frozenset({1})),
     }
 
@@ -83,6 +90,7 @@ def standard_table(generation: int = 1, candidate: int | None = None, weight_per
     """Return the route table of ``standard_models``; ``digits`` may have a candidate."""
     routes = {
         "echo": Route("echo", 1, versions=frozenset({1})),
+        "repeat": Route("repeat", 1, versions=frozenset({1})),
         "digits": Route("digits", 1, candidate, weight_percent, frozenset({1, 2})),
         "pair": Route("pair", 1, versions=frozenset({1})),
     }
@@ -131,12 +139,22 @@ class FakeUpstream:
         outputs = self._model(request.model, version).answer(request, version)
         return InferResponse(request.model, version, request.id, outputs)
 
+    async def stream(
+        self, request: InferRequest, version: int, timeout_s: float
+    ) -> AsyncGenerator[InferResponse, None]:
+        """Answer as often as the first input has elements, then with an empty final response."""
+        first = await self.infer(request, version, timeout_s)
+        count = element_count(request.inputs[0].shape, request.inputs[0].name)
+        for _ in range(count):
+            yield replace(first, final=False)
+        yield InferResponse(request.model, version, request.id, [])
+
     async def schema(self, model: str, version: int) -> ModelSchema:
         self.schema_calls += 1
         if self.error is not None:
             raise self.error
         found = self._model(model, version).schema
-        return ModelSchema(model, version, found.inputs, found.outputs, found.max_batch_size)
+        return replace(found, version=version)
 
     async def document(self, path: str, body: bytes | None = None) -> Any:
         if not self.is_ready:
@@ -158,6 +176,9 @@ class FakeUpstream:
                 return {"model_stats": [_statistics(name, version)]}
             case _:
                 return _metadata(model)
+
+    async def documents(self, path: str) -> dict[str, Any]:
+        return {"fake:1": await self.document(path)}
 
     async def ready(self) -> bool:
         return self.is_ready

@@ -46,7 +46,7 @@ def test_parts_and_tritons_of_this_state_directory_are_known_and_no_others(start
     mine, other = str(tmp_path / "state"), str(tmp_path / "state-2")
     expected = {
         start("services.cli.main", "triton", "--state-dir", mine),
-        start("services.cli.main", "gateway", "--http-port", "0", "--state-dir", mine, "--drain-s", "1"),
+        start("services.cli.main", "gateway", "--http-port", "0", "--state-dir", mine),
         start("tritonserver", f"--backend-directory={mine}/triton-1/backends"),
     }
     start("services.cli.main", "up", "--state-dir", mine)

@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from services.core.errors import Forbidden, InvalidRequest, NotFound, PayloadTooLarge, PenstockError
 from services.core.inference import Parameter, RequestedOutput
 from services.core.tensor import Tensor
-from services.gateway.settings import Limits
+from services.gateway.limits import Limits
 from services.triton.http import HttpPool
 from tests.fakes.gateway import Question, client, image, in_loop, serving
 

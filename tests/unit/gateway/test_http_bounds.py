@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from services.gateway.settings import Limits
+from services.gateway.limits import Limits
 from tests.fakes.gateway import Running, in_loop, serving
 from tests.fakes.upstream import FakeUpstream
 

@@ -28,10 +28,11 @@ _UNESCAPED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 class GrpcCall:
     """One ``ModelInfer`` call."""
 
-    __slots__ = ("_context", "_message", "model", "protocol")
+    __slots__ = ("_context", "_message", "model", "protocol", "traceparent")
 
     def __init__(self, message: Any, context: Any) -> None:
         self.protocol = PROTOCOL
+        self.traceparent = ""
         self.model: str = message.model_name
         self._message = message
         self._context = context

@@ -38,10 +38,11 @@ class RestCall:
         body: The whole body.
     """
 
-    __slots__ = ("_body", "_forms", "_headers", "_version", "model", "protocol")
+    __slots__ = ("_body", "_forms", "_headers", "_version", "model", "protocol", "traceparent")
 
     def __init__(self, model: str, version: str | None, headers: InferHeaders, body: bytes) -> None:
         self.protocol = PROTOCOL
+        self.traceparent = ""
         self.model = model
         self._version = version
         self._headers = headers
