@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 
 from loadtest.bench.h2load import H2Load
-from loadtest.bench.model import INTERFACE, sample
-from loadtest.bench.system import Endpoint, System
+from loadtest.bench.model import INTERFACE, NAME, sample
+from loadtest.bench.part import Part
+from loadtest.bench.system import System
 from loadtest.connection import GrpcConnection, RestConnection
 from loadtest.payload import INFERENCE_HEADER, grpc_payloads, rest_payloads
 from loadtest.record import Failure
@@ -123,30 +124,30 @@ class Measurement:
                 )
         return samples
 
-    def _calibrate(self, case: Case, side: Endpoint, seconds: float) -> int:
+    def _calibrate(self, case: Case, side: Part, seconds: float) -> int:
         """Warm up, and return how many requests take about so many seconds."""
         self._measure(case, side, WARM_UP_REQUESTS)
         rate = self._measure(case, side, WARM_UP_REQUESTS).requests_per_s
         return max(LEAST_REQUESTS, case.concurrency, int(rate * seconds))
 
-    def _measure(self, case: Case, side: Endpoint, requests: int) -> Sample:
+    def _measure(self, case: Case, side: Part, requests: int) -> Sample:
         system, wire = self._system, self._wires[case.protocol]
         is_gateway = side is system.gateway
         url = f"http://{side.rest if case.protocol == 'rest' else side.grpc}{wire.path}"
-        triton = system.triton_successes()
-        gateway = system.gateway_successes(case.protocol)
+        triton = system.triton_successes(NAME)
+        gateway = system.gateway_successes(case.protocol, NAME)
         before = _CpuTimes.now(system)
         shot = self._h2load.shoot(url, wire.body, wire.headers, requests, case.concurrency, http1=wire.http1)
         spent = _CpuTimes.now(system).since(before)
-        counted = {"Triton": system.triton_successes() - triton}
+        counted = {"Triton": system.triton_successes(NAME) - triton}
         if is_gateway:
-            counted["gateway"] = system.gateway_successes(case.protocol) - gateway
+            counted["gateway"] = system.gateway_successes(case.protocol, NAME) - gateway
         for who, count in counted.items():
             if count != requests:
                 raise PenstockError(f"{url}: {requests} requests sent, {who} counted {count} successes")
         return Sample(
             case,
-            side.name,
+            "gateway" if is_gateway else "direct",
             requests,
             shot.requests_per_s,
             shot.quantile_us(0.5),
@@ -170,13 +171,12 @@ class _CpuTimes:
 
     @classmethod
     def now(cls, system: System) -> _CpuTimes:
-        parts = {verb: system.cpu_s(verb) for verb in ("gateway", "triton", "controller")}
         # The system's processes are children that still run, so they are not in the children's times.
         own = psutil.Process().cpu_times()
-        ours = sum(parts.values()) + own.user + own.system + own.children_user + own.children_system
+        ours = system.cpu_s() + own.user + own.system + own.children_user + own.children_system
         machine = psutil.cpu_times()
         idle = machine.idle + getattr(machine, "iowait", 0.0)
-        return cls(parts["gateway"], parts["triton"], ours, idle, sum(machine))
+        return cls(system.gateway.cpu_s(), system.direct.cpu_s(), ours, idle, sum(machine))
 
     def since(self, earlier: _CpuTimes) -> _CpuTimes:
         return _CpuTimes(*(now - then for now, then in zip(astuple(self), astuple(earlier), strict=True)))

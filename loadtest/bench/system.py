@@ -3,84 +3,73 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import socket
-import subprocess
+import json
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import orjson
-import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from loadtest.bench.model import NAME
+from loadtest.bench.part import Part
+from loadtest.bench.ports import free_ports
 from loadtest.connection import HttpConnection
 from loadtest.record import Failure
 from services.core.errors import PenstockError, UpstreamFailure
 
 START_TIMEOUT_S = 90.0
-STOP_TIMEOUT_S = 40.0
 HTTP_TIMEOUT_S = 5.0
 _OK = 200
 _POLL_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One side of the comparison."""
-
-    name: str
-    rest: str
-    grpc: str
-
-
 class System:
-    """Triton, a controller and a gateway that serve one repository. A context: it ends what it started.
+    """Tritons, a controller and a gateway that serve one repository. A context: it ends what it started.
+
+    Attributes:
+        tritons: The replicas, ``direct`` the first of them; each has the whole repository.
+        controller: The controller.
+        gateway: The gateway in front of all replicas.
+        models: Every model of the repository that has a version.
 
     Args:
         repository: Models to serve.
-        folder: Where state and logs go.
+        folder: Where state, settings and logs (``<part>.log``) go.
         workers: Worker processes of the gateway.
+        tritons: Number of replicas.
+        settings: Further settings of all parts, nested as in ``penstock.yaml``; variables ``PENSTOCK_...`` of this
+            process count too, and over them.
     """
 
-    def __init__(self, repository: Path, folder: Path, workers: int) -> None:
-        ports = _free_ports(8)
-        local = [f"127.0.0.1:{port}" for port in ports]
-        self.direct = Endpoint("direct", local[0], local[1])
-        self.gateway = Endpoint("gateway", local[5], local[6])
-        self._metrics = local[7]
+    def __init__(
+        self,
+        repository: Path,
+        folder: Path,
+        workers: int = 2,
+        tritons: int = 1,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.models = _models(repository)
+        self._repository = repository
         self._folder = folder
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._logs: dict[str, IO[bytes]] = {}
-        state = str(folder / "state")
-        where = ["--repository", str(repository), "--state-dir", state]
-        self._commands = {
-            "triton": [*where, *_ports(http=ports[0], grpc=ports[1], metrics=ports[2])],
-            "controller": [*where, *_ports(http=ports[3], grpc=ports[4]), "--triton", local[0]],
-            "gateway": [
-                *("--state-dir", state, *_ports(http=ports[5], grpc=ports[6], metrics=ports[7])),
-                *("--triton", local[0], "--controller", local[4], "--workers", str(workers)),
-            ],
-        }
+        self._settings = dict(settings or {})
+        # Three in a row each: the gateway takes a Triton's gRPC port to be the one after HTTP's.
+        ports = free_ports(3 * (tritons + 2))
+        trios = [ports[first : first + 3] for first in range(0, len(ports), 3)]
+        self.tritons = tuple(self._triton(number, trios[number]) for number in range(tritons))
+        self.direct = self.tritons[0]
+        self.controller = self._controller(trios[-2][:2])
+        self.gateway = self._gateway("gateway", workers, self._settings, trios[-1])
+        self._parts = [*self.tritons, self.controller, self.gateway]
 
     def __enter__(self) -> Self:
         try:
-            (self._folder / "state").mkdir(parents=True)
-            for verb, options in self._commands.items():
-                self._logs[verb] = (self._folder / f"{verb}.log").open("wb")
-                # A group of its own: a Ctrl-C must not reach it before the measurement has ended.
-                self._processes[verb] = subprocess.Popen(
-                    [sys.executable, "-m", "services.cli.main", verb, *options],
-                    stdout=self._logs[verb],
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            for endpoint in (self.direct, self.gateway):
-                self._await_ready(endpoint)
+            for part in self._parts:
+                part.start()
+            for part in (*self.tritons, self.gateway):
+                self.await_ready(part)
         except BaseException:
             self.__exit__()
             raise
@@ -88,69 +77,104 @@ class System:
 
     def __exit__(self, *_: object) -> None:
         """End the processes in reverse order, and kill what does not end in time."""
-        for verb, process in reversed(self._processes.items()):
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            self._logs[verb].close()
+        for part in reversed(self._parts):
+            part.stop()
 
-    def cpu_s(self, verb: str) -> float:
-        """Return the CPU seconds that a process and its children have used."""
-        total = 0.0
-        parent = psutil.Process(self._processes[verb].pid)
-        for process in (parent, *parent.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                total += times.user + times.system
-        return total
+    def add_gateway(self, name: str, workers: int, settings: Mapping[str, Any] | None = None) -> Part:
+        """Start one more gateway in front of the same Tritons, with settings of its own, and wait until it serves."""
+        part = self._gateway(name, workers, merged(self._settings, settings or {}), free_ports(3))
+        self._parts.append(part)
+        part.start()
+        self.await_ready(part)
+        return part
+
+    def await_ready(self, part: Part, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Wait until a Triton or a gateway says that it serves every model.
+
+        Raises:
+            PenstockError: A part ended, or it takes too long.
+        """
+        deadline = time.monotonic() + timeout_s
+        with contextlib.closing(HttpConnection(part.rest, HTTP_TIMEOUT_S)) as http:
+            for model in self.models:
+                while not _is_ready(http, model):
+                    for one in self._parts:
+                        if part is one and (status := one.status()) is not None:
+                            raise PenstockError(f"{one.name} ended with {status}: {one.tail()}")
+                    if time.monotonic() > deadline:
+                        said = "; ".join(f"{one.name}: {one.tail()}" for one in self._parts)
+                        raise PenstockError(f"{part.name} does not serve '{model}' after {timeout_s:g} s. {said}")
+                    time.sleep(_POLL_S)
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds that all parts together have used."""
+        return sum(part.cpu_s() for part in self._parts)
 
     def triton_version(self) -> str:
         """Return the version that Triton reports."""
-        return str(orjson.loads(_get(self.direct.rest, "/v2"))["version"])
+        return str(orjson.loads(get(self.direct.rest, "/v2"))["version"])
 
-    def triton_successes(self) -> int:
-        """Return how many requests Triton has answered with success."""
-        document = orjson.loads(_get(self.direct.rest, f"/v2/models/{NAME}/stats"))
-        return sum(int(one["inference_stats"]["success"]["count"]) for one in document["model_stats"])
+    def triton_successes(self, model: str) -> int:
+        """Return how many requests for a model all replicas have answered with success since they started."""
+        total = 0
+        for triton in self.tritons:
+            document = orjson.loads(get(triton.rest, f"/v2/models/{model}/stats"))
+            total += sum(int(one["inference_stats"]["success"]["count"]) for one in document["model_stats"])
+        return total
 
-    def gateway_successes(self, protocol: str) -> int:
-        """Return how many requests the gateway has answered with success over one protocol."""
-        wanted = {"model": NAME, "protocol": protocol, "outcome": "ok"}
-        total = 0.0
-        for family in text_string_to_metric_families(_get(self._metrics, "/metrics").decode()):
-            if family.name == "penstock_requests":
-                samples: list[Any] = [one for one in family.samples if one.name == "penstock_requests_total"]
-                total += sum(one.value for one in samples if wanted.items() <= one.labels.items())
-        return int(total)
+    def gateway_metric(self, name: str, gateway: Part | None = None, **labels: str) -> float:
+        """Return the sum of a gateway's samples with this name, such as ``penstock_requests_total``, and labels."""
+        text = get((gateway or self.gateway).metrics, "/metrics").decode()
+        samples: list[Any] = [one for family in text_string_to_metric_families(text) for one in family.samples]
+        return float(sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items()))
 
-    def _await_ready(self, endpoint: Endpoint) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        http = HttpConnection(endpoint.rest, HTTP_TIMEOUT_S)
-        with contextlib.closing(http):
-            while True:
-                outcome = http.exchange("GET", f"/v2/models/{NAME}/ready")
-                if not isinstance(outcome, Failure) and outcome[0] == _OK:
-                    return
-                for verb, process in self._processes.items():
-                    if process.poll() is not None:
-                        raise PenstockError(f"penstock {verb} ended with {process.returncode}: {self._tail(verb)}")
-                if time.monotonic() > deadline:
-                    said = "; ".join(f"{verb}: {self._tail(verb)}" for verb in self._processes)
-                    raise PenstockError(f"{endpoint.name} is not ready after {START_TIMEOUT_S:g} s. {said}")
-                time.sleep(_POLL_S)
+    def gateway_successes(self, protocol: str, model: str, gateway: Part | None = None) -> int:
+        """Return how many requests a gateway has answered with success over one protocol."""
+        return int(
+            self.gateway_metric("penstock_requests_total", gateway, model=model, protocol=protocol, outcome="ok")
+        )
 
-    def _tail(self, verb: str) -> str:
-        lines = (self._folder / f"{verb}.log").read_text(errors="replace").strip().splitlines()
-        return " | ".join(lines[-3:]) or "it said nothing"
+    def _triton(self, number: int, ports: Sequence[int]) -> Part:
+        name = "triton" if number == 0 else f"triton-{number + 1}"
+        return self._verb(name, "triton", ports, self._settings, "--repository", str(self._repository))
+
+    def _controller(self, ports: Sequence[int]) -> Part:
+        options = ("--repository", str(self._repository), "--triton", self._addresses())
+        return self._verb("controller", "controller", ports, self._settings, *options)
+
+    def _gateway(self, name: str, workers: int, settings: Mapping[str, Any], ports: Sequence[int]) -> Part:
+        where = ("--triton", self._addresses(), "--controller", self.controller.grpc)
+        return self._verb(name, "gateway", ports, settings, "--workers", str(workers), *where)
+
+    def _verb(self, name: str, verb: str, ports: Sequence[int], settings: Mapping[str, Any], *options: str) -> Part:
+        given = dict(zip(("http", "grpc", "metrics"), ports, strict=False))
+        local = {kind: f"127.0.0.1:{port}" for kind, port in given.items()}
+        command = [
+            *(sys.executable, "-m", "services.cli.main", verb, *self._config(name, settings)),
+            *("--state-dir", str(self._folder / name), *options),
+            *(word for kind, port in given.items() for word in (f"--{kind}-port", str(port))),
+        ]
+        log = self._folder / f"{name}.log"
+        return Part(name, command, log, rest=local["http"], grpc=local["grpc"], metrics=local.get("metrics", ""))
+
+    def _config(self, name: str, settings: Mapping[str, Any]) -> list[str]:
+        """Write a part's settings file; always one, because ``penstock.yaml`` of the working directory is not ours."""
+        (self._folder / name).mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{name}.yaml"
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        return ["--config", str(path)]
+
+    def _addresses(self) -> str:
+        return ",".join(triton.rest for triton in self.tritons)
 
 
-def _get(address: str, path: str) -> bytes:
-    http = HttpConnection(address, HTTP_TIMEOUT_S)
-    with contextlib.closing(http):
+def get(address: str, path: str) -> bytes:
+    """Return the body of a GET.
+
+    Raises:
+        UpstreamFailure: There is no answer, or its status is not 200.
+    """
+    with contextlib.closing(HttpConnection(address, HTTP_TIMEOUT_S)) as http:
         outcome = http.exchange("GET", path)
     if isinstance(outcome, Failure) or outcome[0] != _OK:
         found = outcome.message if isinstance(outcome, Failure) else f"status {outcome[0]}"
@@ -158,16 +182,20 @@ def _get(address: str, path: str) -> bytes:
     return bytes(outcome[1].body)
 
 
-def _ports(**ports: int) -> list[str]:
-    return [word for name, port in ports.items() for word in (f"--{name}-port", str(port))]
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with those of ``above`` over those of ``below``."""
+    both = dict(below)
+    for key, value in above.items():
+        old = both.get(key)
+        both[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return both
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+def _models(repository: Path) -> tuple[str, ...]:
+    versions = repository.glob("*/[0-9]*")
+    return tuple(sorted({path.parent.name for path in versions if (path.parent / "config.pbtxt").is_file()}))
+
+
+def _is_ready(http: HttpConnection, model: str) -> bool:
+    outcome = http.exchange("GET", f"/v2/models/{model}/ready")
+    return not isinstance(outcome, Failure) and outcome[0] == _OK
