@@ -61,10 +61,14 @@ def parts_left(state_dir: Path) -> list[int]:
 
 
 def _is_part(command: list[str], directory: str) -> bool:
+    # Also of a further replica, whose state is in a directory below.
     if any(argument.startswith(f"--backend-directory={directory}/") for argument in command):
         return True
     following = list(pairwise(command))
-    return ("--state-dir", directory) in following and any((PART_MODULE, part) in following for part in PARTS)
+    ours = ("--state-dir", directory) in following or any(
+        flag == "--state-dir" and value.startswith(f"{directory}/triton-") for flag, value in following
+    )
+    return ours and any((PART_MODULE, part) in following for part in PARTS)
 
 
 def _named(numbers: list[int]) -> str:

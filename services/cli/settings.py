@@ -6,9 +6,10 @@ A variable is named after its place in the file: ``gateway: {http_port: 0}`` is 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +23,11 @@ SETTINGS_FILE = "penstock.yaml"
 
 # Read by single commands, not part of the settings file.
 _OTHER_VARIABLES = frozenset({"PENSTOCK_CONTROLLER_URL"})
+
+_TRITONS = (
+    "The Tritons as HOST:HTTPPORT[/GRPCPORT], separated by commas, or dns:NAME:HTTPPORT[/GRPCPORT] for all addresses "
+    "of a name; default is the section triton's."
+)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -41,7 +47,7 @@ class GatewaySettings(Section):
     metrics_port: Port = 8002
     workers: int = Field(2, ge=1, le=256)
     limits: Limits = Limits()
-    triton: str | None = Field(None, description="HOST:PORT of Triton's HTTP; default is the one of section triton.")
+    triton: str | None = Field(None, description=_TRITONS)
     controller: str | None = Field(None, description="HOST:PORT of the controller's gRPC; default is its section's.")
 
 
@@ -53,7 +59,11 @@ class ControllerSettings(Section):
     grpc_port: Port = 9001
     database_url: str | None = Field(None, description="SQLAlchemy URL; default is SQLite in the state directory.")
     tick_s: float = Field(1.0, gt=0, le=60)
-    triton: str | None = Field(None, description="HOST:PORT of Triton's HTTP; default is the one of section triton.")
+    triton: str | None = Field(None, description=_TRITONS)
+
+
+TRITON_PORTS = ("http_port", "grpc_port", "metrics_port")
+PORTS_APART = 10
 
 
 class TritonSettings(Section):
@@ -64,6 +74,7 @@ class TritonSettings(Section):
     http_port: Port = 18000
     grpc_port: Port = 18001
     metrics_port: Port = 18002
+    replicas: int = Field(1, ge=1, le=16, description="Tritons that `up` starts; the n-th has ports 10 n higher.")
     exit_timeout_s: int = Field(10, ge=0, le=3600, description="Longest time for requests in flight after SIGTERM.")
 
 
@@ -78,28 +89,35 @@ class Settings(Section):
 
 
 def listening(settings: Settings) -> dict[str, tuple[str, int]]:
-    """Return host and port of everything that listens, by setting."""
+    """Return host and port of everything that listens, by setting; of a further Triton with its number."""
     gateway, controller, triton = settings.gateway, settings.controller, settings.triton
-    return {
+    found = {
         "gateway.http_port": (gateway.host, gateway.http_port),
         "gateway.grpc_port": (gateway.host, gateway.grpc_port),
         "gateway.metrics_port": (gateway.host, gateway.metrics_port),
         "controller.http_port": (controller.host, controller.http_port),
         "controller.grpc_port": (controller.host, controller.grpc_port),
-        "triton.http_port": (triton.host, triton.http_port),
-        "triton.grpc_port": (triton.host, triton.grpc_port),
-        "triton.metrics_port": (triton.host, triton.metrics_port),
     }
+    for number in range(triton.replicas):
+        for name in TRITON_PORTS:
+            port: int = getattr(triton, name)
+            found[setting_of(name, number)] = (triton.host, port and port + number * PORTS_APART)
+    return found
+
+
+def setting_of(port: str, number: int) -> str:
+    """Return the words for one port of the n-th Triton, the first being 0."""
+    return f"triton.{port}" if number == 0 else f"triton.{port} of replica {number + 1}"
 
 
 def triton_address(settings: Settings, asked: str | None, setting: str) -> Address:
-    """Return where Triton's HTTP is: as asked for, or as section triton has it.
+    """Return where the first Triton's HTTP is: as asked for, or as section triton has it.
 
     Raises:
-        ConfigurationError: What was asked for is not HOST:PORT.
+        ConfigurationError: What was asked for is no list of addresses.
     """
     if asked is not None:
-        return Address.parse(asked, setting)
+        return Address.parse(asked.split(",")[0].split("/")[0], setting)
     return Address(settings.triton.host, settings.triton.http_port)
 
 
@@ -153,14 +171,19 @@ def _variables(environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
 
 
 def _places() -> list[tuple[str, ...]]:
-    places: list[tuple[str, ...]] = []
-    for name, field in Settings.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
-            places += [(name, inner) for inner in section.model_fields]
-        else:
-            places.append((name,))
-    return places
+    return list(_places_in(Settings))
+
+
+def _places_in(section: type[Any]) -> Iterator[tuple[str, ...]]:
+    for name, annotation in get_type_hints(section).items():
+        if isinstance(annotation, type) and (issubclass(annotation, Section) or is_dataclass(annotation)):
+            yield from ((name, *inner) for inner in _places_in(annotation))
+        elif get_origin(annotation) is not ClassVar and name in _fields_of(section):
+            yield (name,)
+
+
+def _fields_of(section: type[Any]) -> Collection[str]:
+    return section.model_fields if issubclass(section, Section) else section.__dataclass_fields__
 
 
 def _put(tree: dict[str, Any], place: tuple[str, ...], value: Any) -> None:

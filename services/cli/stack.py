@@ -19,7 +19,7 @@ from typing import Any
 import httpx2
 
 from services.cli.earlier_run import PART_MODULE, up_lock
-from services.cli.settings import Settings, listening
+from services.cli.settings import TRITON_PORTS, Settings, listening, setting_of
 from services.core.address import Address
 from services.core.errors import ConfigurationError, Unavailable
 from services.process.backoff import Backoff
@@ -38,20 +38,32 @@ _MOST_STARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
+class TritonEndpoint:
+    """Where one Triton listens."""
+
+    host: str
+    http_port: int
+    grpc_port: int
+    metrics_port: int
+
+    @property
+    def replica(self) -> str:
+        """HOST:HTTPPORT/GRPCPORT."""
+        return f"{Address(self.host, self.http_port)}/{self.grpc_port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoints:
     """Where everything listens, every port chosen."""
 
     gateway_host: str
     controller_host: str
-    triton_host: str
     gateway_http_port: int
     gateway_grpc_port: int
     gateway_metrics_port: int
     controller_http_port: int
     controller_grpc_port: int
-    triton_http_port: int
-    triton_grpc_port: int
-    triton_metrics_port: int
+    tritons: tuple[TritonEndpoint, ...]
 
     @property
     def rest(self) -> str:
@@ -65,13 +77,18 @@ class Endpoints:
 
     @property
     def triton_rest(self) -> str:
-        """HOST:PORT of Triton's HTTP endpoint."""
-        return str(Address(self.triton_host, self.triton_http_port))
+        """HOST:PORT of the first Triton's HTTP endpoint."""
+        return str(Address(self.tritons[0].host, self.tritons[0].http_port))
 
     @property
     def triton_grpc(self) -> str:
-        """HOST:PORT of Triton's gRPC endpoint."""
-        return str(Address(self.triton_host, self.triton_grpc_port))
+        """HOST:PORT of the first Triton's gRPC endpoint."""
+        return str(Address(self.tritons[0].host, self.tritons[0].grpc_port))
+
+    @property
+    def triton_replicas(self) -> str:
+        """All Tritons, as the settings ``gateway.triton`` and ``controller.triton`` take them."""
+        return ",".join(triton.replica for triton in self.tritons)
 
     @property
     def metrics_url(self) -> str:
@@ -105,8 +122,20 @@ def choose_endpoints(settings: Settings) -> Endpoints:
         raise ConfigurationError("\n".join(problems))
     free = iter(choose_free_ports(len(asked)))
     ports = {name: port or next(free) for name, (_, port) in asked.items()}
-    numbers = {name.replace(".", "_"): port for name, port in ports.items()}
-    return Endpoints(settings.gateway.host, settings.controller.host, settings.triton.host, **numbers)
+    host, replicas = settings.triton.host, settings.triton.replicas
+    tritons = tuple(
+        TritonEndpoint(host, *(ports[setting_of(name, number)] for name in TRITON_PORTS)) for number in range(replicas)
+    )
+    return Endpoints(
+        gateway_host=settings.gateway.host,
+        controller_host=settings.controller.host,
+        gateway_http_port=ports["gateway.http_port"],
+        gateway_grpc_port=ports["gateway.grpc_port"],
+        gateway_metrics_port=ports["gateway.metrics_port"],
+        controller_http_port=ports["controller.http_port"],
+        controller_grpc_port=ports["controller.grpc_port"],
+        tritons=tritons,
+    )
 
 
 def longest_end_s(settings: Settings) -> float:
@@ -134,10 +163,10 @@ class Stack:
         self.endpoints = endpoints
         self._settings = settings
         self._state_dir = settings.state_dir.absolute()
-        repository = str(settings.repository.absolute())
-        self.triton = self._part("triton", self._triton_arguments(repository), _triton_grace_s(settings))
-        self.controller = self._part("controller", self._controller_arguments(repository), _CONTROLLER_GRACE_S)
-        self.gateway = self._part("gateway", self._gateway_arguments(), _gateway_grace_s(settings))
+        self.tritons = [self._triton(number) for number in range(settings.triton.replicas)]
+        self.controller = self._part("controller", "controller", self._state_dir, _CONTROLLER_GRACE_S)
+        self.gateway = self._part("gateway", "gateway", self._state_dir, _gateway_grace_s(settings))
+        self.parts = (*self.tritons, self.controller, self.gateway)
 
     @contextlib.asynccontextmanager
     async def running(self, stop: asyncio.Event) -> AsyncIterator[None]:
@@ -151,8 +180,8 @@ class Stack:
             Unavailable: A part did not come up; the end of its log is in the message.
         """
         with up_lock(self._state_dir):
-            parts = (self.triton, self.controller, self.gateway)
-            tasks = [asyncio.create_task(part.run(), name=part.name) for part in parts]
+            self._write_settings()
+            tasks = [asyncio.create_task(part.run(), name=part.name) for part in self.parts]
             try:
                 await _first_of(self._serving(), stop.wait(), tasks)
                 self._write_run_file()
@@ -173,7 +202,7 @@ class Stack:
 
     async def _until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         while not await condition():
-            for part in (self.triton, self.controller, self.gateway):
+            for part in self.parts:
                 if part.starts >= _MOST_STARTS:
                     raise Unavailable(f"{part.name} died {part.starts - 1} times while starting\n{self._tail(part)}")
             await asyncio.sleep(_POLL_S)
@@ -196,16 +225,31 @@ class Stack:
         return True
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
-        for part in (self.gateway, self.controller, self.triton):
-            await part.stop()
+        await self.gateway.stop()
+        await self.controller.stop()
+        await asyncio.gather(*(triton.stop() for triton in self.tritons))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _part(self, name: str, arguments: list[str], grace_s: float) -> Supervised:
+    def _triton(self, number: int) -> Supervised:
+        endpoint = self.endpoints.tritons[number]
+        # The first one has the state directory itself, so that a single Triton's files stay where they were.
+        state_dir = self._state_dir / f"triton-{number + 1}" if number else self._state_dir
+        ports = (
+            *("--http-port", str(endpoint.http_port)),
+            *("--grpc-port", str(endpoint.grpc_port)),
+            *("--metrics-port", str(endpoint.metrics_port)),
+        )
+        name = f"triton-{number + 1}" if number else "triton"
+        return self._part(name, "triton", state_dir, _triton_grace_s(self._settings), ports)
+
+    def _part(self, name: str, verb: str, state_dir: Path, grace_s: float, flags: tuple[str, ...] = ()) -> Supervised:
         log = BoundedLog(self._log_path(name))
-        argv = [sys.executable, "-m", PART_MODULE, name, *arguments]
-        # The settings are in the arguments already; a child must not read them a second time.
+        # --state-dir says to a later run whose part this is (earlier_run.py).
+        own = ("--config", str(self._settings_path), "--state-dir", str(state_dir))
+        argv = [sys.executable, "-m", PART_MODULE, verb, *own, *flags]
+        # The settings are in the file already; a child must not read them a second time.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PENSTOCK_")}
         environment["PYTHONUNBUFFERED"] = "1"
         return Supervised(
@@ -216,44 +260,33 @@ class Stack:
             log=log,
         )
 
-    def _triton_arguments(self, repository: str) -> list[str]:
-        endpoints, executable = self.endpoints, self._settings.triton.executable
-        return [
-            *("--repository", repository),
-            *("--host", endpoints.triton_host),
-            *("--http-port", str(endpoints.triton_http_port)),
-            *("--grpc-port", str(endpoints.triton_grpc_port)),
-            *("--metrics-port", str(endpoints.triton_metrics_port)),
-            *("--state-dir", str(self._state_dir)),
-            *("--exit-timeout-s", str(self._settings.triton.exit_timeout_s)),
-            *(("--executable", str(executable.absolute())) if executable else ()),
-        ]
+    @property
+    def _settings_path(self) -> Path:
+        return self._state_dir / "settings.yaml"
 
-    def _controller_arguments(self, repository: str) -> list[str]:
-        endpoints, settings = self.endpoints, self._settings.controller
-        return [
-            *("--host", settings.host),
-            *("--http-port", str(endpoints.controller_http_port)),
-            *("--grpc-port", str(endpoints.controller_grpc_port)),
-            *("--repository", repository),
-            *("--triton", endpoints.triton_rest),
-            *("--state-dir", str(self._state_dir)),
-            *("--tick-s", str(settings.tick_s)),
-            *(("--database-url", settings.database_url) if settings.database_url else ()),
-        ]
-
-    def _gateway_arguments(self) -> list[str]:
-        endpoints, settings = self.endpoints, self._settings.gateway
-        return [
-            *("--host", settings.host),
-            *("--http-port", str(endpoints.gateway_http_port)),
-            *("--grpc-port", str(endpoints.gateway_grpc_port)),
-            *("--metrics-port", str(endpoints.gateway_metrics_port)),
-            *("--workers", str(settings.workers)),
-            *("--triton", endpoints.triton_rest),
-            *("--controller", str(Address(endpoints.controller_host, endpoints.controller_grpc_port))),
-            *("--state-dir", str(self._state_dir)),
-        ]
+    def _write_settings(self) -> None:
+        """Write the settings in force, with every address chosen, for the parts to read."""
+        endpoints = self.endpoints
+        document = self._settings.model_dump(mode="json")
+        document["repository"] = str(self._settings.repository.absolute())
+        document["state_dir"] = str(self._state_dir)
+        if executable := self._settings.triton.executable:
+            document["triton"]["executable"] = str(executable.absolute())
+        document["controller"] |= {
+            "http_port": endpoints.controller_http_port,
+            "grpc_port": endpoints.controller_grpc_port,
+            "triton": endpoints.triton_replicas,
+        }
+        document["gateway"] |= {
+            "http_port": endpoints.gateway_http_port,
+            "grpc_port": endpoints.gateway_grpc_port,
+            "metrics_port": endpoints.gateway_metrics_port,
+            "triton": endpoints.triton_replicas,
+            "controller": str(Address(endpoints.controller_host, endpoints.controller_grpc_port)),
+        }
+        # JSON is YAML; readable by its owner only, for a database's URL may hold a password.
+        self._settings_path.touch(mode=0o600)
+        self._settings_path.write_text(json.dumps(document, indent=2) + "\n")
 
     def _log_path(self, name: str) -> Path:
         return self._state_dir / "logs" / f"{name}.log"
@@ -262,10 +295,10 @@ class Stack:
         return f"end of {self._log_path(part.name)}:\n{BoundedLog(self._log_path(part.name)).tail()}"
 
     def _log_tails(self) -> str:
-        return "\n".join(self._tail(part) for part in (self.triton, self.controller, self.gateway))
+        return "\n".join(self._tail(part) for part in self.parts)
 
     def _write_run_file(self) -> None:
-        parts = {part.name: part.pid for part in (self.triton, self.controller, self.gateway)}
+        parts = {part.name: part.pid for part in self.parts}
         document = {"pid": os.getpid(), "parts": parts, "endpoints": asdict(self.endpoints)}
         (self._state_dir / "run.json").write_text(json.dumps(document, indent=2) + "\n")
 

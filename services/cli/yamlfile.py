@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -78,7 +79,7 @@ def _describe(path: Path, tree: yaml.Node, model: type[BaseModel], fault: ErrorD
     location = fault["loc"]
     line = _line_of(tree, location)
     field = ".".join(str(part) for part in location)
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{path}:{line}: unknown key '{field}'{_suggest(model, location)}"
     if fault["type"] == "missing":
         return f"{path}:{line}: key '{field}' is missing"
@@ -110,17 +111,27 @@ def _suggest(model: type[BaseModel], location: Location) -> str:
 
 def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
     """Return the valid keys of the mapping that a location leads to."""
-    here: list[type[BaseModel]] = [model]
+    here: list[type[Any]] = [model]
     for part in location:
-        annotations = [
-            m.model_fields[part].annotation for m in here if isinstance(part, str) and part in m.model_fields
-        ]
+        annotations = [found[part] for found in map(_annotations, here) if isinstance(part, str) and part in found]
         if annotations:  # a list index or the key of a free mapping stays at the same models
             here = [found for annotation in annotations for found in _models_in(annotation)]
-    return sorted({field.alias or name for m in here for name, field in m.model_fields.items()})
+    return sorted({key for m in here for key in _keys(m)})
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _annotations(model: type[Any]) -> dict[str, Any]:
+    if issubclass(model, BaseModel):
+        return {name: field.annotation for name, field in model.model_fields.items()}
+    return get_type_hints(model)
+
+
+def _keys(model: type[Any]) -> list[str]:
+    if issubclass(model, BaseModel):
+        return [field.alias or name for name, field in model.model_fields.items()]
+    return [field.name for field in fields(model)]
+
+
+def _models_in(annotation: Any) -> list[type[Any]]:
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
         return [annotation]
     return [found for argument in get_args(annotation) for found in _models_in(argument)]

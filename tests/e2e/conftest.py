@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from services.cli.stack import Endpoints
+from services.cli.stack import Endpoints, TritonEndpoint
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "build" / "recipes" / "digits_cnn" / "recipe.yaml"
@@ -99,7 +99,9 @@ def _start(repository: Path, state_dir: Path) -> tuple[subprocess.Popen[str], En
             line = process.stdout.readline()
             assert line, f"penstock up ended with {process.wait(10)} before it was ready"
             lines.append(line)
-        return process, Endpoints(**json.loads("".join(lines)))
+        said = json.loads("".join(lines))
+        said["tritons"] = tuple(TritonEndpoint(**triton) for triton in said["tritons"])
+        return process, Endpoints(**said)
     except BaseException:
         _end(process)
         raise

@@ -154,7 +154,7 @@ def test_without_a_triton_the_words_are_doctors(tmp_path: Path) -> None:
 
 def test_up_stops_with_no_port_left_open(published: Path, tmp_path: Path) -> None:
     with running_up(published, tmp_path, versions=(1,)) as running:
-        ports = [running.endpoints.gateway_http_port, running.endpoints.triton_http_port]
+        ports = [running.endpoints.gateway_http_port, running.endpoints.tritons[0].http_port]
     for port in ports:
         with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
             probe.connect(("127.0.0.1", port))

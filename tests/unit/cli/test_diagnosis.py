@@ -1,6 +1,7 @@
 """What a machine lacks is named with its remedy."""
 
 import socket
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from services.cli import diagnosis
 from services.cli.console import Console
 from services.cli.main import cli
-from services.cli.settings import load_settings
+from services.cli.settings import listening, load_settings
 from services.cli.stack import choose_endpoints
 from services.core.errors import ConfigurationError, MissingDependency
 
@@ -42,11 +43,24 @@ def test_two_parts_on_one_port_are_refused_before_anything_starts() -> None:
 def test_zero_chooses_a_port_of_its_own_for_each_part() -> None:
     names = [f"PENSTOCK_{part}_PORT" for part in ("GATEWAY_HTTP", "GATEWAY_GRPC", "GATEWAY_METRICS", "CONTROLLER_HTTP")]
     names += [f"PENSTOCK_{part}_PORT" for part in ("CONTROLLER_GRPC", "TRITON_HTTP", "TRITON_GRPC", "TRITON_METRICS")]
-    chosen = choose_endpoints(load_settings(dict.fromkeys(names, "0"), None, {}))
-    ports = [value for value in vars(type(chosen)) if value.endswith("_port")]
-    numbers = {getattr(chosen, name) for name in ports}
-    assert len(numbers) == len(names)
+    zeros = dict.fromkeys(names, "0") | {"PENSTOCK_TRITON_REPLICAS": "3"}
+    chosen = choose_endpoints(load_settings(zeros, None, {}))
+    numbers = [value for value in asdict(chosen).values() if isinstance(value, int)]
+    for triton in chosen.tritons:
+        numbers += [triton.http_port, triton.grpc_port, triton.metrics_port]
+    assert len(numbers) == 5 + 3 * 3
+    assert len(set(numbers)) == len(numbers)
     assert 0 not in numbers
+
+
+def test_further_tritons_have_ports_ten_higher_each() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = min(probe.getsockname()[1], 65000)
+    settings = load_settings({"PENSTOCK_TRITON_REPLICAS": "2", "PENSTOCK_TRITON_HTTP_PORT": str(port)}, None, {})
+    asked = listening(settings)
+    assert asked["triton.http_port"][1] == port
+    assert asked["triton.http_port of replica 2"][1] == port + 10
 
 
 def test_a_missing_triton_stops_up_with_a_remedy(tmp_path: Path) -> None:

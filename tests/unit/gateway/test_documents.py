@@ -34,14 +34,14 @@ async def test_a_rest_client_finds_the_server_and_its_models() -> None:
         assert "binary_tensor_data" in server["extensions"]
         assert await _get(running, "/v2/health/live") == (200, None)
         assert await _get(running, "/v2/health/ready") == (200, None)
-        assert (await _get(running, "/"))[1]["models"] == ["digits", "echo", "pair"]
+        assert (await _get(running, "/"))[1]["models"] == ["digits", "echo", "pair", "repeat"]
         for path in ("/v2/models/digits", "/v2/models/digits/versions/2"):
             status, metadata = await _get(running, path)
             assert (status, metadata["name"], metadata["inputs"][0]["shape"]) == (200, "digits", [-1, 3])
             assert (await _get(running, f"{path}/config"))[1]["max_batch_size"] == 8
             assert (await _get(running, f"{path}/stats"))[1]["model_stats"][0]["name"] == "digits"
             assert await _get(running, f"{path}/ready") == (200, None)
-        assert len((await _get(running, "/v2/models/stats"))[1]["model_stats"]) == 3
+        assert len((await _get(running, "/v2/models/stats"))[1]["model_stats"]) == 4
 
 
 @in_loop
@@ -139,7 +139,7 @@ async def test_a_grpc_client_finds_the_server_and_its_models() -> None:
             found = await stub.ModelStatistics(service_pb2.ModelStatisticsRequest(**fields))
             assert found.model_stats[0].inference_count == 7
         everything = await stub.ModelStatistics(service_pb2.ModelStatisticsRequest())
-        assert len(everything.model_stats) == 3
+        assert len(everything.model_stats) == 4
         index = await stub.RepositoryIndex(service_pb2.RepositoryIndexRequest())
         assert index.models[-1].name == "asleep"
         assert not (await stub.ModelReady(service_pb2.ModelReadyRequest(name="nobody"))).ready
