@@ -1,0 +1,1 @@
+"""Several Tritons behind one port: choice, health, retries and streams."""
