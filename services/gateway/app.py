@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from services.gateway.admission import Admission
 from services.gateway.catalog import Catalog
@@ -12,7 +13,7 @@ from services.gateway.edge.grpc.servicer import InferenceServicer
 from services.gateway.edge.rest.body import BodyReader
 from services.gateway.edge.rest.documents import documents
 from services.gateway.edge.rest.infer import InferEdge
-from services.gateway.edge.rest.server import HttpServer, shared_listener
+from services.gateway.edge.rest.server import HttpServer
 from services.gateway.limits import Limits
 from services.gateway.metrics.recorder import Recorder
 from services.gateway.metrics.slab import SlabWriter, WorkerState
@@ -29,9 +30,8 @@ class Gateway:
         upstream: Where models run.
         routes: The route table, kept up to date by whoever owns this.
         slab: Where to count.
-        host: Address to listen on.
-        http_port: REST port; 0 for a free one.
-        grpc_port: gRPC port; 0 for a free one.
+        http_listener: Socket to serve REST on; closed at the end.
+        grpc_listener: Socket to serve gRPC on; closed at the end.
         limits: Bounds.
         max_in_flight: Most requests that are forwarded at once.
     """
@@ -42,15 +42,15 @@ class Gateway:
         routes: Routes,
         slab: SlabWriter,
         *,
-        host: str = "127.0.0.1",
-        http_port: int = 0,
-        grpc_port: int = 0,
+        http_listener: socket.socket,
+        grpc_listener: socket.socket,
         limits: Limits | None = None,
         max_in_flight: int = 512,
     ) -> None:
         limits = limits or Limits()
         self._slab = slab
         self._drain_s = limits.drain_s
+        self._unready_s = limits.unready_s
         self._draining = False
 
         self._schemas = SchemaCache(upstream, max_waiting=512)
@@ -68,13 +68,11 @@ class Gateway:
 
         bodies = BodyReader(limits.max_body_bytes, limits.request_timeout_s)
         edge = InferEdge(pipeline, bodies, documents(catalog, routes, bodies), self._is_draining)
-        listener = shared_listener(host, http_port)
-        self._http = HttpServer(edge, listener, drain_s=limits.drain_s, head_timeout_s=limits.head_timeout_s)
+        self._http = HttpServer(edge, http_listener, drain_s=limits.drain_s, head_timeout_s=limits.head_timeout_s)
         self._grpc = GrpcServer(
             InferenceServicer(pipeline, catalog),
             HealthServicer(catalog.not_ready, self._is_draining),
-            host,
-            grpc_port,
+            *grpc_listener.getsockname()[:2],
             max_message_bytes=limits.max_body_bytes,
         )
 
@@ -95,9 +93,10 @@ class Gateway:
         self._slab.set_state(WorkerState.LISTENING)
 
     async def stop(self) -> None:
-        """Drain: not ready, no new connections, finish what is in flight, end."""
+        """Drain: not ready, then no new connections, finish what is in flight, end."""
         self._draining = True
         self._slab.set_state(WorkerState.DRAINING)
+        await asyncio.sleep(self._unready_s)
         async with asyncio.TaskGroup() as both:
             both.create_task(self._http.stop())
             both.create_task(self._grpc.stop(self._drain_s))

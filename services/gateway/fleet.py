@@ -1,13 +1,13 @@
-"""The parent of the workers: claims the ports, keeps the workers running, shows their counts, ends them in order."""
+"""The parent of the workers: listens on the ports, keeps workers running, shows their counts, ends them in order."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-import sys
 import time
-import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +17,11 @@ from services.gateway.edge.rest.server import HttpServer
 from services.gateway.metrics.app import metrics_app
 from services.gateway.metrics.exposition import GatewayCollector
 from services.gateway.metrics.merged import MergedSlabs
-from services.gateway.metrics.slab import SlabReader, create_slab_file
 from services.gateway.metrics.window import PERIOD_S, Window
 from services.gateway.settings import GatewaySettings, WorkerSettings
-from services.process.backoff import Backoff
-from services.process.child import ChildProcess
-from services.process.ports import claim_shared
-from services.process.supervised import Supervised
+from services.gateway.slot import WorkerSlot
+from services.gateway.worker_process import WorkerProcess
+from services.process.ports import listen_shared, port_of
 
 # From SIGTERM a worker drains by itself; this much later it is killed.
 _GRACE_AFTER_DRAIN_S = 5.0
@@ -52,6 +50,7 @@ class Fleet:
         self._tell = announce
         self._slabs = MergedSlabs()
         self._window = Window()
+        self._slots: list[WorkerSlot] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then drain all workers.
@@ -61,77 +60,69 @@ class Fleet:
         """
         settings = self._settings
         _prepare(settings.state_dir)
-        claims = [
-            claim_shared(settings.host, settings.http_port, "--http-port"),
-            claim_shared(settings.host, settings.grpc_port, "--grpc-port"),
-            claim_shared(settings.host, settings.metrics_port, "--metrics-port"),
-        ]
-        sockets, ports = [claim[0] for claim in claims], [claim[1] for claim in claims]
-        try:
-            await self._serve(ports, sockets[2], stop)
-        finally:
-            for held in sockets:
-                held.close()
+        with contextlib.ExitStack() as held:
+            http = self._listen(held, settings.http_port, settings.workers, "--http-port")
+            grpc = self._listen(held, settings.grpc_port, settings.workers, "--grpc-port", listen=False)
+            metrics = self._listen(held, settings.metrics_port, 1, "--metrics-port")
+            pairs = list(zip(http, grpc, strict=True))
+            self._slots = [WorkerSlot(partial(self._worker, number, pair)) for number, pair in enumerate(pairs)]
+            await self._serve([port_of(http[0]), port_of(grpc[0]), port_of(metrics[0])], metrics[0], stop)
+
+    async def roll(self) -> None:
+        """Replace the workers one after the other; each successor listens before the old worker drains."""
+        for slot in self._slots:
+            await slot.replace()
 
     async def _serve(self, ports: list[int], metrics_socket: socket.socket, stop: asyncio.Event) -> None:
-        workers = [self._worker(number, ports[0], ports[1]) for number in range(self._settings.workers)]
         collector = GatewayCollector(self._slabs, self._window, time.monotonic)
-        metrics = HttpServer(metrics_app(collector, self._slabs, len(workers)), metrics_socket)
+        metrics = HttpServer(metrics_app(collector, self._slabs, len(self._slots)), metrics_socket)
         await metrics.start()
         try:
             async with asyncio.TaskGroup() as tasks:
-                owned = [tasks.create_task(worker.run()) for worker in workers]
-                owned += [tasks.create_task(self._remember()), tasks.create_task(self._announce(ports))]
+                running = [tasks.create_task(slot.run()) for slot in self._slots]
+                others = [tasks.create_task(self._remember()), tasks.create_task(self._announce(ports))]
                 await stop.wait()
                 async with asyncio.TaskGroup() as stops:
-                    for worker in workers:
-                        stops.create_task(worker.stop())
-                for task in owned:
+                    for slot in self._slots:
+                        stops.create_task(slot.stop())
+                for task in (*running, *others):
                     task.cancel()
         finally:
             await metrics.stop()
 
-    def _worker(self, number: int, http_port: int, grpc_port: int) -> Supervised:
-        """Return a supervised worker; each of its lives has an instance name and a slab of its own."""
-        instance = ""
+    def _listen(
+        self, held: contextlib.ExitStack, port: int, count: int, setting: str, *, listen: bool = True
+    ) -> list[socket.socket]:
+        listeners = listen_shared(self._settings.host, port, count, setting, listen=listen)
+        for listener in listeners:
+            held.enter_context(listener)
+        return listeners
 
-        def spawn() -> ChildProcess:
-            nonlocal instance
-            instance = f"{socket.gethostname()}-{number}-{uuid.uuid4().hex[:12]}"
-            slab = self._slab_path(instance)
-            create_slab_file(slab)
-            self._slabs.add(instance, SlabReader(slab))
-            settings = self._worker_settings(instance, slab, http_port, grpc_port)
-            return ChildProcess([sys.executable, "-m", "services.gateway.worker", settings.to_argument()])
-
-        async def retire(_status: int) -> None:
-            self._slabs.retire(instance)
-            self._slab_path(instance).unlink(missing_ok=True)
-
-        return Supervised(
-            f"gateway worker {number}",
-            spawn,
-            on_exit=retire,
-            backoff=Backoff(first_s=0.1, most_s=10.0),
-            grace_s=self._settings.limits.drain_s + _GRACE_AFTER_DRAIN_S,
+    def _worker(self, number: int, listeners: tuple[socket.socket, socket.socket]) -> WorkerProcess:
+        limits = self._settings.limits
+        return WorkerProcess(
+            number,
+            listeners=listeners,
+            settings=partial(self._worker_settings, listeners),
+            slab_dir=_slab_dir(self._settings.state_dir),
+            slabs=self._slabs,
+            grace_s=limits.unready_s + limits.drain_s + _GRACE_AFTER_DRAIN_S,
         )
 
-    def _worker_settings(self, instance: str, slab: Path, http_port: int, grpc_port: int) -> WorkerSettings:
+    def _worker_settings(
+        self, listeners: tuple[socket.socket, socket.socket], instance: str, slab: Path
+    ) -> WorkerSettings:
         settings = self._settings
         return WorkerSettings(
             instance=instance,
-            host=settings.host,
-            http_port=http_port,
-            grpc_port=grpc_port,
+            http_listener=listeners[0].fileno(),
+            grpc_listener=listeners[1].fileno(),
             triton=settings.triton,
             controller=settings.controller,
             slab=slab,
             table_cache=settings.state_dir / "routes.json",
             limits=settings.limits,
         )
-
-    def _slab_path(self, instance: str) -> Path:
-        return _slab_dir(self._settings.state_dir) / f"{instance}.slab"
 
     async def _remember(self) -> None:
         while True:

@@ -83,5 +83,7 @@ class Limits:
     """Longest time between two requests of a connection."""
     request_timeout_s: Seconds = 30.0
     """Longest time for an answer, and the deadline of a request that names none."""
+    unready_s: Annotated[float, Field(ge=0)] = 1.0
+    """Time for load balancers to notice that a worker is not ready, before it stops accepting connections."""
     drain_s: Annotated[float, Field(ge=0)] = 20.0
     """Longest time for requests in flight when a worker is asked to end."""

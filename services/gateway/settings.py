@@ -17,9 +17,8 @@ class WorkerSettings:
 
     Attributes:
         instance: Its name, unique among all workers that ever were.
-        host: Address to listen on.
-        http_port: REST port, shared with the other workers.
-        grpc_port: gRPC port, shared too.
+        http_listener: Number of the inherited file descriptor that listens for REST.
+        grpc_listener: The same for gRPC.
         triton: Triton's HTTP address.
         controller: The controller's gRPC address.
         slab: File to count in.
@@ -28,9 +27,8 @@ class WorkerSettings:
     """
 
     instance: str
-    host: str
-    http_port: int
-    grpc_port: int
+    http_listener: int
+    grpc_listener: int
     triton: Address
     controller: Address
     slab: Path

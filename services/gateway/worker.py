@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import sys
 
 import uvloop
@@ -43,9 +44,8 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         TritonUpstream(inference, control),
         routes,
         slab,
-        host=settings.host,
-        http_port=settings.http_port,
-        grpc_port=settings.grpc_port,
+        http_listener=socket.socket(fileno=settings.http_listener),
+        grpc_listener=socket.socket(fileno=settings.grpc_listener),
         limits=limits,
     )
     saved = cache.load()

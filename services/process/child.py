@@ -34,6 +34,7 @@ class ChildProcess:
         env: The whole environment, or None for the parent's.
         log: Where its output goes; None leaves it on the parent's.
         cwd: Working directory, or None for the parent's.
+        pass_fds: File descriptors that it inherits under the same numbers.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class ChildProcess:
         env: Mapping[str, str] | None = None,
         log: BoundedLog | None = None,
         cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.argv = list(argv)
         self._env = env
         self._log = log
         self._cwd = cwd
+        self._pass_fds = tuple(pass_fds)
         self._process: asyncio.subprocess.Process | None = None
         self._group_ended = False
 
@@ -83,6 +86,7 @@ class ChildProcess:
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
+                    pass_fds=self._pass_fds,
                 )
             except OSError as error:
                 raise Unavailable(f"cannot start {self.argv[0]}: {error}") from error

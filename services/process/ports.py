@@ -1,4 +1,4 @@
-"""TCP ports: choosing a free one, claiming one for several workers, and saying who holds one that is taken."""
+"""TCP ports: choosing a free one, listening on one for several workers, and saying who holds one that is taken."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import psutil
 from services.core.errors import ConfigurationError
 
 _HIGHEST = 65535
+# Connections that wait in one listening socket; the kernel caps it at net.core.somaxconn.
+_BACKLOG = 4096
 
 
 def choose_free_port(host: str = "127.0.0.1") -> int:
@@ -25,7 +27,7 @@ def choose_free_port(host: str = "127.0.0.1") -> int:
 def choose_free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """Return ``count`` different ports that are free on ``host`` now."""
     sockets = [_bound(host, 0, share=False) for _ in range(count)]
-    ports = [_port_of(held) for held in sockets]
+    ports = [port_of(held) for held in sockets]
     for held in sockets:
         held.close()
     return ports
@@ -47,24 +49,35 @@ def ensure_free(host: str, port: int, setting: str = "the port") -> None:
         _bound(host, port, share=False).close()
 
 
-def claim_shared(host: str, port: int, setting: str = "the port") -> tuple[socket.socket, int]:
-    """Reserve a port for several workers that each listen on it with ``SO_REUSEPORT``.
+def listen_shared(
+    host: str, port: int, count: int, setting: str = "the port", *, listen: bool = True
+) -> list[socket.socket]:
+    """Listen on one port with several sockets, among which the kernel spreads connections (``SO_REUSEPORT``).
 
-    The socket returned is bound and never listens, so it takes no connection: it keeps the port, above all one that was
-    chosen (``port`` 0), while workers come and go.
+    Each is for one worker, which inherits it. The caller keeps them open while workers come and go: a connection that
+    arrives while a worker is replaced waits in its socket's queue instead of being lost with it.
 
     Returns:
-        The socket, which the caller closes after the last worker, and its port.
+        The sockets, which the caller closes after the last worker; port 0 chooses a free port for all of them.
 
     Raises:
         ConfigurationError: Another process already listens there; errors as in ``ensure_free``.
     """
-    with _explained(host, port, setting):
-        if port:
-            # A foreign listener that also set SO_REUSEPORT would let us in and share its traffic with us: look first.
-            _bound(host, port, share=False).close()
-        held = _bound(host, port, share=True)
-    return held, _port_of(held)
+    held: list[socket.socket] = []
+    try:
+        with _explained(host, port, setting):
+            if port:
+                # A foreign listener that also set SO_REUSEPORT would let us in and share its traffic with us: look.
+                _bound(host, port, share=False).close()
+            for _ in range(count):
+                held.append(_bound(host, port or (port_of(held[0]) if held else 0), share=True))
+            for listener in held if listen else ():
+                listener.listen(_BACKLOG)
+    except BaseException:
+        for listener in held:
+            listener.close()
+        raise
+    return held
 
 
 def holder_of(port: int) -> str | None:
@@ -101,7 +114,8 @@ def _bound(host: str, port: int, *, share: bool) -> socket.socket:
     return held
 
 
-def _port_of(held: socket.socket) -> int:
+def port_of(held: socket.socket) -> int:
+    """Return the port that a socket is bound to."""
     return int(held.getsockname()[1])
 
 

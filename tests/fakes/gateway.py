@@ -7,7 +7,7 @@ import functools
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol
 
@@ -24,6 +24,7 @@ from services.gateway.limits import Limits
 from services.gateway.metrics.merged import MergedSlabs
 from services.gateway.metrics.slab import SlabReader, SlabWriter, create_slab_file
 from services.gateway.routes import Routes
+from services.process.ports import listen_shared
 from services.triton.http import HttpPool
 from tests.fakes.upstream import FakeUpstream, standard_table
 
@@ -91,7 +92,13 @@ async def serving(
         slab = Path(folder) / "slab"
         create_slab_file(slab)
         gateway = Gateway(
-            upstream, routes, SlabWriter(slab), limits=limits or Limits(drain_s=2.0), max_in_flight=max_in_flight
+            upstream,
+            routes,
+            SlabWriter(slab),
+            http_listener=listen_shared("127.0.0.1", 0, 1)[0],
+            grpc_listener=listen_shared("127.0.0.1", 0, 1, listen=False)[0],
+            limits=replace(limits or Limits(drain_s=2.0), unready_s=0.0),
+            max_in_flight=max_in_flight,
         )
         reader = SlabReader(slab)
         if table:

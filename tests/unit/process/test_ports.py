@@ -9,17 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 from services.core.errors import ConfigurationError
-from services.process.ports import choose_free_port, choose_free_ports, claim_shared, ensure_free
+from services.process.ports import choose_free_port, choose_free_ports, ensure_free, listen_shared, port_of
 
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening
-
-
-def port_of(held: socket.socket) -> int:
-    return int(held.getsockname()[1])
 
 
 def test_chosen_ports_are_free_and_different() -> None:
@@ -58,21 +54,40 @@ def test_a_port_beyond_the_range_is_a_configuration_error() -> None:
         ensure_free("127.0.0.1", 70_000)
 
 
-def test_workers_share_a_claimed_port_and_the_claim_takes_no_connection() -> None:
-    held, port = claim_shared("127.0.0.1", 0)
-    with held:
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=1.0)
-        workers = [socket.create_server(("127.0.0.1", port), reuse_port=True) for _ in range(2)]
-        with socket.create_connection(("127.0.0.1", port), timeout=1.0):
-            pass
-        for worker in workers:
-            worker.close()
+def test_a_connection_waits_for_a_worker_that_is_replaced() -> None:
+    held = listen_shared("127.0.0.1", 0, 1)[0]
+    with held, held.dup() as worker:
+        client = socket.create_connection(("127.0.0.1", port_of(held)), timeout=1.0)
+        worker.close()
+        with held.dup() as successor, client:
+            accepted, _ = successor.accept()
+            with accepted:
+                client.sendall(b"hello")
+                assert accepted.recv(5) == b"hello"
 
 
-def test_a_port_where_a_stranger_listens_is_not_claimed_even_if_he_would_share_it() -> None:
+def test_connections_spread_over_all_sockets_of_a_port() -> None:
+    held = listen_shared("127.0.0.1", 0, 2)
+    assert port_of(held[0]) == port_of(held[1])
+    clients = [socket.create_connection(("127.0.0.1", port_of(held[0])), timeout=1.0) for _ in range(64)]
+    for listener in held:
+        listener.setblocking(False)
+        accepted, _ = listener.accept()
+        accepted.close()
+        listener.close()
+    for client in clients:
+        client.close()
+
+
+def test_a_listening_socket_keeps_others_out() -> None:
+    held = listen_shared("127.0.0.1", 0, 1)[0]
+    with held, pytest.raises(ConfigurationError, match="in use"):
+        listen_shared("127.0.0.1", port_of(held), 1, "gateway.http_port")
+
+
+def test_a_port_where_a_stranger_listens_is_not_taken_even_if_he_would_share_it() -> None:
     with (
         socket.create_server(("127.0.0.1", 0), reuse_port=True) as stranger,
         pytest.raises(ConfigurationError, match="in use"),
     ):
-        claim_shared("127.0.0.1", port_of(stranger), "gateway.http_port")
+        listen_shared("127.0.0.1", port_of(stranger), 1, "gateway.http_port")
