@@ -29,7 +29,8 @@ from services.core.address import Address
 def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
     """Run the gateway: REST and gRPC on ports that all workers share, metrics of all of them on a third.
 
-    Ends with 0 after SIGTERM or Ctrl-C, when every request in flight has its answer.
+    Ends with 0 after SIGTERM or Ctrl-C, when every request in flight has its answer. SIGHUP replaces the workers one
+    after the other without losing a request.
     """
     from services.gateway.fleet import Endpoints, Fleet
     from services.gateway.settings import GatewaySettings
@@ -53,10 +54,12 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def serve() -> None:
-        stop = asyncio.Event()
+        stop, roll = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await Fleet(settings, announce).run(stop)
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, roll.set)
+        await Fleet(settings, announce).run(stop, roll)
 
     def announce(endpoints: Endpoints) -> None:
         console.say(f"gateway REST: {endpoints.rest}")

@@ -52,8 +52,13 @@ class Fleet:
         self._window = Window()
         self._slots: list[WorkerSlot] = []
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, roll: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then drain all workers.
+
+        Args:
+            stop: Ends the gateway.
+            roll: Replaces the workers one after the other whenever it is set; each successor listens before the old
+                worker drains.
 
         Raises:
             ConfigurationError: A port is taken, or the state directory cannot be used.
@@ -66,21 +71,22 @@ class Fleet:
             metrics = self._listen(held, settings.metrics_port, 1, "--metrics-port")
             pairs = list(zip(http, grpc, strict=True))
             self._slots = [WorkerSlot(partial(self._worker, number, pair)) for number, pair in enumerate(pairs)]
-            await self._serve([port_of(http[0]), port_of(grpc[0]), port_of(metrics[0])], metrics[0], stop)
+            await self._serve([port_of(http[0]), port_of(grpc[0]), port_of(metrics[0])], metrics[0], stop, roll)
 
-    async def roll(self) -> None:
-        """Replace the workers one after the other; each successor listens before the old worker drains."""
-        for slot in self._slots:
-            await slot.replace()
-
-    async def _serve(self, ports: list[int], metrics_socket: socket.socket, stop: asyncio.Event) -> None:
+    async def _serve(
+        self, ports: list[int], metrics_socket: socket.socket, stop: asyncio.Event, roll: asyncio.Event
+    ) -> None:
         collector = GatewayCollector(self._slabs, self._window, time.monotonic)
         metrics = HttpServer(metrics_app(collector, self._slabs, len(self._slots)), metrics_socket)
         await metrics.start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(slot.run()) for slot in self._slots]
-                others = [tasks.create_task(self._remember()), tasks.create_task(self._announce(ports))]
+                others = [
+                    tasks.create_task(self._remember()),
+                    tasks.create_task(self._announce(ports)),
+                    tasks.create_task(self._roll(roll)),
+                ]
                 await stop.wait()
                 async with asyncio.TaskGroup() as stops:
                     for slot in self._slots:
@@ -123,6 +129,13 @@ class Fleet:
             table_cache=settings.state_dir / "routes.json",
             limits=settings.limits,
         )
+
+    async def _roll(self, asked: asyncio.Event) -> None:
+        while True:
+            await asked.wait()
+            asked.clear()
+            for slot in self._slots:
+                await slot.replace()
 
     async def _remember(self) -> None:
         while True:
