@@ -68,6 +68,7 @@ class InferResponse:
         parameters: Response parameters.
         replica: The Triton that answered, as HOST:PORT.
         attempts: How many times the request was sent to a Triton.
+        exchange_s: Time from the write of the request to Triton to the last byte of the answer, seconds; 0 if unknown.
         final: Whether no further response follows; False only for responses of a decoupled model before its last.
     """
 
@@ -78,6 +79,7 @@ class InferResponse:
     parameters: dict[str, Parameter] = field(default_factory=dict)
     replica: str = ""
     attempts: int = 1
+    exchange_s: float = 0.0
     final: bool = True
 
 

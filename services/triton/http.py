@@ -8,40 +8,25 @@ to wait, waits where waiting is bounded and counted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 
-import httptools
+from services.core.errors import PenstockError, Unavailable
+from services.triton.faults import AllBusy, Broken, NoAnswer, NotSent
+from services.triton.http_connection import (
+    HEAD_ALLOWANCE_BYTES,
+    Buffer,
+    Connection,
+    HttpResponse,
+    KnownHeads,
+)
 
-from services.core.errors import DeadlineExceeded, Overloaded, Unavailable, UpstreamFailure
+__all__ = ["Buffer", "HttpPool", "HttpResponse"]
 
 # Joining the parts costs a copy, writing them one by one a system call each: the copy is cheaper up to about here.
 _JOIN_BELOW_BYTES = 256 * 1024
-_HEAD_ALLOWANCE_BYTES = 64 * 1024
-_FIRST_FINAL_STATUS = 200
-
-Buffer = bytes | memoryview
-
-
-class HttpResponse:
-    """One complete answer.
-
-    Attributes:
-        status: HTTP status code.
-        raw_headers: Names and values in order of arrival, as received.
-        body: The whole body, with any chunked framing removed.
-    """
-
-    __slots__ = ("body", "raw_headers", "status")
-
-    def __init__(self, status: int, raw_headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        self.status = status
-        self.raw_headers = raw_headers
-        self.body = body
-
-    @property
-    def headers(self) -> dict[bytes, bytes]:
-        """Headers by lower-case name; the last one of a name wins. Built at every call."""
-        return {name.lower(): value for name, value in self.raw_headers}
+# An event loop's timers are that exact; a deadline this close is over.
+_TIMER_S = 0.001
 
 
 class HttpPool:
@@ -68,11 +53,13 @@ class HttpPool:
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._max_connections = max_connections
         self._connect_timeout_s = connect_timeout_s
-        self._max_wire_bytes = max_response_bytes + _HEAD_ALLOWANCE_BYTES
-        self._idle: list[_Connection] = []
-        self._open: set[_Connection] = set()
+        self._max_wire_bytes = max_response_bytes + HEAD_ALLOWANCE_BYTES
+        self._heads = KnownHeads()
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
         self._connecting = 0
-        self._closed = False
+        self._sweep_at = math.inf
+        self._sweeper: asyncio.TimerHandle | None = None
         self._all_closed: asyncio.Event | None = None
 
     @property
@@ -106,50 +93,125 @@ class HttpPool:
             DeadlineExceeded: No complete answer in time.
             UpstreamFailure: The answer is not HTTP or is too large.
         """
-        parts = self._message(method, path, headers or {}, body_parts)
+        return await self.exchange(self.opening(method, path, headers or {}), b"", body_parts, timeout_s)
+
+    def opening(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        """Return the part of a request's head that many requests have in common, for ``exchange``.
+
+        Raises:
+            ValueError: A line break in the path or a header.
+        """
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        text = f"{method} {path} HTTP/1.1\r\nHost: {self.address}\r\n{lines}"
+        if text.count("\n") != len(headers) + 2 or text.count("\r") != len(headers) + 2:
+            raise ValueError(f"a line break inside the path or a header of {method} {path!r}")
+        return text.encode("latin-1")
+
+    async def exchange(
+        self,
+        opening: bytes,
+        lines: bytes,
+        body_parts: Sequence[Buffer],
+        timeout_s: float,
+        *,
+        resend: bool = True,
+        group: object = None,
+    ) -> HttpResponse:
+        """Send one request whose head begins with ``opening``; otherwise as ``request``.
+
+        Args:
+            opening: What ``opening`` returned.
+            lines: Further header lines, each with its line break, from a source that knows what it writes.
+            body_parts: As in ``request``.
+            timeout_s: As in ``request``.
+            resend: Whether to send again what a reused connection may have lost.
+            group: What ``give_up`` knows this exchange by.
+        """
+        length = sum([len(part) for part in body_parts])
+        head = b"%b%bContent-Length: %d\r\n\r\n" % (opening, lines, length)
+        if length < _JOIN_BELOW_BYTES:
+            message: Sequence[Buffer] = (b"".join((head, *body_parts)),)
+        else:
+            message = (head, *body_parts)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        if self._idle:
-            try:
-                return await self._exchange(loop, self._idle.pop(), parts, timeout_s)
-            except _StaleConnectionError:
-                timeout_s = deadline - loop.time()
-        connection = await self._connect(loop, timeout_s)
-        return await self._exchange(loop, connection, parts, deadline - loop.time())
+        connection = self._idle.pop() if self._idle else await self._connect(loop, timeout_s)
+        try:
+            return await self._answer(connection, message, deadline, timeout_s, group)
+        except Broken as error:
+            if not (error.stale and resend):
+                raise
+            lost = error
+        try:
+            connection = await self._connect(loop, deadline - loop.time())
+        except NotSent as error:
+            # Something was sent, on the connection before: whoever decides about a further attempt must know.
+            raise Broken(f"{lost}; then: {error}") from error
+        return await self._answer(connection, message, deadline, timeout_s, group)
+
+    def give_up(self, group: object, error: PenstockError) -> None:
+        """End every exchange of this group with ``error``, at once."""
+        for connection in [c for c in self._open if c.group is group and c.answer is not None]:
+            connection.fail(error)
 
     async def aclose(self) -> None:
         """Close every connection; requests in flight fail with ``Unavailable``."""
-        self._closed = True
         self._all_closed = asyncio.Event()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for connection in list(self._open):
-            connection.abort(f"the connection pool to {self.address} is closed")
+            connection.fail(Unavailable(f"{self.address}: the connection pool is closed"))
         if self._open:
             await self._all_closed.wait()
 
-    async def _exchange(
-        self, loop: asyncio.AbstractEventLoop, connection: _Connection, parts: Sequence[Buffer], timeout_s: float
+    async def _answer(
+        self, connection: Connection, message: Sequence[Buffer], deadline: float, timeout_s: float, group: object
     ) -> HttpResponse:
-        answer = connection.send(loop, parts)
-        timer = loop.call_later(timeout_s, connection.expire, timeout_s)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[HttpResponse] = loop.create_future()
+        connection.deadline = deadline
+        connection.timeout_s = timeout_s
+        connection.group = group
+        connection.send(answer, message)
+        if deadline < self._sweep_at:
+            self._sweep_by(loop, deadline)
         try:
-            response = await answer
-        except BaseException:
-            # Above all a cancellation: the answer that is still to come must not meet the next request.
-            connection.abort("the request was given up")
+            return await answer
+        except asyncio.CancelledError:
+            # The answer that is still to come must not meet the next request. One that has come just now has already
+            # handed the connection on.
+            if connection.answer is answer:
+                connection.fail(Unavailable("the request was given up"))
             raise
-        finally:
-            timer.cancel()
-        if connection.reusable and not self._closed:
-            self._idle.append(connection)
-        else:
-            connection.abort("the server closes this connection")
-        return response
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> _Connection:
-        if self._closed:
-            raise Unavailable(f"the connection pool to {self.address} is closed")
+    def _sweep_by(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        """Look at every exchange's deadline at this time.
+
+        One timer serves all: requests come far more often than deadlines pass, and a timer for each would cost more
+        than a tenth of the whole exchange.
+        """
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._sweep_at = deadline
+        self._sweeper = loop.call_at(deadline, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = None
+        self._sweep_at = math.inf
+        over = loop.time() + _TIMER_S
+        busy = [connection for connection in self._open if connection.answer is not None]
+        for connection in busy:
+            if connection.deadline <= over:
+                connection.expire()
+        left = [connection.deadline for connection in busy if connection.deadline > over]
+        if left:
+            self._sweep_by(loop, min(left))
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> Connection:
+        if self._is_closed():
+            raise NotSent(f"the connection pool to {self.address} is closed")
         if len(self._open) + self._connecting >= self._max_connections:
-            raise Overloaded(f"all {self._max_connections} connections to {self.address} are busy; try again shortly")
+            raise AllBusy(f"all {self._max_connections} connections to {self.address} are busy; try again shortly")
         bound_s = min(timeout_s, self._connect_timeout_s)
         self._connecting += 1
         try:
@@ -157,143 +219,27 @@ class HttpPool:
                 _, connection = await loop.create_connection(self._new_connection, self.host, self.port)
         except TimeoutError as error:
             if bound_s < timeout_s:
-                raise Unavailable(f"no connection to {self.address} within {bound_s:g} s") from error
-            raise DeadlineExceeded(f"no connection to {self.address} within the {bound_s:.3f} s left") from error
+                raise NotSent(f"no connection to {self.address} within {bound_s:g} s") from error
+            raise NoAnswer(f"no connection to {self.address} within the {bound_s:.3f} s left") from error
         except OSError as error:
-            raise Unavailable(f"cannot connect to {self.address}: {error.strerror or error}") from error
+            raise NotSent(f"cannot connect to {self.address}: {error.strerror or error}") from error
         finally:
             self._connecting -= 1
         # Only here, not in connection_made: uvloop reports no loss of a connection whose making was cancelled.
         self._open.add(connection)
-        if self._all_closed is not None:
-            connection.abort("the connection pool was closed meanwhile")
+        if self._is_closed():
+            connection.fail(Unavailable(f"{self.address}: the connection pool was closed meanwhile"))
         return connection
 
-    def _new_connection(self) -> _Connection:
-        return _Connection(self.address, self._max_wire_bytes, self._forget)
+    def _is_closed(self) -> bool:
+        return self._all_closed is not None
 
-    def _forget(self, connection: _Connection) -> None:
+    def _new_connection(self) -> Connection:
+        return Connection(self.address, self._max_wire_bytes, self._heads, self._idle.append, self._forget)
+
+    def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         if self._all_closed is not None and not self._open:
             self._all_closed.set()
-
-    def _message(
-        self, method: str, path: str, headers: Mapping[str, str], body_parts: Sequence[Buffer]
-    ) -> Sequence[Buffer]:
-        length = sum([len(part) for part in body_parts])
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self.address}\r\nContent-Length: {length}\r\n{lines}\r\n"
-        if head.count("\n") != len(headers) + 4:
-            raise ValueError(f"a line break inside the path or a header of {method} {path!r}")
-        if length < _JOIN_BELOW_BYTES:
-            return (b"".join((head.encode("latin-1"), *body_parts)),)
-        return (head.encode("latin-1"), *body_parts)
-
-
-class _StaleConnectionError(Exception):
-    """A reused connection closed before any byte of an answer."""
-
-
-class _Connection(asyncio.Protocol):
-    """One connection, carrying one exchange at a time."""
-
-    def __init__(self, address: str, max_wire_bytes: int, on_lost: Callable[[_Connection], None]) -> None:
-        self.reusable = False
-        self.address = address
-        self._max_wire_bytes = max_wire_bytes
-        self._on_lost = on_lost
-        self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
-        self._answer: asyncio.Future[HttpResponse] | None = None
-        self._exchanges = 0
-        self._wire_bytes = 0
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
-
-    def send(self, loop: asyncio.AbstractEventLoop, parts: Sequence[Buffer]) -> asyncio.Future[HttpResponse]:
-        """Start an exchange and return the future of its answer."""
-        self._answer = loop.create_future()
-        self._exchanges += 1
-        self._wire_bytes = 0
-        self.reusable = False
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            self._fail(self._broken("it closed before the request was sent"))
-        elif len(parts) == 1:
-            transport.write(parts[0])
-        else:
-            transport.writelines(parts)
-        return self._answer
-
-    def expire(self, timeout_s: float) -> None:
-        """End the exchange because its time ran out."""
-        self._fail(DeadlineExceeded(f"no answer from {self.address} within {timeout_s:.3f} s"))
-
-    def abort(self, reason: str) -> None:
-        """Close the connection at once."""
-        self.reusable = False
-        self._fail(Unavailable(f"{self.address}: {reason}"))
-        if self._transport is None:
-            self._on_lost(self)
-        else:
-            self._transport.abort()
-
-    # asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # asyncio gives a Protocol a Transport
-
-    def data_received(self, data: bytes) -> None:
-        self._wire_bytes += len(data)
-        if self._answer is None or self._answer.done():
-            self.abort("it sent bytes that nobody asked for")
-        elif self._wire_bytes > self._max_wire_bytes:
-            limit = self._max_wire_bytes - _HEAD_ALLOWANCE_BYTES
-            self._fail(UpstreamFailure(f"the answer of {self.address} is larger than {limit} bytes"))
-        else:
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserError as error:
-                failure = UpstreamFailure(f"{self.address} answered with something that is not HTTP: {error}")
-                failure.__cause__ = error
-                self._fail(failure)
-                self.reusable = False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(self._broken(f"it closed the connection{f' ({exc})' if exc else ''}"))
-        self._transport = None
-        self._on_lost(self)
-
-    # httptools callbacks
-
-    def on_message_begin(self) -> None:
-        if self._answer is None or self._answer.done():
-            self.reusable = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-
-    def on_body(self, body: bytes) -> None:
-        self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        headers, self._headers = self._headers, []
-        body, self._body = self._body, []
-        status = self._parser.get_status_code()
-        if status < _FIRST_FINAL_STATUS or self._answer is None or self._answer.done():
-            return  # an interim answer, or one too many
-        self.reusable = self._parser.should_keep_alive()
-        self._answer.set_result(HttpResponse(status, headers, body[0] if len(body) == 1 else b"".join(body)))
-
-    def _broken(self, how: str) -> Exception:
-        if self._wire_bytes:
-            return Unavailable(f"{self.address} broke off in the middle of an answer: {how}")
-        if self._exchanges > 1:
-            return _StaleConnectionError()
-        return Unavailable(f"{self.address} did not answer: {how}")
-
-    def _fail(self, error: Exception) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)

@@ -54,7 +54,9 @@ class TritonUpstream:
         response = await self._pool.request("POST", path, headers, parts, timeout_s)
         if response.status != _OK:
             raise error_from(response.status, response.body)
-        return decode_response(response.raw_headers, response.body, request.model)
+        answer = decode_response(response.headers.items(), response.body, request.model)
+        answer.exchange_s = response.exchange_s
+        return answer
 
     async def stream(
         self, request: InferRequest, version: int, timeout_s: float
