@@ -30,7 +30,7 @@ from services.core.inference import InferRequest, InferResponse, ModelSchema
 from services.core.route import Role
 from services.gateway import parameters
 from services.gateway.admission import Admission, Slot
-from services.gateway.metrics.recorder import Recorder
+from services.gateway.metrics.recorder import Recorder, RequestSeries
 from services.gateway.observe import observe
 from services.gateway.routes import Choice, Routes
 from services.gateway.schemas import SchemaCache
@@ -81,13 +81,15 @@ class Call(Protocol[Encoded_co]):
 class _Trace:
     """How far a request is, for its counts."""
 
-    __slots__ = ("choice", "deadline", "forwarded", "marks")
+    __slots__ = ("choice", "deadline", "exchange_s", "forwarded", "marks", "series")
 
     def __init__(self, arrived: float) -> None:
         self.marks = [arrived]
         self.choice: Choice | None = None
+        self.series: RequestSeries | None = None
         self.deadline = math.inf
         self.forwarded = False
+        self.exchange_s = 0.0
 
 
 class Pipeline:
@@ -162,9 +164,8 @@ class Pipeline:
 
     def refused(self, protocol: str, model: str, error: PenstockError) -> None:
         """Count a request that its edge refused before it was complete."""
-        now = self._clock()
         known = model if self._routes.knows(model) else ""
-        self._recorder.requests(protocol, known, None, "").finish(status_of(error).outcome, (now,), now)
+        self._recorder.requests(protocol, known, None, "").finish(status_of(error).outcome, 0.0)
 
     async def _answer(self, call: Call[Encoded_co], trace: _Trace) -> Encoded_co:
         request, schema, choice = await self._prepared(call, trace)
@@ -194,25 +195,25 @@ class Pipeline:
         finally:
             # How long a stream takes says how much it had to say, and nothing about how busy Triton is.
             slot.leave(0.0, outcome)
-        trace.marks.append(self._clock())
+        # A stream's answers are encoded between the exchange's parts: all of it is one, and nothing is left for after.
+        trace.marks += [end := self._clock(), end]
+        trace.exchange_s = end - begun
 
     async def _prepared(self, call: Call[Encoded_co], trace: _Trace) -> tuple[InferRequest, ModelSchema, Choice]:
         """Decode, route and validate."""
-        clock, mark = self._clock, trace.marks.append
         request = call.decode()
         wishes = parameters.take(request) if request.parameters else parameters.NOTHING
         trace.deadline = trace.marks[0] + self._bound_s(request.deadline_s, wishes.timeout_s)
-        mark(clock())
-
         trace.choice = choice = self._routes.pick(request.model, request.version, wishes.key or request.key)
-        mark(clock())
+        trace.series = self._recorder.requests(call.protocol, request.model, choice.version, choice.role)
+        trace.series.begin()
 
         schema = self._schemas.get(request.model, choice.version)
         if schema is None:
-            left_s = _left(trace.deadline, clock())
+            left_s = _left(trace.deadline, self._clock())
             schema = await self._schemas.fetch(request.model, choice.version, left_s)
         check(request, schema)
-        mark(clock())
+        trace.marks.append(self._clock())
         return request, schema, choice
 
     async def _admitted(self, trace: _Trace, request: InferRequest, choice: Choice) -> Slot:
@@ -247,6 +248,7 @@ class Pipeline:
             now = clock()
             slot.leave(now - begun, outcome)
         mark(now)
+        trace.exchange_s = response.exchange_s
 
         self._observe(response, schema, choice)
         answer = call.encode(Served(response, choice.role))
@@ -306,13 +308,17 @@ class Pipeline:
         return error
 
     def _count(self, call: Call[Encoded_co], trace: _Trace, outcome: str) -> None:
-        choice = trace.choice
-        if choice is not None:
-            series = self._recorder.requests(call.protocol, call.model, choice.version, choice.role)
-        else:
+        series, marks = trace.series, trace.marks
+        if series is None:
             known = call.model if self._routes.knows(call.model) else ""
-            series = self._recorder.requests(call.protocol, known, None, "")
-        series.finish(outcome, trace.marks, self._clock())
+            self._recorder.requests(call.protocol, known, None, "").finish(outcome, self._clock() - marks[0])
+            return
+        series.end()
+        if outcome == OK.outcome:
+            series.finish(outcome, marks[-1] - marks[0])
+            series.answered(marks, trace.exchange_s)
+        else:
+            series.finish(outcome, self._clock() - marks[0])
 
 
 def _left(deadline: float, now: float) -> float:

@@ -10,7 +10,9 @@ from prometheus_client.registry import Collector
 
 from services.gateway.metrics.merged import Merged, MergedSlabs
 from services.gateway.metrics.series import (
+    GAUGES,
     LABELS,
+    LOOP_LAG,
     NON_FINITE,
     NS_PER_S,
     PREDICTIONS,
@@ -21,6 +23,8 @@ from services.gateway.metrics.series import (
     stage_upper_bound_s,
 )
 from services.gateway.metrics.slab import Values
+from services.gateway.metrics.time_split import TimeSplit
+from services.gateway.metrics.vocabulary import COUNTERS, GAUGE_FAMILIES, PARTS
 from services.gateway.metrics.window import WINDOW_S, Window
 
 # Boundaries of the durations' histogram: fine where answers usually are, coarse around it, none beyond. Leaving one out
@@ -42,22 +46,31 @@ class GatewayCollector(Collector):
         slabs: The workers' counts.
         window: Earlier sums, for the quantiles of the last minute.
         clock: Seconds, the same as the window's.
+        split: Where the time of answered requests went, Triton's own included.
     """
 
-    def __init__(self, slabs: MergedSlabs, window: Window, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, slabs: MergedSlabs, window: Window, clock: Callable[[], float], split: TimeSplit | None = None
+    ) -> None:
         self._slabs = slabs
         self._window = window
         self._clock = clock
+        self._split = split or TimeSplit()
 
     def collect(self) -> Iterator[Metric]:
         """Return every family."""
-        sums = {key: values for key, values in self._slabs.merged().items() if values.any()}
+        merged = self._slabs.merged()
+        sums = {key: values for key, values in merged.items() if key[0] not in GAUGES and values.any()}
         yield _requests(sums)
         yield _durations(sums)
         yield _stages(sums)
+        yield _time(self._split)
+        yield _loop_lag(sums)
         yield _quantiles(self._window.since(self._clock(), sums))
         yield _non_finite(sums)
         yield _predictions(sums)
+        yield from _counters(sums)
+        yield from _gauges(merged)
         yield _gauge("in_flight", "Requests that are being forwarded to Triton now.", self._slabs.in_flight)
         yield _gauge("workers", "Worker processes that accept requests.", self._slabs.listening)
         yield _gauge(
@@ -99,14 +112,56 @@ def _durations(sums: Merged) -> Metric:
 def _stages(sums: Merged) -> Metric:
     family = HistogramMetricFamily(
         "penstock_stage_duration_seconds",
-        "Time in each stage of a request that completed the stage. The stages of an answered request add up to its "
-        "duration.",
+        "Time in each stage of an answered request (outcome ok). The stages add up to its duration.",
         labels=LABELS[STAGE],
     )
     for key, values in sums.items():
         if key[0] == STAGE:
             family.add_metric(key[1:], buckets=_shown(_stage_cumulative(values)), sum_value=int(values[0]) / NS_PER_S)
     return family
+
+
+def _time(split: TimeSplit) -> Metric:
+    family = CounterMetricFamily(
+        "penstock_time_seconds",
+        "Where the time of answered requests went; the parts add up to their durations. "
+        + " ".join(f"{part}: {words}." for part, words in PARTS.items()),
+        labels=("model", "version", "part"),
+    )
+    for (model, version), parts in split.shown().items():
+        for part, seconds in parts.items():
+            family.add_metric((model, version, part), seconds)
+    return family
+
+
+def _loop_lag(sums: Merged) -> Metric:
+    family = HistogramMetricFamily(
+        "penstock_event_loop_lag_seconds",
+        "How much later than asked a timer of a worker ran, to the millisecond: what a request that is ready waits "
+        "for others of its worker. Ten looks a second of each worker.",
+    )
+    values = sums.get((LOOP_LAG,))
+    if values is not None:
+        family.add_metric((), buckets=_shown(_stage_cumulative(values)), sum_value=int(values[0]) / NS_PER_S)
+    return family
+
+
+def _counters(sums: Merged) -> Iterator[Metric]:
+    for name, (shown, words) in COUNTERS.items():
+        family = CounterMetricFamily(f"penstock_{shown}", words, labels=LABELS[name])
+        for key, values in sums.items():
+            if key[0] == name:
+                family.add_metric(key[1:], float(values[0]))
+        yield family
+
+
+def _gauges(merged: Merged) -> Iterator[Metric]:
+    for name, (shown, words) in GAUGE_FAMILIES.items():
+        family = GaugeMetricFamily(f"penstock_{shown}", words, labels=LABELS[name])
+        for key, values in merged.items():
+            if key[0] == name and values[0]:  # the number of workers that have it
+                family.add_metric(key[1:], float(values[1]))
+        yield family
 
 
 def _quantiles(recent: Merged) -> Metric:
@@ -162,7 +217,7 @@ def _gauge(name: str, words: str, value: int) -> Metric:
 
 def _stage_cumulative(values: Values) -> list[tuple[float, int]]:
     running = values[1:].cumsum().tolist()
-    return [(stage_upper_bound_s(bucket), int(count)) for bucket, count in enumerate(running)]
+    return [*((stage_upper_bound_s(bucket), count) for bucket, count in enumerate(running)), (math.inf, running[-1])]
 
 
 def _shown(rows: list[tuple[float, int]]) -> Buckets:

@@ -1,4 +1,7 @@
-"""All workers' counts added up. A worker that dies leaves its counts behind: a counter never goes down."""
+"""All workers' counts added up. A worker that dies leaves its counts behind: a counter never goes down.
+
+Its gauges go with it: what it had in flight is in flight no more.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from services.gateway.metrics.series import GAUGES
 from services.gateway.metrics.slab import Record, SeriesKey, SlabReader, Values, WorkerState
 
 Merged = dict[SeriesKey, Values]
@@ -31,13 +35,20 @@ class MergedSlabs:
         """Keep the last counts of a worker that has ended."""
         slab = self._live.pop(worker, None)
         if slab is not None:
-            self._retired = _sum(self._retired, slab.records())
+            self._retired = _sum(self._retired, (r for r in slab.records() if r.key[0] not in GAUGES))
 
     def merged(self) -> Merged:
         """Return every series, added up over all workers that ever were; the caller may keep it."""
         total = {key: values.copy() for key, values in self._retired.items()}
         for slab in self._live.values():
             total = _sum(total, slab.records())
+        return total
+
+    def gauges(self) -> Merged:
+        """Return the gauges alone."""
+        total: Merged = {}
+        for slab in self._live.values():
+            total = _sum(total, slab.records(GAUGES))
         return total
 
     @property

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 from services.core.histogram import bucket_index
 from services.gateway.metrics.series import (
+    EXCHANGE,
+    EXCHANGE_CELLS,
+    GAUGES,
+    IN_FLIGHT,
     LABELS,
+    LOOP_LAG,
     NON_FINITE,
     NS_PER_S,
     OVERFLOW,
@@ -16,12 +21,24 @@ from services.gateway.metrics.series import (
     STAGE,
     STAGE_CELLS,
     STAGES,
-    stage_bucket,
 )
 from services.gateway.metrics.slab import SlabWriter
 
 # A vocabulary is no class list: beyond this the mix of predictions says nothing and only takes room.
 MAX_CLASSES = 4096
+# Series of plain counters and gauges: replicas that come and go under new addresses must not fill the memory.
+MAX_PLAIN_SERIES = 4096
+# Two cells of a gauge: whether this worker has it (0 or 1), and its value.
+_GAUGE_CELLS = 2
+
+_SIZES = {
+    REQUEST: REQUEST_CELLS,
+    STAGE: STAGE_CELLS,
+    EXCHANGE: EXCHANGE_CELLS,
+    PREDICTIONS: MAX_CLASSES,
+    LOOP_LAG: STAGE_CELLS,
+    **dict.fromkeys(GAUGES, _GAUGE_CELLS),
+}
 
 
 class Recorder:
@@ -35,8 +52,9 @@ class Recorder:
         self._slab = slab
         self._requests: dict[tuple[str, str, int | None, str], RequestSeries] = {}
         self._answers: dict[tuple[str, int, str], AnswerSeries] = {}
-        sizes = {REQUEST: REQUEST_CELLS, STAGE: STAGE_CELLS, NON_FINITE: 1, PREDICTIONS: MAX_CLASSES}
-        self._overflow = {family: self._overflow_series(family, size) for family, size in sizes.items()}
+        # Made first, so that there is room for them. A family without labels has this one series.
+        self._overflow = {family: self._overflow_series(family) for family in LABELS}
+        self._plain = {(family,): self._overflow[family] for family in LABELS if not LABELS[family]}
 
     def requests(self, protocol: str, model: str, version: int | None, role: str) -> RequestSeries:
         """Return the series of one kind of request.
@@ -62,6 +80,34 @@ class Recorder:
             series = self._answers[key] = AnswerSeries(self, (model, str(version), role))
         return series
 
+    def add(self, family: str, *labels: str) -> None:
+        """Count one more in a series of a plain counter."""
+        key = (family, *labels)
+        cell = self._plain.get(key)
+        if cell is None:
+            cell = self._plain_series(key)
+        self._slab.cells[cell] += 1
+
+    def add_time(self, family: str, seconds: float) -> None:
+        """Count a duration in a family that is a histogram without labels."""
+        cell = self._plain[family,]
+        ns = int(seconds * NS_PER_S)
+        self._slab.cells[cell] += ns
+        self._slab.cells[cell + 1 + ns.bit_length()] += 1
+
+    def put(self, family: str, labels: tuple[str, ...], value: int | None) -> None:
+        """Publish the present value of a gauge; None takes it back."""
+        key = (family, *labels)
+        cell = self._plain.get(key)
+        if cell is None:
+            if value is None:
+                return
+            cell = self._plain_series(key)
+        if labels and cell == self._overflow[family]:
+            return  # of gauges, a sum of those that have no room would say nothing
+        self._slab.cells[cell] = int(value is not None)
+        self._slab.cells[cell + 1] = value or 0
+
     @property
     def cells(self) -> memoryview:
         """The cells of the slab."""
@@ -72,9 +118,16 @@ class Recorder:
         start = self._slab.allocate((family, *labels), size)
         return self._overflow[family] if start is None else start
 
-    def _overflow_series(self, family: str, size: int) -> int:
-        labels = (OVERFLOW, *("" for _ in LABELS[family][1:]))
-        start = self._slab.allocate((family, *labels), size)
+    def _plain_series(self, key: tuple[str, ...]) -> int:
+        family, *labels = key
+        if len(self._plain) >= MAX_PLAIN_SERIES:
+            return self._overflow[family]
+        cell = self._plain[key] = self.allocate(family, tuple(labels), _SIZES.get(family, 1))
+        return cell
+
+    def _overflow_series(self, family: str) -> int:
+        labels = (OVERFLOW, *("" for _ in LABELS[family][1:])) if LABELS[family] else ()
+        start = self._slab.allocate((family, *labels), _SIZES.get(family, 1))
         if start is None:
             raise ValueError("the slab is too small for its overflow series; make it at least 1 MiB")
         return start
@@ -83,41 +136,75 @@ class Recorder:
 class RequestSeries:
     """Counts and times of the requests of one model, version, protocol and role."""
 
-    __slots__ = ("_cells", "_labels", "_outcomes", "_recorder", "_stages")
+    __slots__ = ("_answered", "_cells", "_in_flight", "_labels", "_outcomes", "_recorder")
 
     def __init__(self, recorder: Recorder, labels: tuple[str, ...]) -> None:
         self._recorder = recorder
         self._cells = recorder.cells
         self._labels = labels
         self._outcomes: dict[str, int] = {}
-        self._stages: list[int] = []
+        self._answered: tuple[int, ...] | None = None
+        self._in_flight = 0
 
-    def finish(self, outcome: str, marks: Sequence[float], now: float) -> None:
-        """Count one request.
+    def begin(self) -> None:
+        """Count a request as in flight, until ``end``."""
+        cell = self._in_flight
+        if not cell:
+            base = self._recorder.allocate(IN_FLIGHT, self._labels, _GAUGE_CELLS)
+            self._cells[base] = 1
+            cell = self._in_flight = base + 1
+        self._cells[cell] += 1
+
+    def end(self) -> None:
+        """Take back what ``begin`` counted."""
+        self._cells[self._in_flight] -= 1
+
+    def finish(self, outcome: str, duration_s: float) -> None:
+        """Count one request by its outcome.
 
         Args:
             outcome: A value of ``Status.outcome``, or ``cancelled`` or ``expired``.
-            marks: The time of arrival and then the ends of the completed stages, in the order of ``STAGES``; seconds.
-            now: The end; seconds on the same clock.
+            duration_s: Time from its arrival to its end, seconds.
         """
-        cells = self._cells
         base = self._outcomes.get(outcome)
         if base is None:
             base = self._recorder.allocate(REQUEST, (*self._labels, outcome), REQUEST_CELLS)
             self._outcomes[outcome] = base
-        begin = marks[0]
-        seconds = now - begin
-        cells[base] += int(seconds * NS_PER_S)
-        cells[base + 1 + bucket_index(seconds)] += 1
-        for base, mark in zip(self._stages or self._allocate_stages(), marks[1:]):  # noqa: B905 - a failure has fewer
-            seconds = mark - begin
-            begin = mark
-            cells[base] += int(seconds * NS_PER_S)
-            cells[base + 1 + stage_bucket(bucket_index(seconds))] += 1
+        cells = self._cells
+        cells[base] += int(duration_s * NS_PER_S)
+        cells[base + 1 + bucket_index(duration_s)] += 1
 
-    def _allocate_stages(self) -> list[int]:
-        self._stages = [self._recorder.allocate(STAGE, (*self._labels, stage), STAGE_CELLS) for stage in STAGES]
-        return self._stages
+    def answered(self, marks: Sequence[float], exchange_s: float) -> None:
+        """Count where the time of an answered request went.
+
+        Args:
+            marks: The time of arrival and then the ends of ``STAGES``; seconds on one clock.
+            exchange_s: Of the stage ``forward``, the time from the write of the request to the answer's last byte.
+        """
+        arrived, ready, admitted, forwarded, encoded = marks
+        edge, admission, forward, answer, exchange = self._answered or self._allocate()
+        cells, per_s = self._cells, NS_PER_S
+        # Written out, because a loop over the stages costs as much as the counting.
+        ns = int((ready - arrived) * per_s)
+        cells[edge] += ns
+        cells[edge + 1 + ns.bit_length()] += 1
+        ns = int((admitted - ready) * per_s)
+        cells[admission] += ns
+        cells[admission + 1 + ns.bit_length()] += 1
+        ns = int((forwarded - admitted) * per_s)
+        cells[forward] += ns
+        cells[forward + 1 + ns.bit_length()] += 1
+        ns = int((encoded - forwarded) * per_s)
+        cells[answer] += ns
+        cells[answer + 1 + ns.bit_length()] += 1
+        cells[exchange] += 1
+        cells[exchange + 1] += int(exchange_s * per_s)
+
+    def _allocate(self) -> tuple[int, ...]:
+        allocate, labels = self._recorder.allocate, self._labels
+        stages = [allocate(STAGE, (*labels, stage), STAGE_CELLS) for stage in STAGES]
+        self._answered = (*stages, allocate(EXCHANGE, labels, EXCHANGE_CELLS))
+        return self._answered
 
 
 class AnswerSeries:

@@ -4,52 +4,90 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.core.histogram import BUCKET_COUNT, PER_OCTAVE, LatencyHistogram, upper_bound_s
+import numpy as np
+
+from services.core.histogram import BUCKET_COUNT, LatencyHistogram
 from services.gateway.metrics.slab import SeriesKey, Values
 
 # Family names; a key is the family followed by its labels.
-REQUEST: Final = "request"  # model, version, protocol, role, outcome: sum in ns, then one cell per latency bucket
-STAGE: Final = "stage"  # model, version, protocol, role, stage: sum in ns, then one cell per stage bucket
-NON_FINITE: Final = "non_finite"  # model, version, role: answers
-PREDICTIONS: Final = "predictions"  # model, version, role, output: one cell per class
+REQUEST: Final = "request"  # sum in ns, then one cell per latency bucket
+STAGE: Final = "stage"  # sum in ns, then one cell per stage bucket; answered requests only
+EXCHANGE: Final = "exchange"  # number of exchanges with Triton, and their time in ns; answered requests only
+NON_FINITE: Final = "non_finite"  # answers
+PREDICTIONS: Final = "predictions"  # one cell per class
+REFUSALS: Final = "refusals"  # requests
+ATTEMPTS: Final = "attempts"  # requests sent to a replica
+RETRIED: Final = "retried"  # answered requests that took more than one attempt
+SECOND_ATTEMPTS: Final = "second_attempts"
+EJECTIONS: Final = "ejections"
+READMISSIONS: Final = "readmissions"
+LOOP_LAG: Final = "loop_lag"  # sum in ns, then one cell per stage bucket
+SPANS: Final = "spans"
 
-LABELS: Final = {
-    REQUEST: ("model", "version", "protocol", "role", "outcome"),
-    STAGE: ("model", "version", "protocol", "role", "stage"),
+# Values of the moment: they add up over the workers that live, and go with a worker that ends.
+IN_FLIGHT: Final = "in_flight"
+ADMITTED: Final = "admitted"
+QUEUED: Final = "queued"
+LIMIT: Final = "limit"
+CONNECTIONS: Final = "connections"
+BUFFERED: Final = "buffered"
+HEALTHY: Final = "healthy"
+REPLICA_IN_FLIGHT: Final = "replica_in_flight"
+GAUGES: Final = frozenset({IN_FLIGHT, ADMITTED, QUEUED, LIMIT, CONNECTIONS, BUFFERED, HEALTHY, REPLICA_IN_FLIGHT})
+
+_KIND: Final = ("model", "version", "protocol", "role")
+LABELS: Final[dict[str, tuple[str, ...]]] = {
+    REQUEST: (*_KIND, "outcome"),
+    STAGE: (*_KIND, "stage"),
+    EXCHANGE: _KIND,
     NON_FINITE: ("model", "version", "role"),
     PREDICTIONS: ("model", "version", "role", "output"),
+    REFUSALS: ("model", "version", "reason"),
+    ATTEMPTS: ("replica", "outcome"),
+    RETRIED: ("model", "version"),
+    SECOND_ATTEMPTS: ("replica", "kind"),
+    EJECTIONS: ("replica", "model", "version", "reason"),
+    READMISSIONS: ("replica", "model", "version"),
+    LOOP_LAG: (),
+    SPANS: ("result",),
+    IN_FLIGHT: _KIND,
+    ADMITTED: ("model", "version"),
+    QUEUED: ("model", "version"),
+    LIMIT: ("model", "version"),
+    CONNECTIONS: ("protocol",),
+    BUFFERED: (),
+    HEALTHY: ("replica",),
+    REPLICA_IN_FLIGHT: ("replica",),
 }
 
 # What is counted when a slab has no room for another series; a model cannot have this name in Triton's repository.
 OVERFLOW: Final = "(overflow)"
 
-# The stages of one request in their order; each begins where the one before it ends.
-STAGES: Final = ("decode", "route", "validate", "admit", "forward", "encode")
+# The stages of one answered request in their order; each begins where the one before it ends.
+# edge: parsing, choosing the version, validating. forward: everything between the admission and Triton's answer.
+STAGES: Final = ("edge", "admission", "forward", "answer")
 
-# Stages are kept at 2 boundaries to a factor of two: enough to see where time goes, 15 times smaller.
-STAGE_PER_OCTAVE: Final = 2
-_STRIDE: Final = PER_OCTAVE // STAGE_PER_OCTAVE
-STAGE_BUCKET_COUNT: Final = (BUCKET_COUNT - 2) // _STRIDE + 2
+# Stages are kept at one boundary to a factor of two: the bucket of a duration is the bit length of its nanoseconds,
+# which needs no logarithm. 64 buckets hold every duration that 64 bits hold.
+STAGE_BUCKET_COUNT: Final = 65
 
 REQUEST_CELLS: Final = 1 + BUCKET_COUNT
 STAGE_CELLS: Final = 1 + STAGE_BUCKET_COUNT
+EXCHANGE_CELLS: Final = 2
 
 NS_PER_S: Final = 1_000_000_000
 
 
-def stage_bucket(index: int) -> int:
-    """Return the stage bucket that holds a bucket of ``services.core.histogram``."""
-    return (index + _STRIDE - 1) // _STRIDE
-
-
 def stage_upper_bound_s(bucket: int) -> float:
-    """Return the inclusive upper bound of a stage bucket in seconds; infinity for the last."""
-    return upper_bound_s(bucket * _STRIDE)
+    """Return the upper bound of a stage bucket in seconds; what is shorter by a nanosecond or more is in it."""
+    return float(2**bucket) / NS_PER_S
 
 
 def request_histogram(values: Values) -> LatencyHistogram:
     """Return the latency histogram of one REQUEST series."""
-    return LatencyHistogram.from_dense(values[1:].tolist(), int(values[0]) / NS_PER_S)
+    counts = values[1:]
+    filled = np.flatnonzero(counts)
+    return LatencyHistogram(dict(zip(filled.tolist(), counts[filled].tolist(), strict=True)), int(values[0]) / NS_PER_S)
 
 
 def is_answer(key: SeriesKey) -> bool:

@@ -103,6 +103,8 @@ class SlabReader:
 
     def __init__(self, path: Path) -> None:
         self._cells = _map(path)
+        self._known: list[tuple[SeriesKey, int, int]] = []  # key, first and one past the last value cell
+        self._read_to = _HEADER_CELLS
 
     @property
     def state(self) -> WorkerState:
@@ -119,17 +121,24 @@ class SlabReader:
         """Generation of the route table that the worker serves."""
         return self._cells[_GENERATION]
 
-    def records(self) -> Iterator[Record]:
-        """Return every series with its values of this moment."""
-        cells = self._cells
-        if cells[0] != _MAGIC:
+    def records(self, families: frozenset[str] | None = None) -> Iterator[Record]:
+        """Return every series, or those of some families, with its values of this moment."""
+        if self._cells[0] != _MAGIC:
             return  # the worker has not opened it yet
-        at, end = _HEADER_CELLS, cells[_USED]
+        self._learn()
+        for key, begin, end in self._known:
+            if families is not None and key[0] not in families:
+                continue
+            yield Record(key, np.array(self._cells[begin:end], dtype=np.uint64))
+
+    def _learn(self) -> None:
+        """Read the keys of the records that were appended since; a record never moves or changes its key."""
+        cells, at, end = self._cells, self._read_to, self._cells[_USED]
         while at < end:
             size, key_bytes = cells[at], cells[at + 1]
             key_at = at + _RECORD_HEAD_CELLS
             values_at = key_at + -(-key_bytes // _CELL_BYTES)
             text = cells[key_at:values_at].tobytes()[:key_bytes]
-            values = np.array(cells[values_at : values_at + size], dtype=np.uint64)
-            yield Record(tuple(orjson.loads(text)), values)
+            self._known.append((tuple(orjson.loads(text)), values_at, values_at + size))
             at = values_at + size
+        self._read_to = at

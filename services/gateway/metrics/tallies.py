@@ -11,6 +11,7 @@ from services.gateway.metrics.slab import Record
 
 TallyKey = tuple[str, int, str]  # model, version, role
 
+FAMILIES = frozenset({REQUEST, NON_FINITE, PREDICTIONS})
 _FAILED = frozenset({row.outcome for row in STATUS.values() if row.server_fault} | {INTERNAL.outcome})
 
 
@@ -20,18 +21,19 @@ def tallies(records: Iterable[Record]) -> dict[TallyKey, Tally]:
     Clients' mistakes, refusals before any work, and requests whose clients went away are no evidence about a version.
     """
     found: dict[TallyKey, Tally] = {}
-    for (family, model, *labels), values in records:
+    for (family, *about), values in records:
+        if family not in FAMILIES:
+            continue
+        model, *labels = about
         if family == REQUEST:
             version, _protocol, role, outcome = labels
             add = _request_tally(outcome, Record((family, model, *labels), values))
         elif family == NON_FINITE:
             version, role = labels
             add = Tally(non_finite=int(values[0]))
-        elif family == PREDICTIONS:
+        else:
             version, role, output = labels
             add = Tally(predictions={output: tuple(values.tolist())})
-        else:
-            continue
         if version and role and add is not None:
             key = (model, int(version), role)
             found[key] = found[key] + add if key in found else add

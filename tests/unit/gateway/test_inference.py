@@ -315,7 +315,7 @@ async def test_what_is_counted(form: str) -> None:
         assert running.count("request", **labels, version="2", role="pinned", outcome="ok") == 1
         assert running.count("request", model="", outcome="not_found", protocol=asker.protocol) == 1
         assert running.count("stage", **labels, version="2", stage="forward") == 1
-        assert running.count("stage", **labels, version="2", stage="encode") == 1
+        assert running.count("stage", **labels, version="2", stage="answer") == 1
         assert running.count("non_finite", model="digits", version="1") == answered - 1
         assert running.count("predictions", model="digits", version="1", output="scores") == 2
         assert running.count("predictions", model="digits", version="2", output="scores") == 1
