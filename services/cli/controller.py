@@ -10,8 +10,10 @@ from pathlib import Path
 import click
 
 from services.cli.console import Console
-from services.cli.settings import load_settings, triton_address, under_section
+from services.cli.settings import PORTS_APART, Settings, load_settings, under_section
 from services.core.address import Address
+from services.core.errors import ConfigurationError
+from services.core.replica_address import ReplicaAddress, parse_targets
 
 
 @click.command()
@@ -20,7 +22,7 @@ from services.core.address import Address
 @click.option("--http-port", type=int, help="REST port; 0 chooses a free one.")
 @click.option("--grpc-port", type=int, help="gRPC port; 0 chooses a free one.")
 @click.option("--repository", type=click.Path(path_type=Path), help="The model repository that Triton serves.")
-@click.option("--triton", metavar="HOST:PORT", help="Triton's HTTP address.")
+@click.option("--triton", metavar="ADDRESSES", help="The Tritons: HOST:HTTPPORT[/GRPCPORT],...")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Directory of the SQLite database.")
 @click.option("--database-url", help="SQLAlchemy URL, instead of SQLite in the state directory.")
 @click.option("--tick-s", type=float, help="Seconds between two looks at the world.")
@@ -34,11 +36,9 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     chosen = settings.controller
-    triton = triton_address(settings, chosen.triton, "controller.triton")
     options = ControllerOptions(
         repository=settings.repository,
-        triton_host=triton.host,
-        triton_port=triton.port,
+        triton=_tritons(settings),
         database_url=chosen.database_url or f"sqlite:///{settings.state_dir.absolute() / 'penstock.db'}",
         host=chosen.host,
         http_port=chosen.http_port,
@@ -52,3 +52,14 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
         console.result({"http": f"http://{http}", "grpc": str(grpc)})
 
     asyncio.run(run_controller(options, announce))
+
+
+def _tritons(settings: Settings) -> tuple[ReplicaAddress, ...]:
+    asked, local = settings.controller.triton, settings.triton
+    if asked is None:
+        apart = [number * PORTS_APART for number in range(local.replicas)]
+        return tuple(ReplicaAddress(local.host, local.http_port + by, local.grpc_port + by) for by in apart)
+    targets = parse_targets(asked.split(","), "controller.triton")
+    if not isinstance(targets, tuple):
+        raise ConfigurationError("controller.triton names a DNS name, which the controller cannot follow yet")
+    return targets

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from services.cli.console import Console
-from services.cli.settings import load_settings, triton_address, under_section
+from services.cli.settings import load_settings, triton_targets, under_section
 from services.core.address import Address
 
 
@@ -23,7 +23,7 @@ from services.core.address import Address
 @click.option("--grpc-port", type=int, help="gRPC; 0 chooses a free one. Default is 8001.")
 @click.option("--metrics-port", type=int, help="Metrics; 0 chooses a free one. Default is 8002.")
 @click.option("--workers", type=int, help="Worker processes. Default is 2.")
-@click.option("--triton", metavar="HOST:PORT", help="Triton's HTTP address.")
+@click.option("--triton", metavar="TRITONS", help="HOST:HTTPPORT[/GRPCPORT], comma-separated, or dns:NAME:PORT.")
 @click.option("--controller", metavar="HOST:PORT", help="The controller's gRPC address.")
 @click.pass_obj
 def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
@@ -33,7 +33,7 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
     after the other without losing a request.
     """
     from services.gateway.fleet import Endpoints, Fleet
-    from services.gateway.settings import GatewaySettings
+    from services.gateway.settings import Behaviour, GatewaySettings
 
     read = load_settings(os.environ, file, under_section("gateway", flags))
     chosen = read.gateway
@@ -41,15 +41,18 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
     if chosen.controller is not None:
         control = Address.parse(chosen.controller, "gateway.controller")
     settings = GatewaySettings(
-        triton=triton_address(read, chosen.triton, "gateway.triton"),
-        controller=control,
+        Behaviour(
+            triton=triton_targets(read, chosen.triton, "gateway.triton"),
+            controller=control,
+            limits=chosen.limits,
+            replicas=chosen.replicas,
+        ),
         state_dir=read.state_dir.absolute(),
         host=chosen.host,
         http_port=chosen.http_port,
         grpc_port=chosen.grpc_port,
         metrics_port=chosen.metrics_port,
         workers=chosen.workers,
-        limits=chosen.limits,
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 

@@ -14,9 +14,10 @@ from typing import Annotated, Any, ClassVar, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.cli.yamlfile import load_yaml
-from services.core.address import Address
 from services.core.errors import ConfigurationError
+from services.core.replica_address import ReplicaAddress, Targets, parse_targets
 from services.gateway.limits import Limits
+from services.triton.replicas.settings import ReplicaSettings
 
 PREFIX = "PENSTOCK_"
 SETTINGS_FILE = "penstock.yaml"
@@ -47,6 +48,7 @@ class GatewaySettings(Section):
     metrics_port: Port = 8002
     workers: int = Field(2, ge=1, le=256)
     limits: Limits = Limits()
+    replicas: ReplicaSettings = ReplicaSettings()
     triton: str | None = Field(None, description=_TRITONS)
     controller: str | None = Field(None, description="HOST:PORT of the controller's gRPC; default is its section's.")
 
@@ -110,15 +112,17 @@ def setting_of(port: str, number: int) -> str:
     return f"triton.{port}" if number == 0 else f"triton.{port} of replica {number + 1}"
 
 
-def triton_address(settings: Settings, asked: str | None, setting: str) -> Address:
-    """Return where the first Triton's HTTP is: as asked for, or as section triton has it.
+def triton_targets(settings: Settings, asked: str | None, setting: str) -> Targets:
+    """Return where the Tritons are: as asked for, or as section triton has them.
 
     Raises:
         ConfigurationError: What was asked for is no list of addresses.
     """
     if asked is not None:
-        return Address.parse(asked.split(",")[0].split("/")[0], setting)
-    return Address(settings.triton.host, settings.triton.http_port)
+        return parse_targets([text.strip() for text in asked.split(",")], setting)
+    triton = settings.triton
+    shifts = [number * PORTS_APART for number in range(triton.replicas)]
+    return tuple(ReplicaAddress(triton.host, triton.http_port + by, triton.grpc_port + by) for by in shifts)
 
 
 def under_section(section: str, flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Fleet:
         return listeners
 
     def _worker(self, number: int, listeners: tuple[socket.socket, socket.socket]) -> WorkerProcess:
-        limits = self._settings.limits
+        limits = self._settings.behaviour.limits
         return WorkerProcess(
             number,
             listeners=listeners,
@@ -123,11 +123,9 @@ class Fleet:
             instance=instance,
             http_listener=listeners[0].fileno(),
             grpc_listener=listeners[1].fileno(),
-            triton=settings.triton,
-            controller=settings.controller,
             slab=slab,
             table_cache=settings.state_dir / "routes.json",
-            limits=settings.limits,
+            behaviour=settings.behaviour,
         )
 
     async def _roll(self, asked: asyncio.Event) -> None:

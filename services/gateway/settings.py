@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
+from pydantic import TypeAdapter
 
 from services.core.address import Address
+from services.core.replica_address import Targets
 from services.gateway.limits import Limits
+from services.triton.replicas.settings import ReplicaSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What a gateway and its workers do alike.
+
+    Attributes:
+        triton: The replicas of Triton.
+        controller: The controller's gRPC address.
+        limits: Bounds on clients.
+        replicas: How replicas are chosen, watched and tried again.
+    """
+
+    triton: Targets
+    controller: Address
+    limits: Limits = field(default_factory=Limits)
+    replicas: ReplicaSettings = field(default_factory=ReplicaSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,36 +38,29 @@ class WorkerSettings:
         instance: Its name, unique among all workers that ever were.
         http_listener: Number of the inherited file descriptor that listens for REST.
         grpc_listener: The same for gRPC.
-        triton: Triton's HTTP address.
-        controller: The controller's gRPC address.
         slab: File to count in.
         table_cache: File of the last route table.
-        limits: Bounds.
+        behaviour: What all workers do alike.
     """
 
     instance: str
     http_listener: int
     grpc_listener: int
-    triton: Address
-    controller: Address
     slab: Path
     table_cache: Path
-    limits: Limits
+    behaviour: Behaviour
 
     def to_argument(self) -> str:
         """Return one command-line argument."""
-        return orjson.dumps(asdict(self), default=str).decode()
+        return _WORKER.dump_json(self).decode()
 
     @classmethod
     def from_argument(cls, text: str) -> WorkerSettings:
         """Read what ``to_argument`` wrote."""
-        fields = orjson.loads(text)
-        fields["triton"] = Address(**fields["triton"])
-        fields["controller"] = Address(**fields["controller"])
-        fields["slab"] = Path(fields["slab"])
-        fields["table_cache"] = Path(fields["table_cache"])
-        fields["limits"] = Limits(**fields["limits"])
-        return cls(**fields)
+        return _WORKER.validate_json(text)
+
+
+_WORKER = TypeAdapter(WorkerSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +68,19 @@ class GatewaySettings:
     """What a whole gateway is told; port 0 chooses a free one.
 
     Attributes:
+        behaviour: What all workers do alike.
+        state_dir: Directory for the saved route table and the workers' counters.
         host: Address to listen on.
         http_port: REST.
         grpc_port: gRPC.
         metrics_port: Metrics of all workers.
         workers: Number of worker processes.
-        triton: Triton's HTTP address.
-        controller: The controller's gRPC address.
-        state_dir: Directory for the saved route table and the workers' counters.
-        limits: Bounds of each worker.
     """
 
-    triton: Address
-    controller: Address
+    behaviour: Behaviour
     state_dir: Path
     host: str = "127.0.0.1"
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
     workers: int = 2
-    limits: Limits = field(default_factory=Limits)

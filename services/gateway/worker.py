@@ -22,42 +22,37 @@ from services.gateway.metrics.slab import SlabReader, SlabWriter
 from services.gateway.metrics.tallies import tallies
 from services.gateway.routes import Routes
 from services.gateway.settings import WorkerSettings
-from services.triton.http import HttpPool
-from services.triton.triton_upstream import TritonUpstream
-
-_CONTROL_CONNECTIONS = 16
+from services.triton.replicas.replica_set import ReplicaSet
 
 _log = logging.getLogger(__name__)
 
 
 async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     """Serve until ``stop`` is set, then drain."""
-    limits = settings.limits
+    behaviour = settings.behaviour
     slab, counted = SlabWriter(settings.slab), SlabReader(settings.slab)
     settings.slab.unlink()  # the mappings keep it: whatever happens to its processes, nothing is left on the disk
     cache = TableCache(settings.table_cache)
     routes = Routes()
-    triton = settings.triton
-    inference = HttpPool(triton.host, triton.port, max_connections=512)
-    control = HttpPool(triton.host, triton.port, max_connections=_CONTROL_CONNECTIONS)
+    triton = ReplicaSet(behaviour.triton, behaviour.replicas)
     gateway = Gateway(
-        TritonUpstream(inference, control),
+        triton,
         routes,
         slab,
         http_listener=socket.socket(fileno=settings.http_listener),
         grpc_listener=socket.socket(fileno=settings.grpc_listener),
-        limits=limits,
+        limits=behaviour.limits,
     )
     saved = cache.load()
     if saved is not None:
         routes.replace(saved)
 
-    channel = controller_channel(str(settings.controller))
+    channel = controller_channel(str(behaviour.controller))
     watch = RouteWatch(channel, settings.instance, routes, save=cache.save)
     reporter = StatisticsReporter(channel, settings.instance, lambda: tallies(counted.records()), routes)
     try:
         async with asyncio.TaskGroup() as tasks:
-            owned = [tasks.create_task(watch.run()), tasks.create_task(reporter.run())]
+            owned = [tasks.create_task(part.run()) for part in (triton, watch, reporter)]
             await gateway.start()
             gc.collect()
             gc.freeze()  # what is here now stays: the collector need not look at it again
@@ -69,8 +64,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         await reporter.report()
     finally:
         await channel.close()
-        await inference.aclose()
-        await control.aclose()
+        await triton.aclose()
 
 
 async def _main(settings: WorkerSettings) -> None:
