@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.settings import load_settings, triton_address, under_section
+from services.cli.settings import Settings, load_settings, triton_targets, under_section
 from services.core.errors import ConfigurationError
 
 
@@ -44,7 +44,31 @@ def test_a_verbs_flags_belong_to_its_section_even_where_one_is_named_like_anothe
     flags = under_section("gateway", {"triton": "10.0.0.1:8000", "state_dir": "x", "http_port": 1})
     assert flags == {"gateway.triton": "10.0.0.1:8000", "state_dir": "x", "gateway.http_port": 1}
     settings = load_settings({}, None, flags)
-    assert str(triton_address(settings, settings.gateway.triton, "gateway.triton")) == "10.0.0.1:8000"
-    assert str(triton_address(settings, settings.controller.triton, "controller.triton")) == "127.0.0.1:18000"
+    assert _written(settings, settings.gateway.triton) == ["10.0.0.1:8000/8001"]
+    assert _written(settings, settings.controller.triton) == ["127.0.0.1:18000/18001"]
     with pytest.raises(ConfigurationError, match=r"gateway\.triton"):
-        triton_address(settings, "http://x", "gateway.triton")
+        triton_targets(settings, "http://x", "gateway.triton")
+
+
+def test_several_tritons_are_a_list_a_name_or_ports_ten_apart() -> None:
+    settings = load_settings({"PENSTOCK_TRITON_REPLICAS": "2"}, None, {})
+    assert _written(settings, None) == ["127.0.0.1:18000/18001", "127.0.0.1:18010/18011"]
+    assert _written(settings, "a:1/7, [::1]:2") == ["a:1/7", "[::1]:2/3"]
+    assert str(triton_targets(settings, "dns:triton.svc:8000", "x")) == "dns:triton.svc:8000/8001"
+
+
+def test_the_bounds_are_settings_like_all_others(tmp_path: Path) -> None:
+    assert load_settings({"PENSTOCK_GATEWAY_LIMITS_MAX_RANK": "8"}, None, {}).gateway.limits.max_rank == 8
+    file = tmp_path / "penstock.yaml"
+    file.write_text("gateway:\n  limits:\n    max_ranc: 3\n")
+    with pytest.raises(ConfigurationError, match=r"penstock\.yaml:3: unknown key .*did you mean 'max_rank'"):
+        load_settings({}, file, {})
+    file.write_text("gateway:\n  limits:\n    max_rank: 0\n")
+    with pytest.raises(ConfigurationError, match=r"penstock\.yaml:3: gateway\.limits\.max_rank"):
+        load_settings({}, file, {})
+
+
+def _written(settings: Settings, asked: str | None) -> list[str]:
+    targets = triton_targets(settings, asked, "x")
+    assert isinstance(targets, tuple)
+    return [str(target) for target in targets]
