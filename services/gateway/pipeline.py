@@ -34,6 +34,7 @@ from services.gateway.metrics.recorder import Recorder, RequestSeries
 from services.gateway.observe import observe
 from services.gateway.routes import Choice, Routes
 from services.gateway.schemas import SchemaCache
+from services.gateway.sequences import SequencePins
 from services.gateway.validate import check
 from services.triton.upstream import Upstream
 
@@ -123,6 +124,7 @@ class Pipeline:
         self._recorder = recorder
         self._default_timeout_s = default_timeout_s
         self._clock = clock
+        self._sequences = SequencePins()
 
     async def serve(self, call: Call[Encoded_co]) -> Encoded_co:
         """Answer one request that has arrived completely, and count it, whatever happens.
@@ -204,7 +206,7 @@ class Pipeline:
         request = call.decode()
         wishes = parameters.take(request) if request.parameters else parameters.NOTHING
         trace.deadline = trace.marks[0] + self._bound_s(request.deadline_s, wishes.timeout_s)
-        trace.choice = choice = self._routes.pick(request.model, request.version, wishes.key or request.key)
+        trace.choice = choice = self._choice(request, wishes.key or request.key)
         trace.series = self._recorder.requests(call.protocol, request.model, choice.version, choice.role)
         trace.series.begin()
 
@@ -215,6 +217,14 @@ class Pipeline:
         check(request, schema)
         trace.marks.append(self._clock())
         return request, schema, choice
+
+    def _choice(self, request: InferRequest, key: str | None) -> Choice:
+        choice = self._routes.pick(request.model, request.version, key)
+        if request.sequence is None or choice.role is Role.PINNED:
+            return choice
+        start, end = (request.parameters.get(f"sequence_{flag}") is True for flag in ("start", "end"))
+        route = self._routes.route(request.model)
+        return self._sequences.choose(route, request.sequence, choice, start=start, end=end)
 
     async def _admitted(self, trace: _Trace, request: InferRequest, choice: Choice) -> Slot:
         """Wait for a place in flight."""
