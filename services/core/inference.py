@@ -6,6 +6,7 @@ Nothing behind the edge knows whether a request came as JSON, as binary tensors 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from services.core.tensor import Tensor
 
@@ -25,6 +26,22 @@ class RequestedOutput:
     classes: int = 0
 
 
+class Attempt(NamedTuple):
+    """One sending of a request to a Triton.
+
+    Attributes:
+        replica: HOST:PORT.
+        begun: When; seconds of ``time.perf_counter``.
+        ended: When it had an answer, failed or was given up.
+        outcome: As in ``ReplicaEvents.attempt``.
+    """
+
+    replica: str
+    begun: float
+    ended: float
+    outcome: str
+
+
 @dataclass(slots=True)
 class InferRequest:
     """One request.
@@ -41,6 +58,7 @@ class InferRequest:
         priority: Triton's priority: 1 is the highest, larger numbers are lower, 0 is the model's default.
         sequence: The id of the sequence that the request belongs to, as text; None for a request on its own.
         traceparent: W3C trace context to hand to Triton; empty for none, then Triton traces nothing.
+        attempts: Filled by whoever sends the request, in the order in which the attempts ended.
     """
 
     model: str
@@ -54,6 +72,7 @@ class InferRequest:
     priority: int = 0
     sequence: str | None = None
     traceparent: str = ""
+    attempts: list[Attempt] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,38 @@
+"""What the replicas of Triton do, as counts: the ``ReplicaEvents`` of a gateway worker."""
+
+from __future__ import annotations
+
+from services.gateway.metrics.recorder import Recorder
+from services.gateway.metrics.series import ATTEMPTS, EJECTIONS, READMISSIONS, SECOND_ATTEMPTS
+
+
+class ReplicaMetrics:
+    """Counts attempts, second attempts, ejections and readmissions.
+
+    Args:
+        recorder: Where to.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def attempt(self, replica: str, outcome: str, duration_s: float) -> None:
+        """Count an attempt that ended; the stages have its time."""
+        del duration_s
+        self._recorder.add(ATTEMPTS, replica, outcome)
+
+    def again(self, replica: str, kind: str) -> None:
+        """Count a second attempt, or one that the budget refused."""
+        self._recorder.add(SECOND_ATTEMPTS, replica, kind)
+
+    def ejected(self, replica: str, model: str | None, version: int | None, reason: str) -> None:
+        """Count an ejection of a replica, or of one version on it."""
+        self._recorder.add(EJECTIONS, replica, *_version(model, version), reason)
+
+    def readmitted(self, replica: str, model: str | None, version: int | None) -> None:
+        """Count a readmission."""
+        self._recorder.add(READMISSIONS, replica, *_version(model, version))
+
+
+def _version(model: str | None, version: int | None) -> tuple[str, str]:
+    return model or "", "" if version is None else str(version)
