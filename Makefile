@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := embedded,build,loadtest,dev
 
-.PHONY: help install demo up test lint proto bench
+.PHONY: help install demo up test lint proto bench peers chaos overload
 .DEFAULT_GOAL := help
 
 help: ## show the targets
@@ -39,3 +39,12 @@ proto: install ## generate services/pb from proto/
 
 bench: install ## gateway against Triton direct, in one run
 	$(BIN)/python -m loadtest.bench $(BENCH_ARGS)
+
+peers: install ## gateway against MLServer, LitServe, BentoML, Ray Serve and Envoy, in one run
+	$(BIN)/python -m loadtest.peers $(PEERS_ARGS)
+
+chaos: install ## three Tritons, killed and frozen under load
+	$(BIN)/python -m loadtest.chaos $(CHAOS_ARGS)
+
+overload: install ## ten times the load that a model can carry
+	$(BIN)/python -m loadtest.overload $(OVERLOAD_ARGS)

@@ -6,12 +6,14 @@ import importlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from services.cli.console import Console
 from services.cli.settings import load_settings
+from services.gateway.limits import Limits
 
 # The model behind each kind of YAML file; imported only when its schema is asked for.
 FILES = {
@@ -24,7 +26,7 @@ FILES = {
 
 @click.group()
 def config() -> None:
-    """JSON Schema of every YAML file; the settings in force."""
+    """JSON Schema of every YAML file; the settings in force; the bounds on clients."""
 
 
 @config.command()
@@ -46,6 +48,22 @@ def show(console: Console, file: Path | None) -> None:
     settings = load_settings(os.environ, file, {}).model_dump(mode="json")
     console.say(json.dumps(settings, indent=2))
     console.result(settings)
+
+
+@config.command()
+@click.pass_obj
+def bounds(console: Console) -> None:
+    """Print every bound that the gateway keeps on its clients, with its default, as a Markdown table."""
+    table = bounds_table()
+    console.say(table)
+    console.result(TypeAdapter(Limits).dump_python(Limits(), mode="json"))
+
+
+def bounds_table() -> str:
+    """Return the bounds as ARCHITECTURE.md has them."""
+    fields: dict[str, dict[str, Any]] = TypeAdapter(Limits).json_schema()["properties"]
+    rows = [f"| `{name}` | {field['default']:,} | {field['description']} |" for name, field in fields.items()]
+    return "\n".join(["| `gateway.limits.` | default | bound |", "| --- | ---: | --- |", *rows])
 
 
 def _model(kind: str) -> type[BaseModel]:
