@@ -1,8 +1,10 @@
-"""Triton, spoken to over HTTP/1.1 with binary tensors: the fastest way that Python has."""
+"""Triton, spoken to over HTTP/1.1 with binary tensors: the fastest way that Python has. Streams go over gRPC."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -11,11 +13,17 @@ import orjson
 
 from services.core.errors import PenstockError, Unimplemented, UpstreamFailure
 from services.core.inference import InferRequest, InferResponse, ModelSchema
+from services.triton.faults import Nonsense
+from services.triton.grpc_stream import GrpcStreams
 from services.triton.http import HttpPool
 from services.triton.triton_errors import error_from
 from services.triton.wire import decode_response, decode_schema, encode_request
 
 _OK = 200
+_US_PER_S = 1_000_000
+_MAX_TIMEOUT_US = (1 << 63) - 1
+_TRACEPARENT = re.compile(r"[0-9a-f-]{55,128}")
+_BINARY = {"Content-Type": "application/octet-stream"}
 
 
 @lru_cache(maxsize=1024)
@@ -25,7 +33,7 @@ def version_path(model: str, version: int) -> str:
 
 
 class TritonUpstream:
-    """The ``Upstream`` that is a Triton.
+    """The ``Serving`` that is one Triton.
 
     Args:
         pool: Connections for inference.
@@ -33,6 +41,7 @@ class TritonUpstream:
             by default the same pool.
         control_timeout_s: Bound on everything but inference and ``ready``.
         ready_timeout_s: How long a Triton may take to say that it is ready.
+        streams: How decoupled models are reached; without it they are not served. Whoever made it closes it.
     """
 
     def __init__(
@@ -41,20 +50,54 @@ class TritonUpstream:
         control: HttpPool | None = None,
         control_timeout_s: float = 10.0,
         ready_timeout_s: float = 1.0,
+        streams: GrpcStreams | None = None,
     ) -> None:
         self._pool = pool
         self._control = control or pool
         self._control_timeout_s = control_timeout_s
         self._ready_timeout_s = ready_timeout_s
+        self._streams = streams
+        self._opening = lru_cache(maxsize=1024)(self._new_opening)
 
     async def infer(self, request: InferRequest, version: int, timeout_s: float) -> InferResponse:
         """Run one request; the answer's tensors are views into one buffer."""
-        headers, parts = encode_request(request)
-        path = f"/{version_path(request.model, version)}/infer"
-        response = await self._pool.request("POST", path, headers, parts, timeout_s)
+        return await self.attempt(request, version, timeout_s, timeout_s)
+
+    async def attempt(
+        self,
+        request: InferRequest,
+        version: int,
+        timeout_s: float,
+        left_s: float,
+        *,
+        resend: bool = True,
+        group: object = None,
+    ) -> InferResponse:
+        """Run one request as one attempt of several; errors as in ``infer``, by the kinds in ``faults``.
+
+        Args:
+            request: The request.
+            version: The version.
+            timeout_s: Bound on this attempt.
+            left_s: Time that the request has in all, which Triton is told.
+            resend: Whether to send again what a reused connection may have lost.
+            group: What ``HttpPool.give_up`` knows this attempt by.
+        """
+        head_bytes, parts = encode_request(request, min(int(left_s * _US_PER_S) or 1, _MAX_TIMEOUT_US))
+        lines = b"Inference-Header-Content-Length: %d\r\n" % head_bytes
+        if request.traceparent and _TRACEPARENT.fullmatch(request.traceparent):
+            lines += b"traceparent: %b\r\n" % request.traceparent.encode()
+        response = await self._pool.exchange(
+            self._opening(request.model, version), lines, parts, timeout_s, resend=resend, group=group
+        )
         if response.status != _OK:
             raise error_from(response.status, response.body)
-        answer = decode_response(response.headers.items(), response.body, request.model)
+        answer = decode_response(response.headers, response.body, request)
+        if answer.version != version:
+            raise Nonsense(
+                f"version {version} of model '{request.model}' was asked, and version {answer.version} answered"
+            )
+        answer.replica = self._pool.address
         answer.exchange_s = response.exchange_s
         return answer
 
@@ -62,9 +105,12 @@ class TritonUpstream:
         self, request: InferRequest, version: int, timeout_s: float
     ) -> AsyncGenerator[InferResponse, None]:
         """Run one request of a decoupled model over gRPC."""
-        if request.model:
-            raise Unimplemented(f"streams of {request.model} {version} {timeout_s} are not there yet")
-        yield InferResponse(request.model, version, request.id, [])
+        if self._streams is None:
+            raise Unimplemented(f"no gRPC address of {self._pool.address} is known, so it serves no decoupled models")
+        async with aclosing(self._streams.stream(request, version, timeout_s)) as responses:
+            async for response in responses:
+                response.replica = self._pool.address
+                yield response
 
     async def schema(self, model: str, version: int) -> ModelSchema:
         """Return the version's inputs and outputs."""
@@ -86,7 +132,7 @@ class TritonUpstream:
         try:
             return orjson.loads(response.body)
         except orjson.JSONDecodeError as error:
-            raise UpstreamFailure(f"Triton's answer to {path} is not JSON: {error}") from error
+            raise Nonsense(f"Triton's answer to {path} is not JSON: {error}") from error
 
     async def documents(self, path: str) -> dict[str, Any]:
         """Return the document of this one server."""
@@ -95,7 +141,14 @@ class TritonUpstream:
     async def ready(self) -> bool:
         """Whether Triton says within ``ready_timeout_s`` that it is ready."""
         try:
-            response = await self._control.request("GET", "/v2/health/ready", timeout_s=self._ready_timeout_s)
+            return await self.says_ready(self._ready_timeout_s)
         except PenstockError:
             return False
+
+    async def says_ready(self, timeout_s: float) -> bool:
+        """Whether Triton says that it is ready; raises as ``infer`` for one that says nothing."""
+        response = await self._control.request("GET", "/v2/health/ready", timeout_s=timeout_s)
         return response.status == _OK
+
+    def _new_opening(self, model: str, version: int) -> bytes:
+        return self._pool.opening("POST", f"/{version_path(model, version)}/infer", _BINARY)

@@ -15,6 +15,7 @@ from services.core.errors import (
     Unimplemented,
     UpstreamFailure,
 )
+from services.triton.faults import ModelProcessDied, NotLoaded
 from services.triton.triton_errors import error_from, without_traceback
 
 
@@ -23,13 +24,15 @@ from services.triton.triton_errors import error_from, without_traceback
     [
         (400, "unexpected shape for input 'X' for model 'm'. Expected [-1,4], got [1,3]", InvalidRequest),
         (400, "parameter keys starting with 'triton_' are reserved for Triton usage", InvalidRequest),
-        (404, "Request for unknown model: 'm' version 9 is not found", Unavailable),
-        (404, "Request for unknown model: 'm' has no available versions", Unavailable),
-        (400, "Request for unknown model: 'm' is not found", Unavailable),
+        (404, "Request for unknown model: 'm' version 9 is not found", NotLoaded),
+        (404, "Request for unknown model: 'm' has no available versions", NotLoaded),
+        (400, "Request for unknown model: 'm' is not found", NotLoaded),
         (404, "Not Found", NotFound),
         (503, "Exceeds maximum queue size", Overloaded),
         (503, "Request timeout expired", DeadlineExceeded),
-        (503, "Server is stopping, scheduler for model has stopped accepting new inference requests", Unavailable),
+        (503, "Server is stopping, scheduler for model has stopped accepting new inference requests", NotLoaded),
+        (503, "something else is full", Unavailable),
+        (500, "Stub process 'm_0_0' is not healthy.", ModelProcessDied),
         (429, "slow down", Overloaded),
         (500, "ONNX Runtime: something", UpstreamFailure),
         (501, "unsupported", Unimplemented),

@@ -13,22 +13,21 @@ from hypothesis import strategies as st
 from services.core.errors import InvalidRequest, UpstreamFailure
 from services.core.inference import InferRequest, RequestedOutput
 from services.core.tensor import Tensor
-from services.triton.wire import decode_response, decode_schema, encode_request
+from services.triton.wire import HEADER_LENGTH, decode_response, decode_schema, encode_request
 
 FOUR = struct.pack("<4f", 1, 2, 3, 4)
 
 
 def decoded(request: InferRequest) -> tuple[dict[str, Any], bytes]:
-    headers, parts = encode_request(request)
+    length, parts = encode_request(request)
     body = b"".join(parts)
-    length = int(headers["Inference-Header-Content-Length"])
     header: dict[str, Any] = orjson.loads(body[:length])
     return header, body[length:]
 
 
-def answer(header: dict[str, Any], data: bytes = b"") -> tuple[list[tuple[bytes, bytes]], bytes]:
+def answer(header: dict[str, Any], data: bytes = b"") -> tuple[dict[bytes, bytes], bytes]:
     head = orjson.dumps(header)
-    return [(b"inference-HEADER-content-length", str(len(head)).encode())], head + data
+    return {HEADER_LENGTH: str(len(head)).encode()}, head + data
 
 
 def output(name: str = "Y", datatype: str = "FP32", shape: tuple[int, ...] = (1, 4), size: int = 16) -> dict[str, Any]:
@@ -80,7 +79,7 @@ def test_an_answers_tensors_are_slices_of_its_body() -> None:
         named(output(), output("L", "BYTES", (1,), 5), id="7", parameters={"n": 1, "s": "x", "deep": {}}),
         FOUR + b"\x01\0\0\0a",
     )
-    response = decode_response(headers, body, "m")
+    response = decode_response(headers, body, InferRequest("m"))
     assert (response.model, response.version, response.id) == ("m", 3, "7")
     assert response.parameters == {"n": 1, "s": "x"}
     assert [bytes(tensor.data) for tensor in response.outputs] == [FOUR, b"\x01\0\0\0a"]
@@ -92,14 +91,14 @@ def test_an_answers_tensors_are_slices_of_its_body() -> None:
 
 def test_an_output_without_elements_may_come_as_json() -> None:
     empty = {"name": "Y", "datatype": "FP32", "shape": [0, 4], "data": []}
-    response = decode_response([], orjson.dumps(named(empty)), "m")
+    response = decode_response({}, orjson.dumps(named(empty)), InferRequest("m"))
     assert bytes(response.outputs[0].data) == b""
 
 
 @pytest.mark.parametrize(
     ("header", "data", "words"),
     [
-        (named(output(size=32)), FOUR, "has 32 bytes, but only 16 came"),
+        (named(output(shape=(1, 8), size=32)), FOUR, "has 32 bytes, but only 16 came"),
         (named(output()), FOUR + b"more", "4 bytes follow"),
         (named(output(shape=(1, 5))), FOUR, "should have 20 bytes, but 16 came"),
         (named(output(size=-4)), FOUR, "has -4 bytes"),
@@ -113,19 +112,19 @@ def test_an_answer_that_contradicts_itself_is_the_upstreams_failure(
     header: dict[str, Any], data: bytes, words: str
 ) -> None:
     with pytest.raises(UpstreamFailure, match=words):
-        decode_response(*answer(header, data), "m")
+        decode_response(*answer(header, data), InferRequest("m"))
 
 
 @pytest.mark.parametrize("length", [b"-1", b"999999", b"nonsense"])
 def test_a_header_length_that_cannot_be_is_the_upstreams_failure(length: bytes) -> None:
     with pytest.raises(UpstreamFailure):
-        decode_response([(b"Inference-Header-Content-Length", length)], b"{}", "m")
+        decode_response({HEADER_LENGTH: length}, b"{}", InferRequest("m"))
 
 
 @given(st.binary(max_size=200), st.integers(-5, 210))
 def test_no_bytes_make_the_decoder_fail_in_another_way(body: bytes, length: int) -> None:
     with pytest.raises(UpstreamFailure):
-        decode_response([(b"Inference-Header-Content-Length", str(length).encode())], body, "m")
+        decode_response({HEADER_LENGTH: str(length).encode()}, body, InferRequest("m"))
 
 
 def test_the_schema_joins_metadata_and_configuration() -> None:
