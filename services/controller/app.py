@@ -26,9 +26,10 @@ from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
 from services.controller.sql_store import SqlStore
 from services.core.errors import PenstockError
-from services.triton.http import HttpPool
+from services.core.replica_address import ReplicaAddress
 from services.triton.layout import RepositoryLayout
-from services.triton.triton_model_server import TritonModelServer
+from services.triton.model_server_group import ModelServerGroup
+from services.triton.triton_members import TritonMembers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,7 @@ class ControllerOptions:
 
     Attributes:
         repository: The model repository, as Triton serves it.
-        triton_host: Host of Triton's HTTP port.
-        triton_port: Triton's HTTP port.
+        triton: Where the Tritons are.
         database_url: SQLAlchemy URL.
         host: Address to listen on.
         http_port: REST port; 0 chooses a free one.
@@ -47,8 +47,7 @@ class ControllerOptions:
     """
 
     repository: Path
-    triton_host: str
-    triton_port: int
+    triton: tuple[ReplicaAddress, ...]
     database_url: str
     host: str = "127.0.0.1"
     http_port: int = 9000
@@ -68,8 +67,8 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     """
     pace, layout = options.pace, RepositoryLayout(options.repository)
     store = SqlStore(options.database_url, least_generation=int(time.time()))
-    triton = HttpPool(options.triton_host, options.triton_port, max_connections=16)
-    server = TritonModelServer(triton, layout)
+    tritons = TritonMembers(lambda: options.triton, layout)
+    server = ModelServerGroup(tritons)
 
     repository = RepositoryWatch(layout, pace.observe_timeout_s)
     board = RouteBoard()
@@ -110,7 +109,8 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
         http.close()
         await repository.close()
         await store.close()
-        await triton.aclose()
+        await server.aclose()
+        await tritons.aclose()
 
 
 async def _serve(

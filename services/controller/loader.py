@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from services.core.errors import DeadlineExceeded, PenstockError, Unavailable
-from services.triton.model_server import ModelServer
+from services.triton.model_server import NOTHING, ModelServer
 
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 1.0
@@ -62,14 +62,20 @@ class Loader:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    def ensure(self, model: str, versions: frozenset[int]) -> None:
-        """Begin a load, unless one of this model is under way or the same one failed a moment ago."""
+    def ensure(self, model: str, versions: frozenset[int], tolerated: frozenset[int] = NOTHING) -> None:
+        """Begin a load, unless one of this model is under way or the same one failed a moment ago.
+
+        Args:
+            model: Model name.
+            versions: Versions to have.
+            tolerated: Versions that stay where they are loaded.
+        """
         if model in self._tasks:
             return
         attempts = self._attempts.get(model)
         if attempts is not None and attempts.versions == versions and self._clock() < attempts.retry_at:
             return
-        task = asyncio.create_task(self._load(model, versions), name=f"load {model}")
+        task = asyncio.create_task(self._load(model, versions, tolerated), name=f"load {model}")
         self._tasks[model] = task
         task.add_done_callback(lambda _: self._tasks.pop(model, None))
 
@@ -92,10 +98,10 @@ class Loader:
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
-    async def _load(self, model: str, versions: frozenset[int]) -> None:
+    async def _load(self, model: str, versions: frozenset[int], tolerated: frozenset[int]) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._server.load(model, versions)
+                await self._server.load(model, versions, tolerated)
         except TimeoutError:
             self._note(model, versions, f"not loaded within {self._timeout_s:g} s")
         except (Unavailable, DeadlineExceeded) as error:

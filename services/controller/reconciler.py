@@ -23,6 +23,7 @@ from services.core.actions import LoadVersions, SetRoute, actions_of, route_of
 from services.core.errors import Conflict, PenstockError, Unavailable
 from services.core.event import Event, EventKind
 from services.core.history import entry_of
+from services.core.inventory import Inventory
 from services.core.judgement import judge
 from services.core.rollout import Phase, Rollout
 from services.core.route import Route
@@ -30,7 +31,6 @@ from services.core.transitions import advance
 from services.triton.model_server import ModelServer
 
 _LOG = logging.getLogger(__name__)
-Loaded = dict[str, frozenset[int]]
 
 
 class Reconciler:
@@ -69,7 +69,7 @@ class Reconciler:
         self._newcomers = newcomers
         self._wake = asyncio.Event()
         self.server_problem: str | None = "Triton was not asked yet"
-        self.loaded: Loaded | None = None
+        self.loaded: Inventory | None = None
         self.ticks = 0
 
     def wake(self) -> None:
@@ -109,7 +109,7 @@ class Reconciler:
         for rollout in self._ledger.active.values():
             self._fleet.expect(rollout.evidence.cursors)
 
-    async def _observe_server(self) -> Loaded | None:
+    async def _observe_server(self) -> Inventory | None:
         """Return the ready versions by model, or None while Triton does not answer."""
         try:
             async with asyncio.timeout(self._pace.observe_timeout_s):
@@ -195,7 +195,7 @@ class Reconciler:
                 _LOG.info("model %s: version %d is stable", model, stable)
 
     def _keep_loaded(self) -> None:
-        """Load what the routes and rollouts need and Triton lacks, for example since it restarted."""
+        """Load what the routes and rollouts need and a Triton lacks, for example since it restarted."""
         if self.loaded is None:
             return
         active = self._ledger.active
@@ -204,8 +204,6 @@ class Reconciler:
                 wanted = [action for action in actions_of(active[model]) if isinstance(action, LoadVersions)]
             else:
                 wanted = [LoadVersions(model, frozenset({route.stable}))]
-            present = self.loaded.get(model, frozenset())
             for action in wanted:
-                versions = action.wanted(present)
-                if versions != present:
-                    self._loader.ensure(model, versions)
+                if not action.holds(self.loaded):
+                    self._loader.ensure(model, action.versions, action.tolerated)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.core.inventory import Inventory
 from services.core.rollout import Phase, Rollout
 from services.core.route import Route
 
 
 @dataclass(frozen=True, slots=True)
 class LoadVersions:
-    """Have these versions of a model ready in Triton, and no others.
+    """Have these versions of a model ready in every Triton, and no others.
 
     Attributes:
         model: Model name.
@@ -26,9 +27,10 @@ class LoadVersions:
     versions: frozenset[int]
     tolerated: frozenset[int] = frozenset()
 
-    def wanted(self, loaded: frozenset[int]) -> frozenset[int]:
-        """Return the exact set to load, given what is loaded now; the same set where nothing is to do."""
-        return self.versions | (self.tolerated & loaded)
+    def holds(self, inventory: Inventory) -> bool:
+        """Return whether nothing is to do on any server."""
+        enough = self.versions <= inventory.everywhere(self.model)
+        return enough and inventory.somewhere(self.model) <= self.versions | self.tolerated
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,32 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from services.core.inventory import Inventory
+
+NOTHING: frozenset[int] = frozenset()
+
 
 class ModelServer(Protocol):
-    """A server whose loaded models can be changed. Adapter: ``TritonModelServer``."""
+    """A server, or a group that serves the same, whose loaded models can be changed.
 
-    async def loaded(self) -> dict[str, frozenset[int]]:
-        """Return the READY versions by model; a model with none is left out.
+    Adapters: ``TritonModelServer`` for one, ``ModelServerGroup`` for several.
+    """
+
+    async def loaded(self) -> Inventory:
+        """Return the READY versions by model.
 
         Raises:
-            Unavailable: The server does not answer.
+            Unavailable: The server does not answer; of a group, none does.
         """
         ...
 
-    async def load(self, model: str, versions: frozenset[int]) -> None:
+    async def load(self, model: str, versions: frozenset[int], tolerated: frozenset[int] = NOTHING) -> None:
         """Make exactly these versions READY; versions that stay are not touched, an empty set unloads the model.
+
+        Args:
+            model: Model name.
+            versions: Versions to have.
+            tolerated: Versions that stay where they are READY and are not loaded where they are not.
 
         Raises:
             NotFound: The repository has no such model or version.

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from services.core.errors import NotFound, PenstockError, UpstreamFailure
+from services.core.replica_address import ReplicaAddress
 from services.process.backoff import Backoff
 from services.process.bounded_log import BoundedLog
 from services.process.child import ChildProcess
@@ -17,10 +18,10 @@ from services.process.lock import ProcessLock
 from services.process.ports import choose_free_ports, ensure_free
 from services.process.supervised import Supervised
 from services.triton import leftovers
-from services.triton.http import HttpPool
 from services.triton.installation import TritonInstallation
 from services.triton.layout import RepositoryLayout
 from services.triton.loaded_memory import LoadedMemory
+from services.triton.triton_members import TritonConnections
 from services.triton.triton_model_server import TritonModelServer
 
 _log = logging.getLogger(__name__)
@@ -197,8 +198,9 @@ class TritonSupervisor:
 
     async def _look_after(self, child: ChildProcess) -> None:
         """Wait until Triton is ready, give it its models, then remember what it has, until it ends."""
-        pool = HttpPool(self.host, self.ports.http, max_connections=4)
-        server = TritonModelServer(pool, self.repository)
+        address = ReplicaAddress(self.host, self.ports.http, self.ports.grpc)
+        connections = TritonConnections(address, self.repository)
+        server = connections.server
         try:
             await self._until_ready(server)
             self._failed_starts = 0
@@ -210,7 +212,7 @@ class TritonSupervisor:
                 await asyncio.sleep(self._poll_s)
                 await self._remember(server)
         finally:
-            await pool.aclose()
+            await connections.aclose()
 
     async def _until_ready(self, server: TritonModelServer) -> None:
         try:

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
-from urllib.parse import quote
 
 import orjson
 from google.protobuf import json_format
 
 from services.core.errors import DeadlineExceeded, NotFound, PenstockError, Unavailable, UpstreamFailure
-from services.triton.http import HttpPool, HttpResponse
+from services.core.inventory import Inventory
+from services.triton.http import HttpPool
 from services.triton.layout import RepositoryLayout
+from services.triton.model_control import ModelControl
+from services.triton.model_server import NOTHING
 from services.triton.triton_errors import error_from, without_traceback
 
 _OK = 200
@@ -38,48 +40,55 @@ class TritonModelServer:
     stay untouched, loads new ones beside them and unloads the others after their last request.
 
     Args:
-        pool: Connections to Triton's HTTP port.
+        pool: Connections to Triton's HTTP port, for short questions.
+        control: Loads and unloads.
         repository: The repository that this Triton was started with.
         load_timeout_s: Bound on one load, until every version is READY.
         poll_s: How often a load looks whether it is done.
     """
 
     def __init__(
-        self, pool: HttpPool, repository: RepositoryLayout, load_timeout_s: float = 120.0, poll_s: float = 0.1
+        self,
+        pool: HttpPool,
+        control: ModelControl,
+        repository: RepositoryLayout,
+        load_timeout_s: float = 120.0,
+        poll_s: float = 0.1,
     ) -> None:
         self._pool = pool
+        self._control = control
         self._repository = repository
         self._load_timeout_s = load_timeout_s
         self._poll_s = poll_s
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def loaded(self) -> dict[str, frozenset[int]]:
+    async def loaded(self) -> Inventory:
         """Return the READY versions by model."""
         ready: dict[str, set[int]] = {}
         for row in await self._index():
             if row.state == _READY:
                 ready.setdefault(row.model, set()).add(row.version)
-        return {model: frozenset(versions) for model, versions in ready.items()}
+        return Inventory({self._pool.address: {model: frozenset(versions) for model, versions in ready.items()}})
 
     async def occupied(self) -> frozenset[str]:
         """Return the models that have a version loaded, or on its way in or out."""
         return frozenset(row.model for row in await self._index() if row.state in {_READY, "LOADING", "UNLOADING"})
 
-    async def load(self, model: str, versions: frozenset[int]) -> None:
-        """Make exactly these versions READY."""
-        if not versions:
-            await self.unload(model)
-            return
-        body = self._load_request(model, versions)
+    async def load(self, model: str, versions: frozenset[int], tolerated: frozenset[int] = NOTHING) -> None:
+        """Make exactly these versions READY, and leave those that are tolerated."""
         async with self._alone(model, f"{_named(model, versions)} not READY"):
-            await self._post(f"/v2/repository/models/{quote(model, safe='')}/load", body, self._load_timeout_s)
+            if tolerated:
+                versions |= tolerated & (await self.loaded()).everywhere(model)
+            if not versions:
+                await self._take_down(model)
+                return
+            await self._control.load(model, self._config(model, versions))
             await self._until(lambda index: _are_ready(model, versions, index))
 
     async def unload(self, model: str) -> None:
         """Unload every version of a model."""
         async with self._alone(model, f"model '{model}' not unloaded"):
-            await self._post(f"/v2/repository/models/{quote(model, safe='')}/unload", b"{}", self._load_timeout_s)
-            await self._until(lambda index: not any(row.model == model and row.state == _READY for row in index))
+            await self._take_down(model)
 
     async def ready(self) -> bool:
         """Whether Triton says that it is ready."""
@@ -87,7 +96,11 @@ class TritonModelServer:
             return (await self._pool.request("GET", "/v2/health/ready", timeout_s=_HEALTH_TIMEOUT_S)).status == _OK
         return False
 
-    def _load_request(self, model: str, versions: frozenset[int]) -> bytes:
+    async def _take_down(self, model: str) -> None:
+        await self._control.unload(model)
+        await self._until(lambda index: not any(row.model == model and row.state == _READY for row in index))
+
+    def _config(self, model: str, versions: frozenset[int]) -> str:
         config = self._repository.config(model)
         config.name = model
         missing = versions - set(self._repository.versions(model))
@@ -95,8 +108,7 @@ class TritonModelServer:
             raise NotFound(f"{_named(model, missing)} not in {self._repository.root}; publish it first")
         config.version_policy.Clear()
         config.version_policy.specific.versions.extend(sorted(versions))
-        text = json_format.MessageToJson(config, preserving_proto_field_name=True, indent=None)
-        return orjson.dumps({"parameters": {"config": text}})
+        return json_format.MessageToJson(config, preserving_proto_field_name=True, indent=None)
 
     @contextlib.asynccontextmanager
     async def _alone(self, model: str, failure: str) -> AsyncIterator[None]:
@@ -117,7 +129,11 @@ class TritonModelServer:
             await asyncio.sleep(self._poll_s)
 
     async def _index(self) -> list[_Row]:
-        response = await self._post("/v2/repository/index", b"{}", _INDEX_TIMEOUT_S)
+        headers = {"Content-Type": "application/json"}
+        response = await self._pool.request("POST", "/v2/repository/index", headers, (b"{}",), _INDEX_TIMEOUT_S)
+        if response.status != _OK:
+            error = error_from(response.status, response.body)
+            raise error if isinstance(error, Unavailable | DeadlineExceeded) else UpstreamFailure(str(error)) from error
         try:
             rows = orjson.loads(response.body)
             # A model that was never loaded has neither version nor state.
@@ -128,16 +144,6 @@ class TritonModelServer:
             ]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UpstreamFailure(f"Triton's repository index makes no sense: {error!r}") from error
-
-    async def _post(self, path: str, body: bytes, timeout_s: float) -> HttpResponse:
-        headers = {"Content-Type": "application/json"}
-        response = await self._pool.request("POST", path, headers, (body,), timeout_s)
-        if response.status == _OK:
-            return response
-        error = error_from(response.status, response.body)
-        if isinstance(error, Unavailable | DeadlineExceeded):
-            raise error
-        raise UpstreamFailure(str(error)) from error
 
 
 def _are_ready(model: str, versions: frozenset[int], index: list[_Row]) -> bool:

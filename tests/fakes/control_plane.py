@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,10 +20,11 @@ from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
 from services.core.errors import NotFound
 from services.core.rollout import Rollout
+from services.triton.model_server_group import ModelServerGroup
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway_worker import FakeGatewayWorker
 from tests.fakes.kill_switch import Killed, KillingModelServer, KillingStore, KillSwitch
-from tests.fakes.model_server import FakeModelServer
+from tests.fakes.model_server import FakeMembers, FakeModelServer
 from tests.fakes.store import FakeStore
 
 
@@ -45,6 +47,7 @@ class ControlPlane:
     """The parts of ``services.controller.app`` without sockets, on a clock that stands still between ticks.
 
     What outlives the process is an argument and stays: store, model server, workers, repository. Used as a context.
+    With ``further`` model servers it has all of them as one group, as the real one has its Tritons.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class ControlPlane:
         server: FakeModelServer | None = None,
         repository: FakeRepository | None = None,
         switch: KillSwitch | None = None,
+        further: Sequence[FakeModelServer] = (),
     ) -> None:
         self.clock = FakeClock()
         self.store = store or FakeStore()
         self.server = server or FakeModelServer()
+        self.servers = [self.server, *further]
         self.repository = repository or FakeRepository(digits=[1])
         self.switch = switch or KillSwitch()
         self.workers = [FakeGatewayWorker("worker-1"), FakeGatewayWorker("worker-2")]
@@ -70,7 +75,11 @@ class ControlPlane:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._end()
+
+    async def _end(self) -> None:
         await self.loader.__aexit__(None, None, None)
+        await self.group.aclose()
 
     def _start(self) -> None:
         self.starts += 1
@@ -79,7 +88,8 @@ class ControlPlane:
         self.board = RouteBoard()
         self.ledger = Ledger(store, self.board)
         self.fleet = Fleet(self.clock, stale_after_s=10.0)
-        server = KillingModelServer(self.server, self.switch)
+        self.group = ModelServerGroup(FakeMembers(self.servers), look_timeout_s=0.2, clock=self.clock)
+        server = KillingModelServer(self.group if len(self.servers) > 1 else self.server, self.switch)
         self.loader = Loader(server, self.clock)
         self.newcomers = Newcomers(self.loader, self.clock)
         self.reconciler = Reconciler(
@@ -113,7 +123,7 @@ class ControlPlane:
 
     async def restart(self) -> None:
         """Drop everything that was in memory and begin with what is stored."""
-        await self.loader.__aexit__(None, None, None)
+        await self._end()
         self._start()
 
     async def tick(self, ticks: int = 1) -> None:
@@ -133,7 +143,7 @@ class ControlPlane:
             await self._loads_or_death()
 
     async def _loads_or_death(self) -> None:
-        if self.server.stuck:
+        if any(server.stuck for server in self.servers):
             for _ in range(10):  # the loads that are not stuck need no more
                 await asyncio.sleep(0)
             return

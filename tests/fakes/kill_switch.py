@@ -8,7 +8,7 @@ from services.controller.store import RouteBook
 from services.core.history import HistoryEntry
 from services.core.rollout import Rollout
 from services.core.route import Route
-from tests.fakes.model_server import FakeModelServer
+from services.triton.model_server import NOTHING, ModelServer
 from tests.fakes.store import FakeStore
 
 
@@ -77,16 +77,16 @@ class KillingStore:
 class KillingModelServer:
     """A model server behind which the process may die at every load: the call then never returns."""
 
-    def __init__(self, server: FakeModelServer, switch: KillSwitch) -> None:
+    def __init__(self, server: ModelServer, switch: KillSwitch) -> None:
         self._server = server
         self._switch = switch
         self.loaded = server.loaded
         self.unload = server.unload
         self.ready = server.ready
 
-    async def load(self, model: str, versions: frozenset[int]) -> None:
+    async def load(self, model: str, versions: frozenset[int], tolerated: frozenset[int] = NOTHING) -> None:
         await self._die(after=False)
-        await self._server.load(model, versions)
+        await self._server.load(model, versions, tolerated)
         await self._die(after=True)
 
     async def _die(self, *, after: bool) -> None:

@@ -25,18 +25,18 @@ class RunningController:
 
     Args:
         repository: The model repository.
-        triton_port: Triton's HTTP port.
+        triton: The addresses of the Tritons, as the setting takes them.
         state_dir: Where database and log are.
     """
 
-    def __init__(self, repository: Path, triton_port: int, state_dir: Path) -> None:
+    def __init__(self, repository: Path, triton: str, state_dir: Path) -> None:
         self.http_port, self.grpc_port = choose_free_ports(2)
         self.url = f"http://127.0.0.1:{self.http_port}"
         self.log = state_dir / "controller.log"
         self._command = [
             *(sys.executable, "-m", "services.cli.main", "controller"),
             *("--http-port", str(self.http_port), "--grpc-port", str(self.grpc_port)),
-            *("--repository", str(repository), "--triton", f"127.0.0.1:{triton_port}"),
+            *("--repository", str(repository), "--triton", triton),
             *("--state-dir", str(state_dir), "--tick-s", "0.2"),
         ]
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -85,9 +85,9 @@ class RunningController:
 
 
 @contextmanager
-def running_controller(repository: Path, triton_port: int, state_dir: Path) -> Iterator[RunningController]:
+def running_controller(repository: Path, triton: str, state_dir: Path) -> Iterator[RunningController]:
     """Run ``penstock controller`` until the context ends."""
-    controller = RunningController(repository, triton_port, state_dir)
+    controller = RunningController(repository, triton, state_dir)
     try:
         yield controller
     finally:

@@ -13,8 +13,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.core.replica_address import ReplicaAddress
 from services.triton.http import HttpPool
 from services.triton.layout import RepositoryLayout
+from services.triton.triton_members import TritonConnections
 from services.triton.triton_model_server import TritonModelServer
 from services.triton.triton_upstream import TritonUpstream
 from tests.fakes import aio
@@ -45,6 +47,11 @@ class RunningTriton:
     supervisor: subprocess.Popen[bytes]
     first_pid: int
 
+    @property
+    def address(self) -> str:
+        """HOST:HTTPPORT/GRPCPORT."""
+        return f"127.0.0.1:{self.http_port}/{self.grpc_port}"
+
     @asynccontextmanager
     async def upstream(self) -> AsyncIterator[TritonUpstream]:
         """Connect for inference."""
@@ -57,11 +64,12 @@ class RunningTriton:
     @asynccontextmanager
     async def model_server(self) -> AsyncIterator[TritonModelServer]:
         """Connect for loading."""
-        pool = HttpPool("127.0.0.1", self.http_port)
+        address = ReplicaAddress("127.0.0.1", self.http_port, self.grpc_port)
+        connections = TritonConnections(address, RepositoryLayout(self.repository))
         try:
-            yield TritonModelServer(pool, RepositoryLayout(self.repository))
+            yield connections.server
         finally:
-            await pool.aclose()
+            await connections.aclose()
 
     def load(self, model: str, *versions: int) -> None:
         """Load exactly these versions of a model."""

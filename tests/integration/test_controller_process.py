@@ -32,7 +32,7 @@ def own_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTrit
 
 @pytest.fixture
 def controller(own_triton: RunningTriton, tmp_path: Path) -> Iterator[RunningController]:
-    with running_controller(own_triton.repository, own_triton.http_port, tmp_path / "state") as running:
+    with running_controller(own_triton.repository, own_triton.address, tmp_path / "state") as running:
         yield running
 
 

@@ -1,4 +1,4 @@
-"""What every ``ModelServer`` promises: the real one and the fake that the controller is tested with."""
+"""What every ``ModelServer`` promises: a Triton, a group of them, and the fake that the controller is tested with."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 
 from services.core.errors import UpstreamFailure
+from services.core.replica_address import ReplicaAddress
+from services.triton.layout import RepositoryLayout
 from services.triton.model_server import ModelServer
+from services.triton.model_server_group import ModelServerGroup
+from services.triton.triton_members import TritonMembers
 from tests.fakes import aio
-from tests.fakes.model_server import FakeModelServer
+from tests.fakes.model_server import FakeMembers, FakeModelServer
 from tests.fakes.onnx_repository import scale
 from tests.fakes.running_triton import RunningTriton
 
@@ -20,21 +24,35 @@ MODEL = "contract"
 Connect = Callable[[], AbstractAsyncContextManager[ModelServer]]
 
 
-@pytest.fixture(params=["real", "fake"])
+@pytest.fixture(params=["triton", "group", "fake", "group of fakes"])
 def connect(request: pytest.FixtureRequest) -> Connect:
     """Gives a server that knows versions 1 to 3 of the model, and version 9, which is damaged."""
-    if request.param == "real":
+    if request.param in {"triton", "group"}:
         triton: RunningTriton = request.getfixturevalue("triton")
         scale(triton.repository, name=MODEL)
-        return triton.model_server
-    fake = FakeModelServer()
-    fake.broken[MODEL, 9] = "damaged"
+        return triton.model_server if request.param == "triton" else lambda: group_of(triton)
+    fakes = [FakeModelServer(), FakeModelServer()]
+    for fake in fakes:
+        fake.broken[MODEL, 9] = "damaged"
+    group = ModelServerGroup(FakeMembers(fakes))
 
     @asynccontextmanager
     async def give() -> AsyncIterator[ModelServer]:
-        yield fake
+        yield fakes[0] if request.param == "fake" else group
 
     return give
+
+
+@asynccontextmanager
+async def group_of(triton: RunningTriton) -> AsyncIterator[ModelServerGroup]:
+    address = ReplicaAddress("127.0.0.1", triton.http_port, triton.grpc_port)
+    members = TritonMembers(lambda: [address], RepositoryLayout(triton.repository))
+    group = ModelServerGroup(members)
+    try:
+        yield group
+    finally:
+        await group.aclose()
+        await members.aclose()
 
 
 async def loaded(server: ModelServer) -> frozenset[int] | None:
@@ -61,6 +79,20 @@ def test_a_version_that_does_not_load_changes_nothing(connect: Connect) -> None:
                 await server.load(MODEL, frozenset({1, 9}))
             assert await loaded(server) == frozenset({1})
             assert await server.ready()
+            await server.unload(MODEL)
+
+    aio.run(scenario(), timeout_s=60.0)
+
+
+def test_what_is_tolerated_stays_where_it_is_and_is_not_loaded_where_it_is_not(connect: Connect) -> None:
+    async def scenario() -> None:
+        async with connect() as server:
+            await server.load(MODEL, frozenset({1, 2}))
+            await server.load(MODEL, frozenset({1}), frozenset({2, 3}))
+            assert await loaded(server) == frozenset({1, 2})
+            await server.load(MODEL, frozenset({1}))
+            await server.load(MODEL, frozenset({1}), frozenset({2, 3}))
+            assert await loaded(server) == frozenset({1})
             await server.unload(MODEL)
 
     aio.run(scenario(), timeout_s=60.0)

@@ -104,7 +104,7 @@ async def _come_and_go(server: TritonModelServer, upstream: TritonUpstream) -> N
     await server.load("scale", frozenset({1, 2}))
     assert await serves(upstream, 2)
     await server.load("scale", frozenset({1, 3}))
-    assert await server.loaded() == {"scale": frozenset({1, 3})}
+    assert dict(await server.loaded()) == {"scale": frozenset({1, 3})}
     assert not await serves(upstream, 2)
     # Again at once, while Triton may still be taking it down.
     await server.load("scale", frozenset({1, 2, 3}))
@@ -122,9 +122,9 @@ def test_a_load_that_fails_leaves_what_was_loaded(own: RunningTriton) -> None:
             await server.load("scale", frozenset({1, 2}))
             with pytest.raises(UpstreamFailure, match="Protobuf parsing failed"):
                 await server.load("scale", frozenset({2, 9}))
-            assert await server.loaded() == {"scale": frozenset({1, 2})}
+            assert dict(await server.loaded()) == {"scale": frozenset({1, 2})}
             await server.load("scale", frozenset())
-            assert await server.loaded() == {}
+            assert dict(await server.loaded()) == {}
             await server.unload("scale")
             await server.unload("never-seen")
 
@@ -140,7 +140,7 @@ def test_a_killed_triton_comes_back_with_the_versions_it_had(own: RunningTriton)
             assert regions(prefix), "no shared memory, so this test shows nothing"
             os.kill(own.first_pid, signal.SIGKILL)
             await eventually(lambda: serves(upstream, 3))
-            assert await server.loaded() == {"scale": frozenset({1, 3})}
+            assert dict(await server.loaded()) == {"scale": frozenset({1, 3})}
             assert not regions(prefix)
             assert not processes_of(prefix)
             assert prefixes(own) != [prefix]

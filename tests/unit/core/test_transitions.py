@@ -12,6 +12,7 @@ from services.core.event import VERBS, Event, EventKind
 from services.core.evidence import Evidence, Sighting
 from services.core.histogram import LatencyHistogram
 from services.core.history import beginning, entry_of
+from services.core.inventory import Inventory
 from services.core.judgement import judge
 from services.core.rollout import Phase, Rollout, new_rollout
 from services.core.rollout_spec import RolloutSpec, Step
@@ -30,6 +31,10 @@ def verdict(outcome: Outcome, look: int = 1) -> Verdict:
 
 def in_phase(phase: Phase, **changes: object) -> Rollout:
     return replace(new_rollout(SPEC, 1, 0.0), number=7, phase=phase, **changes)  # type: ignore[arg-type]
+
+
+def ready(versions: set[int]) -> Inventory:
+    return Inventory({"one": {"digits": frozenset(versions)}})
 
 
 def tally(requests: int) -> Tally:
@@ -93,11 +98,14 @@ def test_harm_rolls_back_also_in_a_pause(phase: Phase) -> None:
 def test_the_candidate_stays_loaded_until_the_gateways_have_let_go() -> None:
     rollout = in_phase(Phase.ROLLING_BACK)
     load = next(action for action in actions_of(rollout) if isinstance(action, LoadVersions))
-    assert load.wanted(frozenset({1, 2})) == {1, 2}
-    assert load.wanted(frozenset()) == {1}
+    assert load.holds(ready({1, 2}))
+    assert load.holds(ready({1}))
+    assert not load.holds(ready({2}))
+    assert not load.holds(ready({1, 3}))
     over, actions = advance(rollout, Event(EventKind.DRAINED), 5.0)
     load = next(action for action in actions if isinstance(action, LoadVersions))
-    assert load.wanted(frozenset({1, 2})) == {1}
+    assert not load.holds(ready({1, 2}))
+    assert load.holds(ready({1}))
     assert over.phase is Phase.ROLLED_BACK
 
 

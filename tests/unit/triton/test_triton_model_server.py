@@ -12,6 +12,7 @@ from services.triton.http import HttpPool
 from services.triton.layout import RepositoryLayout
 from services.triton.triton_model_server import TritonModelServer
 from tests.fakes import aio
+from tests.fakes.model_control import FakeModelControl
 from tests.fakes.triton_http import Step, answer, scripted_server, silence
 
 
@@ -30,18 +31,18 @@ def index(**states: str) -> Step:
 
 def test_a_load_names_the_exact_versions_and_waits_until_they_are_ready(layout: RepositoryLayout) -> None:
     async def scenario() -> None:
+        control = FakeModelControl()
         steps = (
-            answer(b""),
             index(v1="READY", v2="LOADING"),
             index(v1="READY", v2="READY", v3="READY"),
             index(v1="READY", v2="READY", v3="UNLOADING"),
         )
         async with scripted_server(*steps) as server:
             pool = HttpPool("127.0.0.1", server.port)
-            await TritonModelServer(pool, layout, poll_s=0.001).load("m", frozenset({2, 1}))
+            await TritonModelServer(pool, control, layout, poll_s=0.001).load("m", frozenset({2, 1}))
             await pool.aclose()
-        assert len(server.exchanges) == 4
-        config = orjson.loads(orjson.loads(server.exchanges[0].body)["parameters"]["config"])
+        assert len(server.exchanges) == 3
+        (config,) = control.configs
         assert config["version_policy"] == {"specific": {"versions": ["1", "2"]}}
         assert (config["name"], config["max_batch_size"]) == ("m", 8)
 
@@ -50,9 +51,9 @@ def test_a_load_names_the_exact_versions_and_waits_until_they_are_ready(layout: 
 
 def test_versions_that_never_become_ready_end_in_a_deadline(layout: RepositoryLayout) -> None:
     async def scenario() -> None:
-        async with scripted_server(answer(b""), *[index(v1="LOADING")] * 1000) as server:
+        async with scripted_server(*[index(v1="LOADING")] * 1000) as server:
             pool = HttpPool("127.0.0.1", server.port)
-            slow = TritonModelServer(pool, layout, load_timeout_s=0.1, poll_s=0.01)
+            slow = TritonModelServer(pool, FakeModelControl(), layout, load_timeout_s=0.1, poll_s=0.01)
             with pytest.raises(DeadlineExceeded, match="'m' version 1 not READY within"):
                 await slow.load("m", frozenset({1}))
             await pool.aclose()
@@ -62,11 +63,13 @@ def test_versions_that_never_become_ready_end_in_a_deadline(layout: RepositoryLa
 
 def test_a_triton_that_hangs_ends_in_a_deadline(layout: RepositoryLayout) -> None:
     async def scenario() -> None:
-        async with scripted_server(silence()) as server:
-            pool = HttpPool("127.0.0.1", server.port)
-            with pytest.raises(DeadlineExceeded):
-                await TritonModelServer(pool, layout, load_timeout_s=0.05).load("m", frozenset({1}))
-            await pool.aclose()
+        for stuck in (False, True):
+            async with scripted_server(silence()) as server:
+                pool, control = HttpPool("127.0.0.1", server.port), FakeModelControl()
+                control.stuck = stuck
+                with pytest.raises(DeadlineExceeded):
+                    await TritonModelServer(pool, control, layout, load_timeout_s=0.05).load("m", frozenset({1}))
+                await pool.aclose()
 
     aio.run(scenario())
 
@@ -74,10 +77,10 @@ def test_a_triton_that_hangs_ends_in_a_deadline(layout: RepositoryLayout) -> Non
 def test_a_version_that_becomes_unavailable_meanwhile_is_a_failure_with_its_reason(layout: RepositoryLayout) -> None:
     async def scenario() -> None:
         row = {"name": "m", "version": "1", "state": "UNAVAILABLE", "reason": "out of memory"}
-        async with scripted_server(answer(b""), answer(orjson.dumps([row]))) as server:
+        async with scripted_server(answer(orjson.dumps([row]))) as server:
             pool = HttpPool("127.0.0.1", server.port)
             with pytest.raises(UpstreamFailure, match="version 1: out of memory"):
-                await TritonModelServer(pool, layout).load("m", frozenset({1}))
+                await TritonModelServer(pool, FakeModelControl(), layout).load("m", frozenset({1}))
             await pool.aclose()
 
     aio.run(scenario())
@@ -88,7 +91,7 @@ def test_a_version_that_was_not_published_is_refused_before_triton_is_asked(layo
         async with scripted_server() as server:
             pool = HttpPool("127.0.0.1", server.port)
             with pytest.raises(NotFound, match="version 3 not in"):
-                await TritonModelServer(pool, layout).load("m", frozenset({1, 3}))
+                await TritonModelServer(pool, FakeModelControl(), layout).load("m", frozenset({1, 3}))
             await pool.aclose()
         assert not server.exchanges
 
@@ -101,7 +104,7 @@ def test_an_index_that_makes_no_sense_is_the_upstreams_failure(layout: Repositor
         async with scripted_server(answer(body)) as server:
             pool = HttpPool("127.0.0.1", server.port)
             with pytest.raises(UpstreamFailure, match="repository index"):
-                await TritonModelServer(pool, layout).loaded()
+                await TritonModelServer(pool, FakeModelControl(), layout).loaded()
             await pool.aclose()
 
     aio.run(scenario())
@@ -111,9 +114,38 @@ def test_a_model_that_is_loading_is_occupied_before_it_is_loaded(layout: Reposit
     async def scenario() -> None:
         async with scripted_server(*[index(v1="LOADING")] * 2, *[index(v1="UNAVAILABLE")] * 2) as server:
             pool = HttpPool("127.0.0.1", server.port)
-            triton = TritonModelServer(pool, layout)
-            assert (await triton.occupied(), await triton.loaded()) == (frozenset({"m"}), {})
-            assert (await triton.occupied(), await triton.loaded()) == (frozenset(), {})
+            triton = TritonModelServer(pool, FakeModelControl(), layout)
+            assert (await triton.occupied(), dict(await triton.loaded())) == (frozenset({"m"}), {})
+            assert (await triton.occupied(), dict(await triton.loaded())) == (frozenset(), {})
             await pool.aclose()
+
+    aio.run(scenario())
+
+
+@pytest.mark.parametrize(("present", "expected"), [({1, 2}, ["1", "2"]), ({1}, ["1"]), ({2}, ["1", "2"])])
+def test_what_is_tolerated_stays_where_it_is_and_is_not_loaded_where_it_is_not(
+    layout: RepositoryLayout, present: set[int], expected: list[str]
+) -> None:
+    async def scenario() -> None:
+        control = FakeModelControl()
+        before = index(**{f"v{version}": "READY" for version in present})
+        after = index(**{f"v{version}": "READY" for version in expected})
+        async with scripted_server(before, after) as server:
+            pool = HttpPool("127.0.0.1", server.port)
+            await TritonModelServer(pool, control, layout).load("m", frozenset({1}), frozenset({1, 2}))
+            await pool.aclose()
+        assert control.configs[0]["version_policy"] == {"specific": {"versions": expected}}
+
+    aio.run(scenario())
+
+
+def test_nothing_wanted_and_nothing_tolerated_there_unloads_the_model(layout: RepositoryLayout) -> None:
+    async def scenario() -> None:
+        control = FakeModelControl()
+        async with scripted_server(index(v3="READY"), index(v3="READY"), index(v3="UNLOADING")) as server:
+            pool = HttpPool("127.0.0.1", server.port)
+            await TritonModelServer(pool, control, layout, poll_s=0.001).load("m", frozenset(), frozenset({2}))
+            await pool.aclose()
+        assert (control.configs, control.unloaded) == ([], ["m"])
 
     aio.run(scenario())

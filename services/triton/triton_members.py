@@ -1,0 +1,70 @@
+"""The Tritons of a group, each with its connections, as their addresses come and go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from services.core.replica_address import ReplicaAddress
+from services.triton.http import HttpPool
+from services.triton.layout import RepositoryLayout
+from services.triton.model_control import GrpcModelControl
+from services.triton.triton_model_server import TritonModelServer
+
+_CONNECTIONS = 8
+
+
+class TritonConnections:
+    """One Triton's ``ModelServer`` with its connections; make it on the event loop that uses it.
+
+    Args:
+        address: Where it is; nothing is connected yet.
+        repository: The repository that it serves.
+    """
+
+    def __init__(self, address: ReplicaAddress, repository: RepositoryLayout) -> None:
+        self._pool = HttpPool(address.host, address.http_port, max_connections=_CONNECTIONS)
+        self._control = GrpcModelControl(address.grpc_target)
+        self.server = TritonModelServer(self._pool, self._control, repository)
+
+    async def aclose(self) -> None:
+        """Close them; what is under way ends with ``Unavailable``."""
+        await self._control.aclose()
+        await self._pool.aclose()
+
+
+class TritonMembers:
+    """The ``Members`` that are Tritons.
+
+    Args:
+        addresses: Tells where the replicas are now.
+        repository: The repository that all of them serve.
+    """
+
+    def __init__(self, addresses: Callable[[], Sequence[ReplicaAddress]], repository: RepositoryLayout) -> None:
+        self._addresses = addresses
+        self._repository = repository
+        self._known: dict[ReplicaAddress, TritonConnections] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def now(self) -> Mapping[str, TritonModelServer]:
+        """Return the replicas of this moment by name."""
+        present = self._addresses()
+        for address in set(self._known) - set(present):
+            self._close(self._known.pop(address))
+        for address in present:
+            if address not in self._known:
+                self._known[address] = TritonConnections(address, self._repository)
+        return {address.name: self._known[address].server for address in present}
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for connections in self._known.values():
+            self._close(connections)
+        self._known.clear()
+        await asyncio.gather(*self._closing)
+
+    def _close(self, connections: TritonConnections) -> None:
+        task = asyncio.create_task(connections.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
