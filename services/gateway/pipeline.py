@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from services.core.errors import (
+    INTERNAL,
     OK,
     DeadlineExceeded,
     InvalidRequest,
@@ -30,11 +31,14 @@ from services.core.inference import InferRequest, InferResponse, ModelSchema
 from services.core.route import Role
 from services.gateway import parameters
 from services.gateway.admission import Admission, Slot
+from services.gateway.journal import Journal
 from services.gateway.metrics.recorder import Recorder, RequestSeries
 from services.gateway.observe import observe
 from services.gateway.routes import Choice, Routes
 from services.gateway.schemas import SchemaCache
 from services.gateway.sequences import SequencePins
+from services.gateway.tracing.context import RequestTrace
+from services.gateway.tracing.ended import Ended
 from services.gateway.validate import check
 from services.triton.upstream import Upstream
 
@@ -82,10 +86,12 @@ class Call(Protocol[Encoded_co]):
 class _Trace:
     """How far a request is, for its counts."""
 
-    __slots__ = ("choice", "deadline", "exchange_s", "forwarded", "marks", "series")
+    __slots__ = ("choice", "deadline", "exchange_s", "forwarded", "marks", "request", "sampled", "series")
 
-    def __init__(self, arrived: float) -> None:
+    def __init__(self, arrived: float, sampled: RequestTrace | None) -> None:
         self.marks = [arrived]
+        self.sampled = sampled
+        self.request: InferRequest | None = None
         self.choice: Choice | None = None
         self.series: RequestSeries | None = None
         self.deadline = math.inf
@@ -102,6 +108,7 @@ class Pipeline:
         schemas: What versions take.
         admission: How many may be forwarded at once.
         recorder: Where everything is counted.
+        journal: Who tells of single requests: spans and log lines.
         default_timeout_s: Bound on a request whose client set none, and upper limit for those that did.
         clock: Seconds, monotonic.
     """
@@ -114,6 +121,7 @@ class Pipeline:
         schemas: SchemaCache,
         admission: Admission,
         recorder: Recorder,
+        journal: Journal | None = None,
         default_timeout_s: float = 30.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -122,6 +130,7 @@ class Pipeline:
         self._schemas = schemas
         self._admission = admission
         self._recorder = recorder
+        self._journal = journal or Journal()
         self._default_timeout_s = default_timeout_s
         self._clock = clock
         self._sequences = SequencePins()
@@ -132,7 +141,7 @@ class Pipeline:
         Raises:
             PenstockError: What to tell the client; a bare one for a defect of ours, whose details are in the log.
         """
-        trace = _Trace(self._clock())
+        trace = _Trace(self._clock(), self._journal.begin(call.traceparent))
         try:
             answer = await self._answer(call, trace)
         except BaseException as error:
@@ -150,7 +159,7 @@ class Pipeline:
         Raises:
             PenstockError: As ``serve``, before any response or between two.
         """
-        trace = _Trace(self._clock())
+        trace = _Trace(self._clock(), self._journal.begin(call.traceparent))
         try:
             async with aclosing(self._answers(call, trace)) as answers:
                 async for answer in answers:
@@ -203,7 +212,9 @@ class Pipeline:
 
     async def _prepared(self, call: Call[Encoded_co], trace: _Trace) -> tuple[InferRequest, ModelSchema, Choice]:
         """Decode, route and validate."""
-        request = call.decode()
+        trace.request = request = call.decode()
+        # Triton traces every request that carries a context: only those that are sampled do.
+        request.traceparent = "" if trace.sampled is None else trace.sampled.upstream_traceparent
         wishes = parameters.take(request) if request.parameters else parameters.NOTHING
         trace.deadline = trace.marks[0] + self._bound_s(request.deadline_s, wishes.timeout_s)
         trace.choice = choice = self._choice(request, wishes.key or request.key)
@@ -302,33 +313,60 @@ class Pipeline:
         """Count a request that got no answer, and return what to tell its client."""
         if isinstance(error, asyncio.CancelledError):
             late = self._clock() > trace.deadline - _SAME_MOMENT_S
-            self._count(call, trace, status_of(DeadlineExceeded()).outcome if late else CANCELLED)
+            self._count(call, trace, status_of(DeadlineExceeded()).outcome if late else CANCELLED, error)
         elif isinstance(error, DeadlineExceeded):
-            self._count(call, trace, status_of(error).outcome if trace.forwarded else EXPIRED)
+            self._count(call, trace, status_of(error).outcome if trace.forwarded else EXPIRED, error)
+        elif isinstance(error, PenstockError) or not isinstance(error, Exception):
+            self._count(call, trace, status_of(error).outcome, error)
         else:
-            self._count(call, trace, status_of(error).outcome)
-            if isinstance(error, Exception) and not isinstance(error, PenstockError):
-                incident = uuid.uuid4().hex[:12]
-                _log.error(
-                    "incident %s: a %s request for model %r", incident, call.protocol, call.model, exc_info=error
-                )
-                return PenstockError(
-                    f"the gateway failed at this request (incident {incident}); its log has the details"
-                )
+            incident = uuid.uuid4().hex[:12]
+            _log.error("incident %s: a %s request for model %r", incident, call.protocol, call.model, exc_info=error)
+            words = f"the gateway failed at this request (incident {incident}); its log has the details"
+            told = PenstockError(words)
+            self._count(call, trace, INTERNAL.outcome, told)
+            return told
         return error
 
-    def _count(self, call: Call[Encoded_co], trace: _Trace, outcome: str) -> None:
+    def _count(self, call: Call[Encoded_co], trace: _Trace, outcome: str, error: BaseException | None = None) -> None:
         series, marks = trace.series, trace.marks
         if series is None:
             known = call.model if self._routes.knows(call.model) else ""
-            self._recorder.requests(call.protocol, known, None, "").finish(outcome, self._clock() - marks[0])
-            return
-        series.end()
+            series = self._recorder.requests(call.protocol, known, None, "")
+        else:
+            series.end()
         if outcome == OK.outcome:
-            series.finish(outcome, marks[-1] - marks[0])
+            ended = marks[-1]
             series.answered(marks, trace.exchange_s)
         else:
-            series.finish(outcome, self._clock() - marks[0])
+            ended = self._clock()
+        duration_s = ended - marks[0]
+        series.finish(outcome, duration_s)
+        if trace.sampled is not None or duration_s >= self._journal.from_s or error is not None:
+            self._tell(call, trace, outcome, ended, error)
+
+    def _tell(
+        self, call: Call[Encoded_co], trace: _Trace, outcome: str, ended: float, error: BaseException | None
+    ) -> None:
+        """Tell of one request what the counts do not: its spans, its line in the log."""
+        if trace.sampled is None and not self._journal.wants(outcome, ended - trace.marks[0]):
+            return
+        request, choice = trace.request, trace.choice
+        self._journal.ended(
+            Ended(
+                protocol=call.protocol,
+                model=call.model,
+                version=None if choice is None else choice.version,
+                role="" if choice is None else choice.role,
+                outcome=outcome,
+                request_id="" if request is None else request.id,
+                marks=trace.marks,
+                ended=ended,
+                attempts=() if request is None else request.attempts,
+                trace=trace.sampled,
+                traceparent=call.traceparent,
+                error="" if error is None else str(error),
+            )
+        )
 
 
 def _left(deadline: float, now: float) -> float:

@@ -80,13 +80,13 @@ class Recorder:
             series = self._answers[key] = AnswerSeries(self, (model, str(version), role))
         return series
 
-    def add(self, family: str, *labels: str) -> None:
-        """Count one more in a series of a plain counter."""
+    def add(self, family: str, *labels: str, count: int = 1) -> None:
+        """Count in a series of a plain counter."""
         key = (family, *labels)
         cell = self._plain.get(key)
         if cell is None:
             cell = self._plain_series(key)
-        self._slab.cells[cell] += 1
+        self._slab.cells[cell] += count
 
     def add_time(self, family: str, seconds: float) -> None:
         """Count a duration in a family that is a histogram without labels."""

@@ -22,7 +22,7 @@ SECOND_ATTEMPTS: Final = "second_attempts"
 EJECTIONS: Final = "ejections"
 READMISSIONS: Final = "readmissions"
 LOOP_LAG: Final = "loop_lag"  # sum in ns, then one cell per stage bucket
-SPANS: Final = "spans"
+TRACED: Final = "traced"  # requests
 
 # Values of the moment: they add up over the workers that live, and go with a worker that ends.
 IN_FLIGHT: Final = "in_flight"
@@ -49,7 +49,7 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
     EJECTIONS: ("replica", "model", "version", "reason"),
     READMISSIONS: ("replica", "model", "version"),
     LOOP_LAG: (),
-    SPANS: ("result",),
+    TRACED: ("result",),
     IN_FLIGHT: _KIND,
     ADMITTED: ("model", "version"),
     QUEUED: ("model", "version"),

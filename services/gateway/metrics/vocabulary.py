@@ -19,7 +19,7 @@ from services.gateway.metrics.series import (
     REPLICA_IN_FLIGHT,
     RETRIED,
     SECOND_ATTEMPTS,
-    SPANS,
+    TRACED,
 )
 
 # Family of a slab: name without the prefix (and without _total), help.
@@ -36,7 +36,10 @@ COUNTERS: Final = {
         "Times that a worker took a replica, or one version on it (model and version not empty), out of its rotation.",
     ),
     READMISSIONS: ("readmissions", "Times that a worker took a replica, or one version on it, back into its rotation."),
-    SPANS: ("spans", "Trace spans: exported, dropped because the queue was full, or failed because nobody took them."),
+    TRACED: (
+        "traced_requests",
+        "Sampled requests by what became of their spans: exported, dropped (the queue was full), failed (not taken).",
+    ),
 }
 
 GAUGE_FAMILIES: Final = {

@@ -1,0 +1,104 @@
+"""W3C trace context: which trace a request belongs to. Pure; https://www.w3.org/TR/trace-context/."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})-"
+    r"(?P<flags>[0-9a-f]{2})(?P<more>-.*)?",
+    re.DOTALL,
+)
+_SAMPLED = 1
+_TRACE_BITS, _SPAN_BITS = 128, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What a caller said of its trace.
+
+    Attributes:
+        trace_id: The trace.
+        span_id: The caller's span.
+        sampled: Whether the caller records it.
+    """
+
+    trace_id: int
+    span_id: int
+    sampled: bool
+
+
+def parse(traceparent: str) -> Parent | None:
+    """Read a ``traceparent``; None for one that is malformed, which counts as none at all."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    if found is None or (found["more"] and found["version"] == "00"):
+        return None
+    return Parent(int(found["trace"], 16), int(found["span"], 16), bool(int(found["flags"], 16) & _SAMPLED))
+
+
+def trace_id_text(traceparent: str) -> str:
+    """Return the trace's id of a ``traceparent``, sampled or not; empty where there is none."""
+    found = parse(traceparent) if traceparent else None
+    return f"{found.trace_id:032x}" if found is not None else ""
+
+
+@dataclass(slots=True)
+class RequestTrace:
+    """The place of one sampled request in its trace.
+
+    Attributes:
+        trace_id: The trace.
+        parent_id: The caller's span; 0 when the trace begins here.
+        tracestate: The caller's ``tracestate``, as it came.
+        server_id: The span of the request in the gateway.
+        forward_id: The span of its way to Triton, which Triton's own spans belong to.
+    """
+
+    trace_id: int
+    parent_id: int
+    tracestate: str
+    server_id: int
+    forward_id: int
+
+    @property
+    def upstream_traceparent(self) -> str:
+        """What Triton is told."""
+        return f"00-{self.trace_id:032x}-{self.forward_id:016x}-01"
+
+
+class Sampler:
+    """Decides which requests are traced: as their caller decided, and of those without a trace a share.
+
+    Args:
+        ratio: That share, 0 to 1.
+        chance: Where ids and decisions come from.
+    """
+
+    __slots__ = ("_chance", "_ratio")
+
+    def __init__(self, ratio: float, chance: random.Random | None = None) -> None:
+        self._ratio = ratio
+        self._chance = chance or random.Random()  # noqa: S311 - ids need to be different, not secret
+
+    def begin(self, traceparent: str, tracestate: str = "") -> RequestTrace | None:
+        """Return the place of a request in its trace, or None when it is not traced.
+
+        Args:
+            traceparent: The caller's; empty for none.
+            tracestate: The caller's; without a valid ``traceparent`` it is ignored.
+        """
+        if traceparent:
+            parent = parse(traceparent)
+            if parent is not None:
+                return self._of(parent.trace_id, parent.span_id, tracestate) if parent.sampled else None
+        if self._ratio and self._chance.random() < self._ratio:
+            return self._of(self._id(_TRACE_BITS), 0, "")
+        return None
+
+    def _of(self, trace_id: int, parent_id: int, tracestate: str) -> RequestTrace:
+        return RequestTrace(trace_id, parent_id, tracestate, self._id(_SPAN_BITS), self._id(_SPAN_BITS))
+
+    def _id(self, bits: int) -> int:
+        return self._chance.getrandbits(bits) or 1
