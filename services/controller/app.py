@@ -12,7 +12,6 @@ from pathlib import Path
 from services.controller.fleet import Fleet
 from services.controller.grpc_server import GrpcServer
 from services.controller.grpc_services import RouteService, StatisticsService
-from services.controller.http_server import HttpServer
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.metrics import ControllerMetrics
@@ -27,6 +26,8 @@ from services.controller.settings import Pace
 from services.controller.sql_store import SqlStore
 from services.core.errors import PenstockError
 from services.core.replica_address import ReplicaAddress
+from services.process.asgi_server import AsgiServer
+from services.process.ports import listen_shared
 from services.triton.layout import RepositoryLayout
 from services.triton.model_server_group import ModelServerGroup
 from services.triton.triton_members import TritonMembers
@@ -100,13 +101,13 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     )
 
     rest = rest_app(operations, overview, ControllerMetrics(ledger, fleet, reconciler))
-    http = HttpServer(rest, options.host, options.http_port)
+    http = AsgiServer(rest, *listen_shared(options.host, options.http_port, 1, "the controller's HTTP port"))
     try:
         grpc = GrpcServer(RouteService(board), StatisticsService(fleet, board), options.host, options.grpc_port)
         async with loader:
             await _serve(http, grpc, reconciler, board, announce)
     finally:
-        http.close()
+        await http.stop()
         await repository.close()
         await store.close()
         await server.aclose()
@@ -114,7 +115,7 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
 
 
 async def _serve(
-    http: HttpServer,
+    http: AsgiServer,
     grpc: GrpcServer,
     reconciler: Reconciler,
     board: RouteBoard,
@@ -127,14 +128,14 @@ async def _serve(
     try:
         async with asyncio.TaskGroup() as tasks:
             await grpc.start()
-            serving = tasks.create_task(http.serve(), name="rest")
+            await http.start()
             ticking = tasks.create_task(reconciler.run(), name="reconciler")
             announce(http.port, grpc.port)
             await stop.wait()
             board.close()
-            http.stop()
             ticking.cancel()
-            await asyncio.wait([serving, ticking])
+            await http.stop()
+            await asyncio.wait([ticking])
     except* PenstockError as group:
         # One clean message instead of a group: a task ends the process only by an error that a person must mend.
         first = next(iter(group.exceptions))

@@ -7,13 +7,12 @@ import socket
 
 from services.gateway.admission import Admission
 from services.gateway.catalog import Catalog
+from services.gateway.edge.buffer_budget import BufferBudget
 from services.gateway.edge.grpc.health import HealthServicer
 from services.gateway.edge.grpc.server import GrpcServer
 from services.gateway.edge.grpc.servicer import InferenceServicer
-from services.gateway.edge.rest.body import BodyReader
 from services.gateway.edge.rest.documents import documents
-from services.gateway.edge.rest.infer import InferEdge
-from services.gateway.edge.rest.server import HttpServer
+from services.gateway.edge.rest.server import RestServer
 from services.gateway.limits import Limits
 from services.gateway.metrics.recorder import Recorder
 from services.gateway.metrics.slab import SlabWriter, WorkerState
@@ -66,9 +65,16 @@ class Gateway:
         )
         catalog = Catalog(upstream, routes, self._is_draining)
 
-        bodies = BodyReader(limits.max_body_bytes, limits.request_timeout_s)
-        edge = InferEdge(pipeline, bodies, documents(catalog, routes, bodies), self._is_draining)
-        self._http = HttpServer(edge, http_listener, drain_s=limits.drain_s, head_timeout_s=limits.head_timeout_s)
+        budget = BufferBudget(limits.max_buffered_bytes)
+        self._http = RestServer(
+            http_listener,
+            pipeline,
+            documents(catalog, routes),
+            limits=limits,
+            budget=budget,
+            draining=self._is_draining,
+        )
+        self._grpc_listener = grpc_listener
         self._grpc = GrpcServer(
             InferenceServicer(pipeline, catalog),
             HealthServicer(catalog.not_ready, self._is_draining),
@@ -100,6 +106,7 @@ class Gateway:
         async with asyncio.TaskGroup() as both:
             both.create_task(self._http.stop())
             both.create_task(self._grpc.stop(self._drain_s))
+        self._grpc_listener.close()
         await self._schemas.aclose()
 
     def _is_draining(self) -> bool:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from services.core.address import Address
 from services.core.errors import ConfigurationError
-from services.gateway.edge.rest.server import HttpServer
 from services.gateway.metrics.app import metrics_app
 from services.gateway.metrics.exposition import GatewayCollector
 from services.gateway.metrics.merged import MergedSlabs
@@ -21,6 +20,7 @@ from services.gateway.metrics.window import PERIOD_S, Window
 from services.gateway.settings import GatewaySettings, WorkerSettings
 from services.gateway.slot import WorkerSlot
 from services.gateway.worker_process import WorkerProcess
+from services.process.asgi_server import AsgiServer
 from services.process.ports import listen_shared, port_of
 
 # From SIGTERM a worker drains by itself; this much later it is killed.
@@ -77,7 +77,7 @@ class Fleet:
         self, ports: list[int], metrics_socket: socket.socket, stop: asyncio.Event, roll: asyncio.Event
     ) -> None:
         collector = GatewayCollector(self._slabs, self._window, time.monotonic)
-        metrics = HttpServer(metrics_app(collector, self._slabs, len(self._slots)), metrics_socket)
+        metrics = AsgiServer(metrics_app(collector, self._slabs, len(self._slots)), metrics_socket)
         await metrics.start()
         try:
             async with asyncio.TaskGroup() as tasks:

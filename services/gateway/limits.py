@@ -27,6 +27,8 @@ class Limits:
     """Largest request as sent: an HTTP body, a gRPC message."""
     max_inflated_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
     """Largest request after its compression is undone."""
+    max_inflation_ratio: Positive = 200
+    """Most bytes that a byte of a compressed request may become; the first MiB of a request is free."""
     max_buffered_bytes: Annotated[int, Field(ge=1024)] = 512 * MIB
     """Bytes of requests that a worker holds in all, complete or not; a request beyond them is refused."""
     max_response_bytes: Annotated[int, Field(ge=1024)] = 256 * MIB
@@ -71,7 +73,7 @@ class Limits:
     max_stream_in_flight: Positive = 32
     """Requests of one ModelStreamInfer call that are worked on at once; more are not read."""
 
-    head_timeout_s: Seconds = 10.0
+    head_timeout_s: Seconds = 8.0
     """Longest time for a request's head, or for a connection's first bytes."""
     body_grace_s: Seconds = 8.0
     """Time for a body or message to arrive, before ``min_transfer_bytes_per_s`` counts."""

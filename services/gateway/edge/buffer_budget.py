@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from services.core.errors import Overloaded
+
 
 class BufferBudget:
     """Counts bytes that are held; used from one event loop.
@@ -45,3 +47,35 @@ class BufferBudget:
         if count > self._held_bytes:
             raise ValueError(f"{count} bytes are given back, and only {self._held_bytes} were taken")
         self._held_bytes -= count
+
+
+class Hold:
+    """What one request takes of a budget, given back in one go.
+
+    Args:
+        budget: The worker's.
+    """
+
+    __slots__ = ("_budget", "_count")
+
+    def __init__(self, budget: BufferBudget) -> None:
+        self._budget = budget
+        self._count = 0
+
+    def add(self, count: int) -> None:
+        """Take ``count`` more bytes.
+
+        Raises:
+            Overloaded: They are not left.
+        """
+        if not self._budget.take(count):
+            raise Overloaded(
+                f"this gateway worker holds {self._budget.held_bytes} bytes of requests, and its limit is "
+                f"{self._budget.limit_bytes}; try again shortly"
+            )
+        self._count += count
+
+    def release(self) -> None:
+        """Give everything back."""
+        count, self._count = self._count, 0
+        self._budget.give_back(count)

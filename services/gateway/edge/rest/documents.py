@@ -9,9 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from services.core.errors import Forbidden, InvalidRequest, NotFound, PenstockError, Unimplemented
+from services.core.errors import Forbidden, InvalidRequest, NotFound, PenstockError, Unimplemented, status_of
 from services.gateway.catalog import SERVER_NAME, Catalog, Document, version_number
-from services.gateway.edge.rest.body import BodyReader
 from services.gateway.edge.rest.models import (
     ErrorBody,
     IndexEntry,
@@ -22,7 +21,8 @@ from services.gateway.edge.rest.models import (
     Pointer,
     ServerMetadata,
 )
-from services.gateway.edge.rest.response import error_reply
+from services.gateway.edge.rest.response import error_body, retry_after
+from services.gateway.edge.words import words_of
 from services.gateway.routes import Routes
 
 _NOT_READY = 400  # Triton's, and what the protocol says: 200 for true, 4xx for false
@@ -38,13 +38,12 @@ _INFER = "/v2/models/{model}/infer"
 _INFER_VERSION = "/v2/models/{model}/versions/{version}/infer"
 
 
-def documents(catalog: Catalog, routes: Routes, bodies: BodyReader) -> FastAPI:
+def documents(catalog: Catalog, routes: Routes) -> FastAPI:
     """Return the application.
 
     Args:
         catalog: Where the documents come from.
         routes: The present route table, for the pointer at the root.
-        bodies: How bodies are read.
     """
     app = FastAPI(
         title="Penstock gateway",
@@ -54,7 +53,7 @@ def documents(catalog: Catalog, routes: Routes, bodies: BodyReader) -> FastAPI:
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     app.include_router(_root(catalog, routes))
-    app.include_router(_server(catalog, bodies))
+    app.include_router(_server(catalog))
     app.include_router(_models(catalog))
     app.include_router(_not_here())
     app.add_exception_handler(PenstockError, _penstock_error)
@@ -81,7 +80,7 @@ def _root(catalog: Catalog, routes: Routes) -> APIRouter:
     return router
 
 
-def _server(catalog: Catalog, bodies: BodyReader) -> APIRouter:
+def _server(catalog: Catalog) -> APIRouter:
     router = APIRouter(tags=["server"])
 
     @router.get("/v2", response_model=ServerMetadata, summary="Who answers")
@@ -104,7 +103,7 @@ def _server(catalog: Catalog, bodies: BodyReader) -> APIRouter:
         openapi_extra={"requestBody": {"content": {"application/json": {"schema": IndexRequest.model_json_schema()}}}},
     )
     async def index(request: Request) -> list[Document]:
-        return await catalog.index(ready_only=_index_request(await bodies.read(request.receive, None)).ready)
+        return await catalog.index(ready_only=_index_request(await request.body()).ready)
 
     @router.get("/v2/models/stats", summary="Triton's statistics of every model")
     async def statistics() -> Document:
@@ -187,9 +186,9 @@ def _state(reason: str | None) -> Response:
 async def _penstock_error(_request: Request, error: Exception) -> Response:
     if not isinstance(error, PenstockError):
         raise error
-    reply = error_reply(error)
-    headers = {name.decode(): value.decode() for name, value in reply.headers}
-    return Response(b"".join(reply.parts), reply.status, headers)
+    name, _, value = retry_after(error).decode().strip().partition(": ")
+    headers = {name: value} if name else None
+    return Response(error_body(words_of(error)), status_of(error).http, headers, "application/json")
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

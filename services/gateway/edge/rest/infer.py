@@ -1,60 +1,116 @@
-"""The REST hot path: ``POST /v2/models/{model}[/versions/{version}]/infer`` as a plain ASGI callable.
-
-Everything else of the protocol goes to the application behind it.
-"""
+"""``POST /v2/models/{model}[/versions/{version}]/infer``: what an inference request says before its body is read."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
 
-from services.core.errors import InvalidRequest, PenstockError, UnsupportedEncoding
+from services.core.errors import InvalidRequest, UnsupportedEncoding
 from services.core.inference import InferRequest
 from services.gateway.catalog import version_number
-from services.gateway.edge.rest.asgi import ASGIApp, Receive, Scope, Send
-from services.gateway.edge.rest.body import BodyReader, ClientGoneError, linger
+from services.gateway.edge.rest.compression import DEFLATE, GZIP, inflate, preferred
+from services.gateway.edge.rest.head import Head
+from services.gateway.edge.rest.json_bounds import check_json
+from services.gateway.edge.rest.paced import Slices
 from services.gateway.edge.rest.request import Forms, parse
-from services.gateway.edge.rest.response import Reply, encode, error_reply
-from services.gateway.pipeline import Pipeline, Served
+from services.gateway.edge.rest.response import Reply, encode
+from services.gateway.limits import Limits
+from services.gateway.pipeline import Served
 
 PROTOCOL = "rest"
 ROUTING_KEY_HEADER = b"penstock-routing-key"
-# In the scope: the task that answers, for whoever sees the connection break, and then the sign that it did.
-TASK = "penstock.task"
-GONE = "penstock.gone"
+TIMEOUT_HEADER = b"penstock-timeout-ms"
 
-_CLOSE = (b"connection", b"close")
-_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+# Segments are compared as they were sent: an encoded slash never becomes one.
+_PATH = re.compile(rb"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+# https://www.w3.org/TR/trace-context/#traceparent-header; version ff is invalid.
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_LONGEST_TRACEPARENT = 128
+_NUMBER = re.compile(rb"[0-9]{1,18}")
+_MS_PER_S = 1000
+# Below this the checks of a JSON text and the parsing take well under a millisecond.
+_SMALL_BYTES = 64 * 1024
+
+Buffer = bytes | memoryview
+
+
+class InferHead:
+    """The path and the headers of one inference request.
+
+    Attributes:
+        model: Model name.
+        version: Version from the path, as it is there; empty for none.
+        header_length: ``Inference-Header-Content-Length``; None where the whole body is JSON.
+        coding: How the body is compressed; empty for not at all.
+        accepts: How the answer may be compressed; empty for not at all.
+        key: Sticky routing key.
+        timeout_s: How long the client waits.
+        traceparent: The client's trace context; empty for none.
+    """
+
+    __slots__ = ("accepts", "coding", "header_length", "key", "model", "timeout_s", "traceparent", "version")
+
+    def __init__(self, model: str, version: str) -> None:
+        self.model = model
+        self.version = version
+        self.header_length: int | None = None
+        self.coding = b""
+        self.accepts = b""
+        self.key: str | None = None
+        self.timeout_s: float | None = None
+        self.traceparent = ""
+
+
+def infer_target(head: Head) -> InferHead | None:
+    """Return model and version of an inference request; None for any other request."""
+    if head.method != b"POST":
+        return None
+    path = _PATH.fullmatch(head.path)
+    if path is None:
+        return None
+    return InferHead(_segment(path[1]), _segment(path[2] or b""))
+
+
+def read_headers(infer: InferHead, head: Head) -> None:
+    """Read the headers that an inference request is about.
+
+    Raises:
+        InvalidRequest: One of them makes no sense.
+        UnsupportedEncoding: The body has a coding that is not served.
+    """
+    for name, value in head.headers:
+        reader = _READERS.get(name)
+        if reader is not None:
+            reader(infer, value)
 
 
 class RestCall:
     """One REST request as the pipeline sees it.
 
     Args:
-        model: Model name from the path.
-        version: Version from the path, as it is there.
-        headers: The request's headers.
-        body: The whole body.
+        head: Its path and headers.
+        body: The whole body, not compressed.
     """
 
-    __slots__ = ("_body", "_forms", "_headers", "_version", "model", "protocol", "traceparent")
+    __slots__ = ("_body", "_forms", "_head", "model", "protocol", "traceparent")
 
-    def __init__(self, model: str, version: str | None, headers: InferHeaders, body: bytes) -> None:
+    def __init__(self, head: InferHead, body: Buffer) -> None:
         self.protocol = PROTOCOL
-        self.traceparent = ""
-        self.model = model
-        self._version = version
-        self._headers = headers
+        self.model = head.model
+        self.traceparent = head.traceparent
+        self._head = head
         self._body = body
         self._forms = Forms(binary=False, by_output={})
 
     def decode(self) -> InferRequest:
-        """Parse the path, the headers and the body."""
-        version = version_number(self._version or "")
-        header_length = _number(self._headers.header_length, "Inference-Header-Content-Length")
-        request, self._forms = parse(self.model, version, self._body, header_length)
-        request.key = self._headers.key
+        """Parse the path and the body."""
+        head = self._head
+        version = version_number(head.version) if head.version else None
+        request, self._forms = parse(head.model, version, self._body, head.header_length)
+        request.key = head.key
+        request.deadline_s = head.timeout_s
+        request.traceparent = head.traceparent
         return request
 
     def encode(self, served: Served) -> Reply:
@@ -62,106 +118,81 @@ class RestCall:
         return encode(served, self._forms)
 
 
-class InferHeaders:
-    """The headers that an inference request is about."""
+def prepared(head: InferHead, body: Buffer, limits: Limits, hold: Callable[[int], None]) -> Slices[Buffer]:
+    """Return the body without its compression, once its JSON is known to be within bounds.
 
-    __slots__ = ("encoding", "header_length", "key", "length")
-
-    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self.length: bytes | None = None
-        self.header_length: bytes | None = None
-        self.key: str | None = None
-        self.encoding = b"identity"
-        for name, value in headers:
-            if name == b"content-length":
-                self.length = value
-            elif name == b"inference-header-content-length":
-                self.header_length = value
-            elif name == ROUTING_KEY_HEADER:
-                self.key = value.decode("utf-8", "backslashreplace") or None
-            elif name == b"content-encoding":
-                self.encoding = value.lower()
-
-
-class InferEdge:
-    """Answers inference requests and hands every other request on.
-
-    Args:
-        pipeline: Where requests go.
-        bodies: How bodies are read.
-        others: The application for everything else.
-        draining: Whether this worker is on its way out: then every answer asks the client to close its connection.
+    Raises:
+        InvalidRequest: It is malformed or beyond a bound.
+        PayloadTooLarge: It inflates to too much.
+        Overloaded: There is no room for what it inflates to.
     """
-
-    def __init__(self, pipeline: Pipeline, bodies: BodyReader, others: ASGIApp, draining: Callable[[], bool]) -> None:
-        self._pipeline = pipeline
-        self._bodies = bodies
-        self._others = others
-        self._draining = draining
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI connection scope."""
-        path = _PATH.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if path is None:
-            await self._others(scope, receive, send)
-            return
-        model: str = path[1]
-        scope[TASK] = asyncio.current_task()
-        try:
-            headers = InferHeaders(scope["headers"])
-            try:
-                body = await self._body(headers, receive)
-            except PenstockError as error:
-                self._pipeline.refused(PROTOCOL, model, error)
-                await _refuse_unread(error_reply(error), receive, send)
-                return
-            reply = await self._answer(RestCall(model, path[2], headers, body))
-        except ClientGoneError:
-            return
-        except asyncio.CancelledError:
-            if GONE in scope:
-                return  # the one who cancelled was the client, by closing the connection
-            raise
-        finally:
-            scope[TASK] = None
-        if self._draining():
-            reply.headers.append(_CLOSE)
-        await _send(reply, send)
-
-    async def _body(self, headers: InferHeaders, receive: Receive) -> bytes:
-        if headers.encoding not in (b"identity", b""):
-            raise UnsupportedEncoding(
-                f"Content-Encoding is {headers.encoding.decode('latin-1')!r}; send the body uncompressed"
-            )
-        return await self._bodies.read(receive, _number(headers.length, "Content-Length"))
-
-    async def _answer(self, call: RestCall) -> Reply:
-        try:
-            return await self._pipeline.serve(call)
-        except PenstockError as error:
-            return error_reply(error)
+    if head.coding:
+        body = yield from inflate(head.coding, body, limits, hold)
+    length = len(body) if head.header_length is None else head.header_length
+    yield from check_json(body if length >= len(body) else body[:length], limits)
+    return body
 
 
-def _number(text: bytes | None, header: str) -> int | None:
-    if text is None:
-        return None
-    if not text.isdigit() or len(text) > 19:  # noqa: PLR2004 - 64 bits
-        raise InvalidRequest(f"{header} is {text.decode('latin-1')[:40]!r}; expected a number of bytes")
-    return int(text)
+def needs_preparation(head: InferHead, body: Buffer, limits: Limits) -> bool:
+    """Whether a body must go through ``prepared``; a small one within the bounds is spared the trip."""
+    if head.coding or len(body) > _SMALL_BYTES:
+        return True
+    text = body if head.header_length is None else body[: head.header_length]
+    if not isinstance(text, bytes):
+        return True
+    return text.count(b"[") + text.count(b"{") > limits.max_json_depth or len(text) // 2 >= limits.max_json_values
 
 
-async def _send(reply: Reply, send: Send) -> None:
-    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-    parts = reply.parts
-    for part in parts[:-1]:
-        await send({"type": "http.response.body", "body": part, "more_body": True})
-    await send({"type": "http.response.body", "body": parts[-1]})
+def _segment(raw: bytes) -> str:
+    return unquote_to_bytes(raw).decode("utf-8", "backslashreplace") if b"%" in raw else raw.decode("ascii")
 
 
-async def _refuse_unread(reply: Reply, receive: Receive, send: Send) -> None:
-    """Answer before the body was read, let the client notice, and close: the body is on the same connection."""
-    headers = [*reply.headers, _CLOSE]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"".join(reply.parts), "more_body": True})
-    await linger(receive)
-    await send({"type": "http.response.body", "body": b""})
+def _header_length(infer: InferHead, value: bytes) -> None:
+    infer.header_length = _number("Inference-Header-Content-Length", value, "a number of bytes")
+
+
+def _routing_key(infer: InferHead, value: bytes) -> None:
+    infer.key = value.decode("utf-8", "backslashreplace") or None
+
+
+def _timeout(infer: InferHead, value: bytes) -> None:
+    milliseconds = _number(TIMEOUT_HEADER.decode(), value, "a number of milliseconds, 1 or more")
+    if not milliseconds:
+        raise InvalidRequest(f"{TIMEOUT_HEADER.decode()} is 0; expected a number of milliseconds, 1 or more")
+    infer.timeout_s = milliseconds / _MS_PER_S
+
+
+def _content_coding(infer: InferHead, value: bytes) -> None:
+    coding = value.lower()
+    if coding in (b"", b"identity"):
+        return
+    if coding not in (GZIP, DEFLATE):
+        raise UnsupportedEncoding(
+            f"Content-Encoding is '{value[:40].decode('latin-1')}'; send gzip, deflate or no compression"
+        )
+    infer.coding = coding
+
+
+def _accepts(infer: InferHead, value: bytes) -> None:
+    infer.accepts = preferred(value)
+
+
+def _traceparent(infer: InferHead, value: bytes) -> None:
+    if len(value) <= _LONGEST_TRACEPARENT and _TRACEPARENT.fullmatch(value):
+        infer.traceparent = value.decode("latin-1")
+
+
+_READERS: dict[bytes, Callable[[InferHead, bytes], None]] = {
+    b"inference-header-content-length": _header_length,
+    ROUTING_KEY_HEADER: _routing_key,
+    TIMEOUT_HEADER: _timeout,
+    b"content-encoding": _content_coding,
+    b"accept-encoding": _accepts,
+    b"traceparent": _traceparent,
+}
+
+
+def _number(header: str, value: bytes, expected: str) -> int:
+    if not _NUMBER.fullmatch(value):
+        raise InvalidRequest(f"{header} is '{value[:40].decode('latin-1')}'; expected {expected}")
+    return int(value)

@@ -18,6 +18,8 @@ from services.core.inference import InferRequest, Parameter, RequestedOutput
 from services.core.tensor import ITEM_SIZE, Tensor, element_count
 from services.gateway.edge.rest.json_tensor import to_raw
 
+Buffer = bytes | memoryview
+
 _MAX_CLASSES = (1 << 31) - 1
 _SHARED_MEMORY = "shared_memory_region"
 _SURROGATE = re.compile(rb"\\u[dD]")
@@ -39,7 +41,7 @@ class Forms(NamedTuple):
     by_output: dict[str, bool]
 
 
-def parse(model: str, version: int | None, body: bytes, header_length: int | None) -> tuple[InferRequest, Forms]:
+def parse(model: str, version: int | None, body: Buffer, header_length: int | None) -> tuple[InferRequest, Forms]:
     """Parse a request body.
 
     Args:
@@ -76,11 +78,11 @@ def parse(model: str, version: int | None, body: bytes, header_length: int | Non
     return request, Forms(binary, by_output)
 
 
-def _load(text: bytes) -> dict[str, Any]:
+def _load(text: Buffer) -> dict[str, Any]:
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        document = _load_lenient(text, error)
+        document = _load_lenient(bytes(text), error)
     if not isinstance(document, dict):
         raise InvalidRequest(f"the request is {_short(document)}; expected an object with 'inputs'")
     return document
@@ -99,7 +101,7 @@ def _load_lenient(text: bytes, strict_error: orjson.JSONDecodeError) -> Any:
     raise InvalidRequest(f"the request is not valid JSON: {strict_error}") from strict_error
 
 
-def _inputs(value: Any, body: bytes, offset: int) -> list[Tensor]:
+def _inputs(value: Any, body: Buffer, offset: int) -> list[Tensor]:
     view = memoryview(body)
     size = len(body)
     tensors = []

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import orjson
 
 from services.core.errors import Overloaded, PenstockError, Unavailable, status_of
 from services.gateway.edge.rest.json_tensor import from_raw
+from services.gateway.edge.rest.refusal import HttpRefusal
 from services.gateway.edge.rest.request import Forms
 from services.gateway.edge.words import words_of
 from services.gateway.pipeline import Served
 
-_JSON = (b"content-type", b"application/json")
-_BINARY = (b"content-type", b"application/octet-stream")
-_HEADER_LENGTH = b"inference-header-content-length"
-VERSION_HEADER = b"penstock-model-version"
-ROLE_HEADER = b"penstock-role"
+VERSION_HEADER = "penstock-model-version"
+ROLE_HEADER = "penstock-role"
+JSON_FIELD = b"Content-Type: application/json\r\n"
+_BINARY_FIELD = b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n"
 # Joining costs a copy, a second write a system call.
 _JOIN_BELOW_BYTES = 256 * 1024
+_OK = 200
 
-Headers = list[tuple[bytes, bytes]]
 Part = bytes | memoryview
 
 
@@ -29,12 +31,12 @@ class Reply(NamedTuple):
 
     Attributes:
         status: HTTP status code.
-        headers: Header names in lower case with their values, ``content-length`` among them.
+        fields: Header lines, each ending in CR LF, without those of the framing and the connection.
         parts: The body in pieces.
     """
 
     status: int
-    headers: Headers
+    fields: bytes
     parts: list[Part]
 
 
@@ -60,24 +62,59 @@ def encode(served: Served, forms: Forms) -> Reply:
         else:
             output["data"] = from_raw(tensor)
         outputs.append(output)
-    head = parts[0] = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    length = len(head)
-    headers: Headers = [
-        (VERSION_HEADER, b"%d" % response.version),
-        (ROLE_HEADER, served.role.encode()),
-    ]
+    parts[0] = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    origin = _origin(response.version, served.role)
     if len(parts) == 1:
-        headers += (_JSON, (b"content-length", b"%d" % length))
-        return Reply(200, headers, parts)
-    total = sum([len(part) for part in parts])
-    headers += (_BINARY, (_HEADER_LENGTH, b"%d" % length), (b"content-length", b"%d" % total))
-    return Reply(200, headers, [b"".join(parts)] if total < _JOIN_BELOW_BYTES else parts)
+        return Reply(_OK, origin + JSON_FIELD, parts)
+    return Reply(_OK, origin + _BINARY_FIELD % len(parts[0]), parts)
 
 
 def error_reply(error: PenstockError) -> Reply:
     """Encode an error as Triton does: ``{"error": "words"}``."""
-    body = orjson.dumps({"error": words_of(error).encode("utf-8", "backslashreplace").decode()})
-    headers: Headers = [_JSON, (b"content-length", b"%d" % len(body))]
+    status = error.status if isinstance(error, HttpRefusal) else status_of(error).http
+    return Reply(status, JSON_FIELD + retry_after(error), [error_body(words_of(error))])
+
+
+def error_body(words: str) -> bytes:
+    """Return the JSON of an error."""
+    return orjson.dumps({"error": words.encode("utf-8", "backslashreplace").decode()})
+
+
+def retry_after(error: PenstockError) -> bytes:
+    """Return the header line that says when to try again; empty where trying again does not help."""
     if isinstance(error, Overloaded | Unavailable):
-        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
-    return Reply(status_of(error).http, headers, [body])
+        return b"Retry-After: %d\r\n" % max(1, round(error.retry_after_s))
+    return b""
+
+
+def written(reply: Reply, closing: bytes, *, with_body: bool = True) -> list[Part]:
+    """Return an answer as what goes over the connection: one piece, or several where joining would cost more.
+
+    Args:
+        reply: The answer.
+        closing: The header line about the connection; empty for none.
+        with_body: False for the answer to HEAD, which only announces a body.
+    """
+    parts = reply.parts
+    length = len(parts[0]) if len(parts) == 1 else sum([len(part) for part in parts])
+    head = b"%sContent-Length: %d\r\n%s\r\n" % (status_line(reply.status) + reply.fields, length, closing)
+    if not with_body:
+        return [head]
+    if length < _JOIN_BELOW_BYTES:
+        return [b"".join([head, *parts])]
+    return [head, *parts]
+
+
+@lru_cache(maxsize=128)
+def status_line(status: int) -> bytes:
+    """Return the first line of an answer."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+@lru_cache(maxsize=1024)
+def _origin(version: int, role: str) -> bytes:
+    return f"{VERSION_HEADER}: {version}\r\n{ROLE_HEADER}: {role}\r\n".encode()

@@ -1,89 +1,62 @@
-"""Serves an ASGI application on a socket that was claimed before, without taking the process's signals."""
+"""The REST server of one worker: accepts connections, looks after their time, ends them in order."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import socket
-from collections.abc import Generator
+from collections.abc import Callable
 
-import uvicorn
-
-from services.core.errors import ConfigurationError
+from services.gateway.edge.buffer_budget import BufferBudget
 from services.gateway.edge.rest.asgi import ASGIApp
-from services.gateway.edge.rest.http_protocol import BoundedHttpProtocol
+from services.gateway.edge.rest.bridge import Bridge
+from services.gateway.edge.rest.connection import RestConnection
+from services.gateway.edge.rest.site import Site
+from services.gateway.limits import Limits
+from services.gateway.pipeline import Pipeline
 
-_KEEP_ALIVE_S = 75
 _BACKLOG = 2048
-_POLL_S = 0.02
 # How long a server that stops still answers its open connections, each answer asking for the connection to be closed:
 # a connection that is closed while the next request is on its way loses that request.
-_FAREWELL_S = 0.3
+_FAREWELL_S = 5.0
+_LONGEST_PERIOD_S = 0.25
+# What the kernel holds of an answer beyond what is on its way: a client that does not read is noticed soon, and a far
+# one that does is not slowed down.
+_UNSENT_BYTES = 128 * 1024
 
 
-def shared_listener(host: str, port: int) -> socket.socket:
-    """Return a socket bound to a port that other workers listen on as well (``SO_REUSEPORT``); 0 for a free one.
-
-    Raises:
-        ConfigurationError: The address cannot be bound.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen on host '{host}': {error}; change the host") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise ConfigurationError(f"cannot listen on {host} port {port}: {error.strerror}; choose another") from error
-    return listener
-
-
-class _SignalFreeServer(uvicorn.Server):
-    """uvicorn's server without its signal handlers: when a process stops is decided in one place, and not here."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-
-class HttpServer:
-    """One HTTP server.
+class RestServer:
+    """Serves REST on one listening socket.
 
     Args:
-        app: What answers.
         listener: A bound socket; closed by the server.
-        drain_s: Longest time that requests in flight may take after ``stop``; then they are cancelled.
-        head_timeout_s: Longest time for the head of one request to arrive.
+        pipeline: Where inference requests go.
+        app: The application for everything else.
+        limits: Bounds.
+        budget: Bytes of requests that the worker may hold, shared with its other edges.
+        draining: Whether the worker is on its way out: then every answer asks the client to close its connection.
     """
 
     def __init__(
-        self, app: ASGIApp, listener: socket.socket, *, drain_s: float = 1.0, head_timeout_s: float = 10.0
+        self,
+        listener: socket.socket,
+        pipeline: Pipeline,
+        app: ASGIApp,
+        *,
+        limits: Limits,
+        budget: BufferBudget,
+        draining: Callable[[], bool],
     ) -> None:
         self._listener = listener
-        config = uvicorn.Config(
-            app,
-            http=functools.partial(BoundedHttpProtocol, head_timeout_s=head_timeout_s),  # type: ignore[arg-type]
-            ws="none",
-            loop="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=max(1, round(drain_s)),
-        )
-        self._server = _SignalFreeServer(config)
-        self._task: asyncio.Task[None] | None = None
+        self._pipeline = pipeline
+        self._bridge = Bridge(app, limits.max_response_bytes)
+        self._limits = limits
+        self._budget = budget
+        self._draining = draining
+        self._stopping = False
+        self._site: Site | None = None
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
@@ -93,23 +66,63 @@ class HttpServer:
 
     async def start(self) -> None:
         """Listen; returns when connections are accepted."""
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="http server")
-        while not self._server.started:
-            if self._task.done():
-                self._task.result()
-                raise RuntimeError("the HTTP server ended before it started")
-            await asyncio.sleep(_POLL_S)
+        loop = asyncio.get_running_loop()
+        self._site = site = Site(
+            pipeline=self._pipeline,
+            bridge=self._bridge,
+            limits=self._limits,
+            budget=self._budget,
+            draining=self._is_closing,
+            loop=loop,
+        )
+        if self._listener.family != socket.AF_UNIX:
+            self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+        self._server = await loop.create_server(lambda: RestConnection(site), sock=self._listener, backlog=_BACKLOG)
+        self._sweeper = asyncio.create_task(self._sweep(site), name="REST timeouts")
 
     async def stop(self) -> None:
-        """Stop accepting, finish what is in flight and close."""
-        if self._task is None:
+        """Stop accepting, let every client hear of it, finish what is in flight, and close."""
+        if self._site is None or self._server is None or self._sweeper is None:
             self._listener.close()
             return
-        for server in self._server.servers:
-            server.close()
+        self._stopping = True
+        self._server.close()
         loop = asyncio.get_running_loop()
-        until = loop.time() + _FAREWELL_S
-        while self._server.server_state.connections and loop.time() < until:  # noqa: ASYNC110 - uvicorn's set
-            await asyncio.sleep(_POLL_S)
-        self._server.should_exit = True
-        await self._task
+        end = loop.time() + self._limits.drain_s
+        if not await self._quiet(self._site, min(_FAREWELL_S, self._limits.drain_s)):
+            for connection in list(self._site.connections):
+                connection.close_if_idle()
+            if not await self._quiet(self._site, end - loop.time()):
+                for connection in list(self._site.connections):
+                    connection.abort()
+                await self._quiet(self._site, 1.0)
+        self._sweeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._sweeper
+
+    def _is_closing(self) -> bool:
+        return self._stopping or self._draining()
+
+    async def _quiet(self, site: Site, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await site.quiet.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _sweep(self, site: Site) -> None:
+        """Look after the time of every connection."""
+        limits = self._limits
+        shortest_s = min(limits.head_timeout_s, limits.body_grace_s, limits.write_grace_s, limits.idle_timeout_s)
+        period_s = min(_LONGEST_PERIOD_S, shortest_s / 4)
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while True:
+            await asyncio.sleep(period_s)
+            now = loop.time()
+            # A process that was stopped or starved has not given its clients that time.
+            site.now += min(now - last, 2 * period_s)
+            last = now
+            for connection in list(site.connections):
+                connection.check(site.now)

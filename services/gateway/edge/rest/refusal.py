@@ -1,0 +1,27 @@
+"""Refusals that HTTP has a status of its own for, beside those of the error tree."""
+
+from __future__ import annotations
+
+from services.core.errors import InvalidRequest
+
+BAD_REQUEST = 400
+TIMEOUT = 408
+LENGTH_REQUIRED = 411
+URI_TOO_LONG = 414
+EXPECTATION_FAILED = 417
+HEADERS_TOO_LARGE = 431
+NOT_IMPLEMENTED = 501
+VERSION_NOT_SUPPORTED = 505
+
+
+class HttpRefusal(InvalidRequest):
+    """A client's mistake in HTTP itself.
+
+    Args:
+        status: HTTP status code (RFC 9110, section 15).
+        words: What was found, what was expected.
+    """
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
