@@ -101,7 +101,8 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     )
 
     rest = rest_app(operations, overview, ControllerMetrics(ledger, fleet, reconciler))
-    http = AsgiServer(rest, *listen_shared(options.host, options.http_port, 1, "the controller's HTTP port"))
+    [listener] = listen_shared(options.host, options.http_port, 1, "the controller's HTTP port")
+    http = AsgiServer(rest, listener)
     try:
         grpc = GrpcServer(RouteService(board), StatisticsService(fleet, board), options.host, options.grpc_port)
         async with loader:

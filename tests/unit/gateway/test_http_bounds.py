@@ -33,7 +33,8 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[bytes, bytes],
     """Read one answer."""
     head = await reader.readuntil(b"\r\n\r\n")
     status, *lines = head.split(b"\r\n")
-    headers = dict(line.split(b": ", 1) for line in lines if line)
+    fields = (line.split(b": ", 1) for line in lines if line)
+    headers = {name.lower(): value for name, value in fields}
     return int(status.split()[1]), headers, await reader.readexactly(int(headers.get(b"content-length", b"0")))
 
 
@@ -44,11 +45,13 @@ async def test_a_connection_that_never_sends_a_head_is_closed() -> None:
             assert await reader.read() == b""
         async with connected(running) as (reader, writer):
             writer.write(PATH)
+            assert (await answer(reader))[0] == 408
             assert await reader.read() == b""
         async with connected(running) as (reader, writer):  # also after a good request
             writer.write(REQUEST)
             assert (await answer(reader))[0] == 200
             writer.write(b"POST /v2")
+            assert (await answer(reader))[0] == 408
             assert await reader.read() == b""
 
 
@@ -68,17 +71,17 @@ async def test_a_connection_may_rest_between_requests() -> None:
 async def test_an_endless_head_is_refused() -> None:
     async with serving() as running, connected(running) as (reader, writer):
         writer.write(PATH + b"X-Long: " + b"x" * 100_000)
-        assert (await answer(reader))[0] == 400
+        assert (await answer(reader))[0] == 431
         assert await reader.read() == b""
 
 
 @in_loop
 async def test_a_body_that_dribbles_is_refused_with_words_and_the_connection_closed() -> None:
-    async with serving(limits=Limits(request_timeout_s=0.1, drain_s=2.0)) as running:
+    async with serving(limits=Limits(body_grace_s=0.1, drain_s=2.0)) as running:
         async with connected(running) as (reader, writer):
             writer.write(PATH + b"Content-Length: 100\r\n\r\n{")
             status, headers, body = await answer(reader)
-            assert (status, headers[b"connection"]) == (400, b"close")
+            assert (status, headers[b"connection"]) == (408, b"close")
             assert b"did not arrive" in body
             assert await reader.read() == b""
         assert running.count("request", model="digits", outcome="invalid_argument") == 1
@@ -152,7 +155,7 @@ async def test_what_is_no_http_is_refused() -> None:
 async def test_a_target_that_is_no_path_is_refused_with_words() -> None:
     async with serving() as running:
         for target, words in (
-            (b"/v2/models/mod\xc3\xa8le/infer", "url path"),
+            (b"/v2/models/mod\xc3\xa8le/infer", "percent-encoded ASCII"),
             (b"http://x:99999999/", "percent-encoded"),
         ):
             async with connected(running) as (reader, writer):
