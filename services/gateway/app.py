@@ -14,8 +14,9 @@ from services.gateway.edge.grpc.servicer import InferenceServicer
 from services.gateway.edge.rest.documents import documents
 from services.gateway.edge.rest.server import RestServer
 from services.gateway.limits import Limits
-from services.gateway.metrics.recorder import Recorder
+from services.gateway.metrics.series import BUFFERED, CONNECTIONS
 from services.gateway.metrics.slab import SlabWriter, WorkerState
+from services.gateway.observation import Observation
 from services.gateway.pipeline import Pipeline
 from services.gateway.routes import Routes
 from services.gateway.schemas import SchemaCache
@@ -33,6 +34,7 @@ class Gateway:
         grpc_listener: Socket to serve gRPC on; closed at the end.
         limits: Bounds.
         max_in_flight: Most requests that are forwarded at once.
+        observation: What counts and tells; by default it counts only.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Gateway:
         grpc_listener: socket.socket,
         limits: Limits | None = None,
         max_in_flight: int = 512,
+        observation: Observation | None = None,
     ) -> None:
         limits = limits or Limits()
+        observation = observation or Observation(slab)
         self._slab = slab
         self._drain_s = limits.drain_s
         self._unready_s = limits.unready_s
@@ -60,7 +64,8 @@ class Gateway:
             routes=routes,
             schemas=self._schemas,
             admission=Admission(max_in_flight, slab.set_in_flight),
-            recorder=Recorder(slab),
+            recorder=observation.recorder,
+            journal=observation.journal,
             default_timeout_s=limits.request_timeout_s,
         )
         catalog = Catalog(upstream, routes, self._is_draining)
@@ -81,6 +86,7 @@ class Gateway:
             *grpc_listener.getsockname()[:2],
             max_message_bytes=limits.max_body_bytes,
         )
+        observation.watch(lambda: [(BUFFERED, (), budget.held_bytes), (CONNECTIONS, ("rest",), self._http.connections)])
 
     @property
     def http_port(self) -> int:

@@ -16,6 +16,8 @@ from services.core.errors import ConfigurationError
 from services.gateway.metrics.app import metrics_app
 from services.gateway.metrics.exposition import GatewayCollector
 from services.gateway.metrics.merged import MergedSlabs
+from services.gateway.metrics.time_split import TimeSplit
+from services.gateway.metrics.triton_poll import TritonPoll
 from services.gateway.metrics.window import PERIOD_S, Window
 from services.gateway.settings import GatewaySettings, WorkerSettings
 from services.gateway.slot import WorkerSlot
@@ -50,6 +52,7 @@ class Fleet:
         self._tell = announce
         self._slabs = MergedSlabs()
         self._window = Window()
+        self._split = TimeSplit()
         self._slots: list[WorkerSlot] = []
 
     async def run(self, stop: asyncio.Event, roll: asyncio.Event) -> None:
@@ -76,7 +79,7 @@ class Fleet:
     async def _serve(
         self, ports: list[int], metrics_socket: socket.socket, stop: asyncio.Event, roll: asyncio.Event
     ) -> None:
-        collector = GatewayCollector(self._slabs, self._window, time.monotonic)
+        collector = GatewayCollector(self._slabs, self._window, time.monotonic, self._split)
         metrics = AsgiServer(metrics_app(collector, self._slabs, len(self._slots)), metrics_socket)
         await metrics.start()
         try:
@@ -84,6 +87,7 @@ class Fleet:
                 running = [tasks.create_task(slot.run()) for slot in self._slots]
                 others = [
                     tasks.create_task(self._remember()),
+                    tasks.create_task(TritonPoll(self._slabs, self._split).run()),
                     tasks.create_task(self._announce(ports)),
                     tasks.create_task(self._roll(roll)),
                 ]

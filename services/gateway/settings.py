@@ -10,6 +10,8 @@ from pydantic import TypeAdapter
 from services.core.address import Address
 from services.core.replica_address import Targets
 from services.gateway.limits import Limits
+from services.gateway.logs import LogSettings
+from services.gateway.tracing.settings import TracingSettings
 from services.triton.replicas.settings import ReplicaSettings
 
 
@@ -22,12 +24,16 @@ class Behaviour:
         controller: The controller's gRPC address.
         limits: Bounds on clients.
         replicas: How replicas are chosen, watched and tried again.
+        tracing: Where spans of requests go, and of which requests.
+        log: What is logged, and in which form.
     """
 
     triton: Targets
     controller: Address
     limits: Limits = field(default_factory=Limits)
     replicas: ReplicaSettings = field(default_factory=ReplicaSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
+    log: LogSettings = field(default_factory=LogSettings)
 
 
 @dataclass(frozen=True, slots=True)

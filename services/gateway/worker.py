@@ -18,8 +18,10 @@ from services.gateway.control.channel import controller_channel
 from services.gateway.control.reporter import StatisticsReporter
 from services.gateway.control.route_watch import RouteWatch
 from services.gateway.control.table_cache import TableCache
+from services.gateway.metrics.replica_metrics import replica_readings
 from services.gateway.metrics.slab import SlabReader, SlabWriter
-from services.gateway.metrics.tallies import tallies
+from services.gateway.metrics.tallies import FAMILIES, tallies
+from services.gateway.observation import Observation
 from services.gateway.routes import Routes
 from services.gateway.settings import WorkerSettings
 from services.triton.replicas.replica_set import ReplicaSet
@@ -34,7 +36,8 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     settings.slab.unlink()  # the mappings keep it: whatever happens to its processes, nothing is left on the disk
     cache = TableCache(settings.table_cache)
     routes = Routes()
-    triton = ReplicaSet(behaviour.triton, behaviour.replicas)
+    observation = Observation(slab, tracing=behaviour.tracing, log=behaviour.log, instance=settings.instance)
+    triton = ReplicaSet(behaviour.triton, behaviour.replicas, events=observation.replica_events)
     gateway = Gateway(
         triton,
         routes,
@@ -42,17 +45,19 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         http_listener=socket.socket(fileno=settings.http_listener),
         grpc_listener=socket.socket(fileno=settings.grpc_listener),
         limits=behaviour.limits,
+        observation=observation,
     )
+    observation.watch(lambda: replica_readings(triton.states()))
     saved = cache.load()
     if saved is not None:
         routes.replace(saved)
 
     channel = controller_channel(str(behaviour.controller))
     watch = RouteWatch(channel, settings.instance, routes, save=cache.save)
-    reporter = StatisticsReporter(channel, settings.instance, lambda: tallies(counted.records()), routes)
+    reporter = StatisticsReporter(channel, settings.instance, lambda: tallies(counted.records(FAMILIES)), routes)
     try:
         async with asyncio.TaskGroup() as tasks:
-            owned = [tasks.create_task(part.run()) for part in (triton, watch, reporter)]
+            owned = [tasks.create_task(part.run()) for part in (triton, watch, reporter, observation)]
             await gateway.start()
             gc.collect()
             gc.freeze()  # what is here now stays: the collector need not look at it again
@@ -63,6 +68,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
                 task.cancel()
         await reporter.report()
     finally:
+        await observation.aclose()
         await channel.close()
         await triton.aclose()
 
@@ -77,8 +83,8 @@ async def _main(settings: WorkerSettings) -> None:
 
 def main() -> None:
     """Run the worker that the one argument describes."""
-    logs.configure()
     settings = WorkerSettings.from_argument(sys.argv[1])
+    logs.configure(settings.behaviour.log, settings.instance)
     status = 0
     try:
         uvloop.run(_main(settings))

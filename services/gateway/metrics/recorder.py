@@ -54,7 +54,7 @@ class Recorder:
         self._answers: dict[tuple[str, int, str], AnswerSeries] = {}
         # Made first, so that there is room for them. A family without labels has this one series.
         self._overflow = {family: self._overflow_series(family) for family in LABELS}
-        self._plain = {(family,): self._overflow[family] for family in LABELS if not LABELS[family]}
+        self._plain: dict[tuple[str, ...], int] = {(f,): self._overflow[f] for f in LABELS if not LABELS[f]}
 
     def requests(self, protocol: str, model: str, version: int | None, role: str) -> RequestSeries:
         """Return the series of one kind of request.

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from services.gateway.metrics.recorder import Recorder
-from services.gateway.metrics.series import ATTEMPTS, EJECTIONS, READMISSIONS, SECOND_ATTEMPTS
+from services.gateway.metrics.series import (
+    ATTEMPTS,
+    EJECTIONS,
+    HEALTHY,
+    READMISSIONS,
+    REPLICA_IN_FLIGHT,
+    SECOND_ATTEMPTS,
+)
+from services.gateway.metrics.vitals import Reading
+from services.triton.replicas.events import ReplicaState
 
 
 class ReplicaMetrics:
@@ -32,6 +43,13 @@ class ReplicaMetrics:
     def readmitted(self, replica: str, model: str | None, version: int | None) -> None:
         """Count a readmission."""
         self._recorder.add(READMISSIONS, replica, *_version(model, version))
+
+
+def replica_readings(states: Iterable[ReplicaState]) -> Iterator[Reading]:
+    """Give the gauges of replicas."""
+    for state in states:
+        yield HEALTHY, (state.replica,), int(state.healthy)
+        yield REPLICA_IN_FLIGHT, (state.replica,), state.in_flight
 
 
 def _version(model: str | None, version: int | None) -> tuple[str, str]:

@@ -68,7 +68,7 @@ class SpanExport:
                 await self._send_waiting()
         self._count(DROPPED, len(self._waiting))
         self._waiting.clear()
-        self._exporter.shutdown()
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the library has no annotation here
 
     async def _send_waiting(self) -> None:
         while self._waiting:

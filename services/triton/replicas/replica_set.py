@@ -8,11 +8,11 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
-from services.core.errors import PenstockError, Unavailable
-from services.core.inference import InferRequest, InferResponse, ModelSchema
+from services.core.errors import OK, PenstockError, Unavailable, status_of
+from services.core.inference import Attempt, InferRequest, InferResponse, ModelSchema
 from services.core.replica_address import DnsName, ReplicaAddress
 from services.triton.http import HttpPool
-from services.triton.replicas.events import NoEvents, ReplicaEvents
+from services.triton.replicas.events import NoEvents, ReplicaEvents, ReplicaState
 from services.triton.replicas.settings import ReplicaSettings
 from services.triton.triton_upstream import TritonUpstream
 
@@ -70,10 +70,18 @@ class ReplicaSet:
         """Run one request; errors as in ``Upstream``."""
         replica = self._pick()
         replica.in_flight += 1
+        begun, outcome = self._clock(), "cancelled"
         try:
             response = await replica.upstream.infer(request, version, timeout_s)
+            outcome = OK.outcome
+        except PenstockError as error:
+            outcome = status_of(error).outcome
+            raise
         finally:
             replica.in_flight -= 1
+            ended = self._clock()
+            request.attempts.append(Attempt(replica.name, begun, ended, outcome))
+            self._events.attempt(replica.name, outcome, ended - begun)
         response.replica = replica.name
         return response
 
@@ -110,6 +118,10 @@ class ReplicaSet:
     async def ready(self) -> bool:
         """Whether any replica is ready."""
         return any(await asyncio.gather(*[replica.upstream.ready() for replica in self._replicas]))
+
+    def states(self) -> list[ReplicaState]:
+        """How each replica is doing; metrics and the poll of Triton's statistics read it."""
+        return [ReplicaState(r.name, healthy=True, reason="", in_flight=r.in_flight, share=1.0) for r in self._replicas]
 
     def _pick(self) -> _Replica:
         if not self._replicas:

@@ -64,6 +64,11 @@ class RestServer:
         port: int = self._listener.getsockname()[1]
         return port
 
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return len(self._site.connections) if self._site is not None else 0
+
     async def start(self) -> None:
         """Listen; returns when connections are accepted."""
         loop = asyncio.get_running_loop()
