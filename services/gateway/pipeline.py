@@ -21,7 +21,6 @@ from services.core.errors import (
     OK,
     DeadlineExceeded,
     InvalidRequest,
-    NotFound,
     PenstockError,
     Unavailable,
     UpstreamFailure,
@@ -283,17 +282,14 @@ class Pipeline:
             async for response in self._upstream.stream(request, version, timeout_s):
                 response.id = request.id
                 yield response
-        except NotFound as error:
+        except Unavailable:
             self._schemas.forget(request.model, version)
-            raise Unavailable(f"Triton does not have what the route table says: {error}") from error
+            raise
 
     async def _forward(self, request: InferRequest, version: int, timeout_s: float) -> InferResponse:
         try:
             response = await self._upstream.infer(request, version, timeout_s)
-        except NotFound as error:
-            self._schemas.forget(request.model, version)
-            raise Unavailable(f"Triton does not have what the route table says: {error}") from error
-        except Unavailable:
+        except Unavailable:  # it may be that Triton has another version now of what this number stands for
             self._schemas.forget(request.model, version)
             raise
         if response.version != version:

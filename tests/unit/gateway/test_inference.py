@@ -181,13 +181,23 @@ async def test_a_version_that_triton_has_lost_is_unavailable_and_its_schema_is_a
     async with serving() as running, client(running, form) as asker:
         await asker.ask(Question(inputs=[image([1, 2, 3])]))
         asked = running.upstream.schema_calls
-        running.upstream.error = NotFound("Request for unknown model: 'digits'")
+        running.upstream.error = Unavailable("Request for unknown model: 'digits'")
         lost = await asker.ask(Question(inputs=[image([1, 2, 3])]))
         assert asker.is_error(lost, Unavailable)
         running.upstream.error = None
         back = await asker.ask(Question(inputs=[image([1, 2, 3])]))
         assert back.version == "1"
         assert running.upstream.schema_calls == asked + 1
+
+
+@every_form
+@in_loop
+async def test_what_a_model_itself_does_not_find_is_told_as_it_said_it(form: str) -> None:
+    async with serving() as running, client(running, form) as asker:
+        running.upstream.error = NotFound("no user 7")
+        answer = await asker.ask(Question(inputs=[image([1, 2, 3])]))
+        assert asker.is_error(answer, NotFound)
+        assert "no user 7" in answer.message
 
 
 @every_form
