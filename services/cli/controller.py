@@ -10,10 +10,9 @@ from pathlib import Path
 import click
 
 from services.cli.console import Console
-from services.cli.settings import PORTS_APART, Settings, load_settings, under_section
+from services.cli.settings import load_settings, triton_targets, under_section
 from services.core.address import Address
 from services.core.errors import ConfigurationError
-from services.core.replica_address import ReplicaAddress, parse_targets
 
 
 @click.command()
@@ -30,6 +29,9 @@ from services.core.replica_address import ReplicaAddress, parse_targets
 def controller(console: Console, /, file: Path | None, **flags: object) -> None:
     """Run the controller until SIGTERM: route table, rollouts, models loaded in Triton."""
     settings = load_settings(os.environ, file, under_section("controller", flags))
+    tritons = triton_targets(settings, settings.controller.triton, "controller.triton")
+    if not isinstance(tritons, tuple):
+        raise ConfigurationError("controller.triton is a DNS name, which the controller cannot follow yet; name each")
 
     from services.controller.app import ControllerOptions, run_controller
     from services.controller.settings import Pace
@@ -38,7 +40,7 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
     chosen = settings.controller
     options = ControllerOptions(
         repository=settings.repository,
-        triton=_tritons(settings),
+        triton=tritons,
         database_url=chosen.database_url or f"sqlite:///{settings.state_dir.absolute() / 'penstock.db'}",
         host=chosen.host,
         http_port=chosen.http_port,
@@ -52,14 +54,3 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
         console.result({"http": f"http://{http}", "grpc": str(grpc)})
 
     asyncio.run(run_controller(options, announce))
-
-
-def _tritons(settings: Settings) -> tuple[ReplicaAddress, ...]:
-    asked, local = settings.controller.triton, settings.triton
-    if asked is None:
-        apart = [number * PORTS_APART for number in range(local.replicas)]
-        return tuple(ReplicaAddress(local.host, local.http_port + by, local.grpc_port + by) for by in apart)
-    targets = parse_targets(asked.split(","), "controller.triton")
-    if not isinstance(targets, tuple):
-        raise ConfigurationError("controller.triton names a DNS name, which the controller cannot follow yet")
-    return targets

@@ -1,0 +1,80 @@
+"""Where the experiments happen: the system under load, and what they ask it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import orjson
+import psutil
+
+from loadtest.bench.part import Part
+from loadtest.bench.system import System, get
+from loadtest.chaos.clients import Clients
+from loadtest.chaos.journal import Summary
+from services.core.errors import PenstockError
+
+_POLL_S = 0.05
+# More than the health checks of all workers send in this time.
+_TRAFFIC = 20
+
+
+class Stage:
+    """A running system and its clients.
+
+    Args:
+        system: Several Tritons, a controller and a gateway.
+        clients: The load on the gateway.
+        say: Told of progress, in words.
+        settle_s: Longest wait until a replica that is back has traffic again.
+    """
+
+    def __init__(self, system: System, clients: Clients, say: Callable[[str], None], settle_s: float) -> None:
+        self.system = system
+        self.clients = clients
+        self.say = say
+        self._settle_s = settle_s
+
+    @property
+    def requests(self) -> int:
+        """Requests that have ended."""
+        return len(self.clients.journal)
+
+    def since(self, begun_s: float) -> Summary:
+        """Return all requests from a moment until now, once the last of them has ended."""
+        ended_s = time.monotonic()
+        time.sleep(self.clients.deadline_s + 0.2)
+        return self.clients.journal.between(begun_s, ended_s)
+
+    def settle(self, triton: Part) -> bool:
+        """Wait until a Triton is ready and has traffic again, and return whether it has."""
+        self.system.await_ready(triton)
+        deadline, before = time.monotonic() + self._settle_s, self._successes(triton)
+        while time.monotonic() < deadline:
+            if self._successes(triton) >= before + _TRAFFIC:
+                return True
+            time.sleep(_POLL_S)
+        return False
+
+    def await_workers(self, count: int, without: frozenset[int]) -> None:
+        """Wait until the gateway has so many workers that listen, none of them one of these.
+
+        Raises:
+            PenstockError: It takes too long.
+        """
+        deadline = time.monotonic() + self._settle_s
+        while time.monotonic() < deadline:
+            alive = {process.pid for process in self.system.gateway.workers()} - without
+            with contextlib.suppress(PenstockError):
+                listening = get(self.system.gateway.metrics, "/healthz").split()[0]
+                if len(alive) == count and int(listening) >= count:
+                    return
+            time.sleep(_POLL_S)
+        raise PenstockError(f"the gateway has not {count} fresh workers after {self._settle_s:g} s")
+
+    def _successes(self, triton: Part) -> int:
+        with contextlib.suppress(PenstockError, psutil.Error):
+            document = orjson.loads(get(triton.rest, "/v2/models/stats"))
+            return sum(int(one["inference_stats"]["success"]["count"]) for one in document["model_stats"])
+        return 0
