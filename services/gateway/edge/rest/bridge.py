@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import unquote_to_bytes
 
-from services.core.errors import NotFound, PenstockError
+from services.core.errors import PenstockError
 from services.gateway.edge.rest.asgi import ASGIApp, Message, Scope
 from services.gateway.edge.rest.head import Head
 from services.gateway.edge.rest.response import Reply
 
 # The framing is the connection's own to say.
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date", b"server"})
-# What an encoded path may not hide: separators and control characters.
-_HIDDEN = (b"/", b"\\", b"\0", b"\r", b"\n")
 _START, _BODY = "http.response.start", "http.response.body"
 
 
@@ -30,11 +28,7 @@ class Bridge:
         self._max_answer_bytes = max_answer_bytes
 
     async def ask(self, head: Head, body: bytes, client: tuple[str, int] | None) -> Reply:
-        """Return the application's answer.
-
-        Raises:
-            NotFound: The path hides separators by encoding them, so there is nothing with this name.
-        """
+        """Return the application's answer."""
         answer = _Answer(body, self._max_answer_bytes)
         await self._app(_scope(head, client), answer.receive, answer.send)
         return answer.reply()
@@ -84,7 +78,7 @@ def _scope(head: Head, client: tuple[str, int] | None) -> Scope:
         "http_version": "1.0" if head.old else "1.1",
         "method": "GET" if head.method == b"HEAD" else head.method.decode("ascii"),
         "scheme": "http",
-        "path": _path(head.path),
+        "path": unquote_to_bytes(head.path).decode("utf-8", "backslashreplace"),
         "raw_path": head.path,
         "query_string": head.query,
         "root_path": "",
@@ -93,14 +87,3 @@ def _scope(head: Head, client: tuple[str, int] | None) -> Scope:
         "server": None,
         "state": {},
     }
-
-
-def _path(raw: bytes) -> str:
-    segments = [unquote_to_bytes(segment) for segment in raw.split(b"/")]
-    for segment in segments:
-        if any(hidden in segment for hidden in _HIDDEN):
-            raise NotFound(
-                f"there is no {raw[:80].decode('ascii', 'backslashreplace')} here: names have no slashes and no "
-                "control characters; GET /docs lists what there is"
-            )
-    return b"/".join(segments).decode("utf-8", "backslashreplace")

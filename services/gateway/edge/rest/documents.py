@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from services.core.errors import Forbidden, InvalidRequest, NotFound, PenstockError, Unimplemented, status_of
+from services.core.errors import InvalidRequest, PenstockError, Unimplemented, status_of
 from services.gateway.catalog import SERVER_NAME, Catalog, Document, version_number
 from services.gateway.edge.rest.models import (
     ErrorBody,
@@ -26,14 +26,6 @@ from services.gateway.edge.words import words_of
 from services.gateway.routes import Routes
 
 _NOT_READY = 400  # Triton's, and what the protocol says: 200 for true, 4xx for false
-_CLOSED = (
-    "/v2/repository/models/{rest:path}",
-    "/v2/systemsharedmemory/{rest:path}",
-    "/v2/cudasharedmemory/{rest:path}",
-    "/v2/trace/{rest:path}",
-    "/v2/logging",
-    "/v2/models/{model}/trace/{rest:path}",
-)
 _INFER = "/v2/models/{model}/infer"
 _INFER_VERSION = "/v2/models/{model}/versions/{version}/infer"
 
@@ -55,7 +47,6 @@ def documents(catalog: Catalog, routes: Routes) -> FastAPI:
     app.include_router(_root(catalog, routes))
     app.include_router(_server(catalog))
     app.include_router(_models(catalog))
-    app.include_router(_not_here())
     app.add_exception_handler(PenstockError, _penstock_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -142,30 +133,6 @@ def _models(catalog: Catalog) -> APIRouter:
     @router.post(_INFER_VERSION, response_model=InferenceResponse)
     async def infer(model: str, body: InferenceRequest, version: str = "") -> None:
         raise Unimplemented(f"inference on {model} {version} {body.id} is served by the hot path in front of this")
-
-    return router
-
-
-def _not_here() -> APIRouter:
-    """Return the parts of Triton's protocol that the gate keeps shut, each with words instead of a 404."""
-    router = APIRouter(include_in_schema=False)
-
-    async def closed() -> None:
-        raise Forbidden(
-            "models are loaded by the controller, and shared memory, tracing and logging are the operator's: "
-            "the gateway does not open them to clients"
-        )
-
-    for path in _CLOSED:
-        router.add_api_route(path, closed, methods=["GET", "POST"])
-
-    @router.post("/v2/models/{model}/{method}")
-    @router.post("/v2/models/{model}/versions/{version}/{method}")
-    async def generate(model: str, method: str, version: str = "") -> None:
-        del version
-        if method in ("generate", "generate_stream"):
-            raise Unimplemented(f"'{method}' is not served; send POST /v2/models/{model}/infer")
-        raise NotFound(f"there is no POST /v2/models/{model}/{method}; send POST /v2/models/{model}/infer")
 
     return router
 

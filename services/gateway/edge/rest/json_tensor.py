@@ -1,16 +1,16 @@
 """Tensors in JSON: exact, or refused.
 
-In: numbers must be of the datatype's kind and in its range; nothing is rounded to an integer or wrapped around. A list
-is flat, or nested exactly as the shape says. ``NaN``, ``Infinity`` and ``-Infinity`` are read and written as Triton
-does, although RFC 8259 has no such words: the alternative is to change a value silently. FP16 and BF16 have no JSON
-form in the protocol, and binary data that is no UTF-8 text has none either.
+In: numbers must be of the datatype's kind and in its range; nothing is rounded to an integer or wrapped around. Lists
+may be nested in any way; their elements in order are the tensor's. ``NaN``, ``Infinity`` and ``-Infinity`` are read and
+written as Triton does, although RFC 8259 has no such words: the alternative is to change a value silently. FP16 and
+BF16 have no JSON form in the protocol, and binary data that is no UTF-8 text has none either.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -66,8 +66,10 @@ def to_raw(name: str, datatype: str, shape: tuple[int, ...], count: int, data: S
         InvalidRequest: The list is not a tensor of this datatype and shape.
     """
     if datatype in _BINARY_ONLY:
+        if not count and not data:
+            return b""
         raise InvalidRequest(f"input '{name}' is {datatype}, which has no JSON form; send it as binary data")
-    flat = _flatten(name, shape, data) if data and type(data[0]) is list else data
+    flat = _flatten(data)
     if len(flat) != count:
         raise InvalidRequest(f"input '{name}' holds {len(flat)} elements; its shape {list(shape)} needs {count}")
     kinds = set(map(type, flat))
@@ -109,25 +111,27 @@ def from_raw(tensor: Tensor) -> Any:
     return doubles if np.isfinite(doubles).all() else orjson.Fragment(json.dumps(doubles.tolist()))
 
 
-def _flatten(name: str, shape: tuple[int, ...], data: Sequence[Any]) -> list[Any]:
-    level = list(data)
-    expected = shape[0] if shape else 1
-    if len(level) != expected:
-        raise InvalidRequest(f"input '{name}' has {len(level)} rows; its shape {list(shape)} needs {expected}")
-    for axis, dim in enumerate(shape[1:], 1):
-        if set(map(type, level)) - {list}:
-            raise InvalidRequest(
-                f"input '{name}' mixes lists and values at depth {axis}; "
-                f"send a flat list, or one nested as {list(shape)}"
-            )
-        lengths = set(map(len, level))
-        if lengths - {dim}:
-            raise InvalidRequest(
-                f"input '{name}' has lists of {sorted(lengths)} elements at depth {axis}; its shape {list(shape)} "
-                f"needs {dim} in each"
-            )
-        level = list(chain.from_iterable(level))
-    return level
+def _flatten(data: Sequence[Any]) -> Sequence[Any]:
+    """Return the elements of a list nested in any way, as Triton reads it: only their order counts."""
+    kinds = set(map(type, data))
+    while list in kinds:
+        if len(kinds) > 1:
+            return list(_elements(data))
+        data = list(chain.from_iterable(data))
+        kinds = set(map(type, data))
+    return data
+
+
+def _elements(data: Sequence[Any]) -> Iterator[Any]:
+    levels = [iter(data)]
+    while levels:
+        for item in levels[-1]:
+            if type(item) is list:
+                levels.append(iter(item))
+                break
+            yield item
+        else:
+            levels.pop()
 
 
 def _check_kinds(name: str, datatype: str, found: set[type], allowed: set[type], words: str) -> None:
@@ -143,7 +147,6 @@ _WORDS: dict[type, str] = {
     float: "numbers with a fraction, with an exponent or beyond 64 bits",
     str: "text",
     type(None): "null",
-    list: "lists nested deeper than the shape",
     dict: "objects",
 }
 

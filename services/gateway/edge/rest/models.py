@@ -42,7 +42,7 @@ class ModelMetadata(BaseModel):
 class IndexRequest(BaseModel):
     """Which models the repository index shall list."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True)
 
     ready: bool = False
 

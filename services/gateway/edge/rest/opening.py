@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from services.core.errors import InvalidRequest, PayloadTooLarge, PenstockError, UnsupportedEncoding
+from services.core.errors import PayloadTooLarge, PenstockError
+from services.gateway.edge.rest.gate import refused_path
 from services.gateway.edge.rest.head import Head, parse_head
 from services.gateway.edge.rest.infer import InferHead, infer_target, read_headers
 from services.gateway.edge.rest.refusal import HEADERS_TOO_LARGE, LENGTH_REQUIRED, HttpRefusal
@@ -74,9 +75,11 @@ class Openings:
                         LENGTH_REQUIRED, "the request has no body; send one with Content-Length or in chunks"
                     )
                 read_headers(infer, head)
+            elif (shut := refused_path(head)) is not None:
+                raise shut
             if head.length is not None and head.length > most:
                 raise too_large_body(f"{head.length} bytes", most)
-        except (InvalidRequest, UnsupportedEncoding, PayloadTooLarge) as error:
+        except PenstockError as error:
             refusal = error
         return Opening(head, infer, refusal, most)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.core.errors import InvalidRequest
 
 BAD_REQUEST = 400
+METHOD_NOT_ALLOWED = 405
 TIMEOUT = 408
 LENGTH_REQUIRED = 411
 URI_TOO_LONG = 414
@@ -20,8 +21,10 @@ class HttpRefusal(InvalidRequest):
     Args:
         status: HTTP status code (RFC 9110, section 15).
         words: What was found, what was expected.
+        fields: Header lines that belong to the status, each ending in CR LF.
     """
 
-    def __init__(self, status: int, words: str) -> None:
+    def __init__(self, status: int, words: str, fields: bytes = b"") -> None:
         super().__init__(words)
         self.status = status
+        self.fields = fields

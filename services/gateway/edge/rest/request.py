@@ -6,6 +6,7 @@ header's order. Source: https://github.com/triton-inference-server/server/blob/m
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import reprlib
@@ -33,8 +34,8 @@ class Forms(NamedTuple):
     """In which form the client wants each output.
 
     Attributes:
-        binary: Whether outputs are binary unless told otherwise.
-        by_output: Exceptions by output name.
+        binary: Whether outputs that the request does not list are binary.
+        by_output: The same for those that it lists, by name; as in Triton, ``binary_data_output`` is not about them.
     """
 
     binary: bool
@@ -56,7 +57,8 @@ def parse(model: str, version: int | None, body: Buffer, header_length: int | No
     """
     size = len(body)
     if header_length == 0:
-        raise InvalidRequest("a raw body without a JSON header is not served; send a header that names the input")
+        # Triton's raw binary request: the bytes of the only input, whose description is the schema's to add.
+        return InferRequest(model, version, inputs=[Tensor("", "", (), memoryview(body))]), Forms(True, {})
     if header_length is not None and header_length > size:
         raise InvalidRequest(
             f"Inference-Header-Content-Length is {header_length}; expected 1 to {size}, the length of the body, "
@@ -89,7 +91,9 @@ def _load(text: Buffer) -> dict[str, Any]:
 
 
 def _load_lenient(text: bytes, strict_error: orjson.JSONDecodeError) -> Any:
-    """Parse JSON with NaN and Infinity in it, which Triton and its clients write and orjson refuses."""
+    """Parse what orjson refuses and Triton does not: a byte order mark; NaN and Infinity, which its clients write."""
+    if text.startswith(codecs.BOM_UTF8):
+        return _load(text[len(codecs.BOM_UTF8) :])
     if b"NaN" in text or b"Infinity" in text:
         try:
             document = json.loads(text.decode())
@@ -151,12 +155,12 @@ def _output(item: Any, by_output: dict[str, bool]) -> RequestedOutput:
     name = _text(_object(item, "outputs[]").get("name"), "outputs[].name")
     parameters = item.get("parameters")
     if parameters is None:
+        by_output[name] = False
         return RequestedOutput(name)
     place = f"the parameters of output '{name}'"
     if _SHARED_MEMORY in _object(parameters, place):
         raise Forbidden(f"output '{name}' wants shared memory, which the gateway does not open to clients")
-    if "binary_data" in parameters:
-        by_output[name] = _flag(parameters["binary_data"], f"'binary_data' in {place}")
+    by_output[name] = _flag(parameters.get("binary_data", False), f"'binary_data' in {place}")
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes <= _MAX_CLASSES:
         raise InvalidRequest(f"'classification' in {place} is {_short(classes)}; expected a number of classes")

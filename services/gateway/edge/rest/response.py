@@ -71,8 +71,10 @@ def encode(served: Served, forms: Forms) -> Reply:
 
 def error_reply(error: PenstockError) -> Reply:
     """Encode an error as Triton does: ``{"error": "words"}``."""
-    status = error.status if isinstance(error, HttpRefusal) else status_of(error).http
-    return Reply(status, JSON_FIELD + retry_after(error), [error_body(words_of(error))])
+    body: list[Part] = [error_body(words_of(error))]
+    if isinstance(error, HttpRefusal):
+        return Reply(error.status, JSON_FIELD + error.fields, body)
+    return Reply(status_of(error).http, JSON_FIELD + retry_after(error), body)
 
 
 def error_body(words: str) -> bytes:
