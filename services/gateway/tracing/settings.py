@@ -22,7 +22,7 @@ class TracingSettings:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    endpoint: Annotated[str, Field(pattern=r"\A(https?://\S+)?\Z")] = ""
+    endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     """URL that takes spans, path included, such as http://127.0.0.1:4318/v1/traces; empty for no tracing."""
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the requests without a trace of their own that are traced; one with a trace is traced as it says."""
