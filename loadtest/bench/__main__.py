@@ -1,93 +1,173 @@
-"""``python -m loadtest.bench`` (``make bench``): requests/s, added latency and CPU per request of the gateway."""
+"""``python -m loadtest.bench`` (``make bench``): requests/s, added latency, CPU and memory of the gateway."""
 
 from __future__ import annotations
 
 import json
-import platform
 import signal
-import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import psutil
 
+from loadtest.bench import targets
+from loadtest.bench.facts import machine_facts
 from loadtest.bench.h2load import H2Load, find_h2load
-from loadtest.bench.measure import PROTOCOLS, Case, Measurement
-from loadtest.bench.model import publish
-from loadtest.bench.report import as_json, compare, markdown
+from loadtest.bench.measure import GATEWAY, PROTOCOLS, Case, Measurement
+from loadtest.bench.memory import FLAT, sentences, watch
+from loadtest.bench.model import LARGE, publish
+from loadtest.bench.report import Comparison, as_json, compare, markdown, targets_table
 from loadtest.bench.system import System
-from loadtest.run import run_command
+from loadtest.bench.variants import Variant, parse, scaling
+from loadtest.run import EXIT_FAILED, run_command
+
+MILLION = 1_000_000
+LARGE_CONCURRENCY = (1, 8)
+WORKERS_SCALING = (1, 2)
 
 
 @click.command(context_settings={"max_content_width": 120})
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Pairs of runs for each case.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Runs of each side of each case.")
 @click.option("--seconds", type=click.FloatRange(0.05), default=3.0, show_default=True, help="Length of one run.")
-@click.option(
-    "--workers", type=click.IntRange(1), default=2, show_default=True, help="Worker processes of the gateway."
-)
+@click.option("--quick", is_flag=True, help="One round of 0.3 s: shows that it works, measures badly.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Workers of the gateway.")
 @click.option("--concurrency", multiple=True, type=click.IntRange(1), default=(1, 8, 32), show_default=True)
 @click.option("--protocol", multiple=True, type=click.Choice(PROTOCOLS), default=PROTOCOLS, show_default=True)
-@click.option("--json", "json_only", is_flag=True, help="Print JSON only.")
+@click.option("--large/--no-large", default=True, show_default=True, help="Also a 3x224x224 FP32 input (602 KB).")
+@click.option(
+    "--workers-scaling", is_flag=True, help="Also a gateway of 1 worker (with --workers 1: of 2), in the same run."
+)
+@click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    metavar="NAME: SETTING=VALUE, ...",
+    help="Also a gateway with other settings, in the same run. Repeatable.",
+)
+@click.option(
+    "--memory",
+    is_flag=False,
+    flag_value=MILLION,
+    type=click.IntRange(1),
+    metavar="[REQUESTS]",
+    help=f"Instead, send so many requests ({MILLION:,}) and watch the workers' memory.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 1 where a target is missed or not measured.")
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), help="Write JSON.")
 def main(
     *,
     rounds: int,
     seconds: float,
+    quick: bool,
     workers: int,
     concurrency: tuple[int, ...],
     protocol: tuple[str, ...],
-    json_only: bool,
+    large: bool,
+    workers_scaling: bool,
+    variants: tuple[str, ...],
+    memory: int | None,
+    strict: bool,
+    file: Path | None,
 ) -> None:
-    """Compare the gateway with Triton direct on a model that does next to nothing."""
+    """Compare the gateway with Triton direct on models that do next to nothing.
 
-    def say(text: str) -> None:
-        sys.stderr.write(text + "\n")
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends, like Ctrl-C, with everything that was started
-    program = find_h2load(say)
+    Variables PENSTOCK_... reach every gateway. Exit codes: 0 measured, 1 a request failed (with --strict: or a target
+    was not met), 2 a wrong option or interrupted, 3 something is not installed.
+    """
+    if quick:
+        rounds, seconds = 1, 0.3
+    beside = parse(variants) + (scaling(set(WORKERS_SCALING) - {workers}) if workers_scaling else [])
     cases = [Case(one, number) for one in protocol for number in concurrency]
+    if large:
+        cases += [Case(one, number, LARGE.name) for one in protocol for number in LARGE_CONCURRENCY]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends, like Ctrl-C, with everything that was started
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as name:
-        folder = Path(name)
+        bench = Bench(Path(name), workers)
+        if memory is not None:
+            met = bench.memory(protocol, memory, file)
+        else:
+            met = bench.speed(cases, rounds, seconds, beside, file)
+    if strict and not met:
+        sys.exit(EXIT_FAILED)
+
+
+class Bench:
+    """One run of the benchmark.
+
+    Args:
+        folder: Where everything is written.
+        workers: Worker processes of the gateway.
+    """
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self._folder = folder
+        self._workers = workers
+        program = find_h2load(_say)
+        self._h2load = H2Load(program, folder)
+        self._facts = machine_facts(program) | {"workers": workers}
         publish(folder / "repository")
-        facts = _facts(program, rounds, workers)
-        say("starting Triton, controller and gateway")
-        with System(folder / "repository", folder, workers) as system:
-            facts["triton"] = system.triton_version()
-            measurement = Measurement(system, H2Load(program, folder), folder)
+
+    def speed(
+        self, cases: Sequence[Case], rounds: int, seconds: float, variants: Sequence[Variant], file: Path | None
+    ) -> bool:
+        """Compare, print, and return whether every target was met."""
+        with self._system() as system:
+            self._facts["triton"] = system.triton_version()
+            gateways = {GATEWAY: system.gateway}
+            for one in variants:
+                gateways[one.name] = system.add_gateway(one.name, one.workers or self._workers, one.settings)
+            measurement = Measurement(system, self._h2load, self._folder, gateways)
             measurement.verify()
-            samples = measurement.run(cases, rounds, seconds, say)
-    comparisons = compare(samples)
-    if json_only:
-        sys.stdout.write(json.dumps(as_json(comparisons, samples, facts), indent=2) + "\n")
-    else:
-        sys.stdout.write(markdown(comparisons, facts))
+            samples = measurement.run(cases, rounds, seconds, _say)
+        comparisons = compare(samples)
+        findings = targets.judge(_judged(comparisons))
+        facts = self._facts | {"rounds": rounds, "seconds": seconds}
+        _tell(
+            f"{markdown(comparisons, facts)}\n{targets_table(findings)}",
+            as_json(comparisons, samples, findings, facts),
+            file,
+        )
+        return all(one.verdict == targets.MET for one in findings)
+
+    def memory(self, protocols: Sequence[str], requests: int, file: Path | None) -> bool:
+        """Watch the workers' memory, print, and return whether it is flat."""
+        with self._system() as system:
+            measurement = Measurement(system, self._h2load, self._folder)
+            measurement.verify()
+            result = watch(measurement, system.gateway, protocols, requests, _say)
+        _tell(sentences(result), {"facts": self._facts, "memory": result}, file)
+        return bool(result["verdict"] == FLAT)
+
+    def _system(self) -> System:
+        _say("starting Triton, controller and gateway")
+        return System(self._folder / "repository", self._folder, self._workers)
 
 
-def _facts(program: str, rounds: int, workers: int) -> dict[str, Any]:
-    """Return what a reader needs to judge the numbers."""
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+def _judged(comparisons: Sequence[Comparison]) -> dict[tuple[Case, str], float]:
+    """Return the plain gateway's medians by case and name."""
     return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu": _cpu(),
-        "cores": psutil.cpu_count() or 0,
-        "python": platform.python_version(),
-        "h2load": version.strip(),
-        "rounds": rounds,
-        "workers": workers,
+        (one.case, metric): getattr(one, metric).median
+        for one in comparisons
+        if one.side == GATEWAY
+        for metric in ("gateway_cpu_us", "ratio", "added_p50_us")
     }
 
 
-def _cpu() -> str:
-    path = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in _lines(path) if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def _tell(text: str, document: dict[str, Any], file: Path | None) -> None:
+    """Print for people, or JSON where the file is ``-``; write JSON to any other file."""
+    written = json.dumps(document, indent=2) + "\n"
+    if file is not None and str(file) == "-":
+        sys.stdout.write(written)
+        return
+    sys.stdout.write(text)
+    if file is not None:
+        file.write_text(written, encoding="utf-8")
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""One measurement, and the order of many: direct and gateway take turns, so that a noisy minute hurts both alike."""
+"""One measurement, and the order of many: direct and gateways take turns, so that a noisy minute hurts all alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-from loadtest.bench.h2load import H2Load
-from loadtest.bench.model import INTERFACE, NAME, sample
+from loadtest.bench.cpu import CpuTimes
+from loadtest.bench.h2load import H2Load, Shot
+from loadtest.bench.model import MODELS, BenchModel
 from loadtest.bench.part import Part
 from loadtest.bench.system import System
 from loadtest.connection import GrpcConnection, RestConnection
@@ -18,17 +18,23 @@ from loadtest.record import Failure
 from services.core.errors import PenstockError
 
 PROTOCOLS = ("rest", "grpc")
+DIRECT = "direct"
+GATEWAY = "gateway"
 WARM_UP_REQUESTS = 400
 LEAST_REQUESTS = 200
 TIMEOUT_S = 10.0
+# Triton sends an answer first and counts it then.
+LATE_COUNTS_S = 2.0
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is compared: one protocol at one number of connections."""
+    """What is compared: requests for one model over one protocol at one number of connections."""
 
     protocol: str
     concurrency: int
+    model: str = MODELS[0].name
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Sample:
     """One run of one side of a case.
 
     Attributes:
-        side: ``direct`` or ``gateway``.
+        side: ``direct``, ``gateway`` or the name of a further gateway.
         requests: Requests sent, all of them counted as successes by the servers.
         requests_per_s: Throughput.
         p50_us: Median latency in microseconds.
@@ -61,12 +67,31 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """What h2load sends for one protocol."""
+    """What h2load sends for one protocol and model."""
 
     body: Path
     headers: dict[str, str]
     path: str
     http1: bool
+
+    @classmethod
+    def rest(cls, model: BenchModel, folder: Path) -> Wire:
+        """Return a REST request with a binary tensor, its body written to a file."""
+        payload = rest_payloads(model.interface, model.sample(), 1)[0]
+        body = folder / f"{model.name}.rest"
+        body.write_bytes(payload.body)
+        headers = {"Content-Type": "application/octet-stream", INFERENCE_HEADER: str(payload.json_size)}
+        return cls(body, headers, f"{model.interface.path}/infer", http1=True)
+
+    @classmethod
+    def grpc(cls, model: BenchModel, folder: Path) -> Wire:
+        """Return a ModelInfer call with raw contents, its frame written to a file."""
+        message = grpc_payloads(model.interface, model.sample(), 1)[0].body
+        body = folder / f"{model.name}.grpc"
+        # A gRPC frame: one byte for "not compressed", the length as a big-endian uint32, the message.
+        body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
+        headers = {"content-type": "application/grpc", "te": "trailers"}
+        return cls(body, headers, "/inference.GRPCInferenceService/ModelInfer", http1=False)
 
 
 class Measurement:
@@ -76,124 +101,110 @@ class Measurement:
         system: A system that is ready.
         h2load: The load generator.
         folder: Where request bodies are written.
+        gateways: Gateways of the system by the name of their side; by default the one that it has.
     """
 
-    def __init__(self, system: System, h2load: H2Load, folder: Path) -> None:
+    def __init__(
+        self, system: System, h2load: H2Load, folder: Path, gateways: Mapping[str, Part] | None = None
+    ) -> None:
         self._system = system
         self._h2load = h2load
-        self._wires = {"rest": _rest_wire(folder), "grpc": _grpc_wire(folder)}
+        self._sides = {DIRECT: system.direct, **(gateways or {GATEWAY: system.gateway})}
+        self._wires: dict[tuple[str, str], Wire] = {}
+        for model in MODELS:
+            self._wires["rest", model.name] = Wire.rest(model, folder)
+            self._wires["grpc", model.name] = Wire.grpc(model, folder)
 
     def verify(self) -> None:
-        """Check that both sides give right answers over both protocols.
+        """Check that every side gives right answers over both protocols.
 
         Raises:
             PenstockError: One does not.
         """
-        for side in (self._system.direct, self._system.gateway):
-            for protocol in PROTOCOLS:
-                if protocol == "rest":
-                    payload = rest_payloads(INTERFACE, sample(), 1)[0]
-                    connection: RestConnection | GrpcConnection = RestConnection(side.rest, INTERFACE, TIMEOUT_S)
-                else:
-                    payload = grpc_payloads(INTERFACE, sample(), 1)[0]
-                    connection = GrpcConnection(side.grpc, INTERFACE, TIMEOUT_S)
-                outcome = connection.send(payload)
-                connection.close()
-                if isinstance(outcome, Failure) or outcome.right != outcome.items:
-                    raise PenstockError(f"{side.name} over {protocol} gives no right answer: {outcome}")
+        for name, side in self._sides.items():
+            for model in MODELS:
+                _verify(name, side, model)
 
     def run(self, cases: Sequence[Case], rounds: int, seconds: float, say: Callable[[str], None]) -> list[Sample]:
-        """Measure every case ``rounds`` times, direct and gateway in turn.
+        """Measure every case ``rounds`` times, all sides in turn.
 
         Args:
             cases: What to compare.
-            rounds: Pairs of runs for each case.
+            rounds: Runs of each side of each case.
             seconds: About how long one run takes; the number of requests is fixed by a first run.
             say: Told about progress.
         """
-        sides = (self._system.direct, self._system.gateway)
-        counts = {(case, side.name): self._calibrate(case, side, seconds) for case in cases for side in sides}
+        counts = {(case, side): self._calibrate(case, side, seconds) for case in cases for side in self._sides}
         samples: list[Sample] = []
         for number in range(rounds):
             for case in cases:
-                pair = [self._measure(case, side, counts[case, side.name]) for side in sides]
-                samples += pair
-                say(
-                    f"round {number + 1}/{rounds} {case.protocol} x{case.concurrency}: "
-                    f"direct {pair[0].requests_per_s:,.0f}/s, gateway {pair[1].requests_per_s:,.0f}/s"
-                )
+                turn = [self._measure(case, side, counts[case, side]) for side in self._sides]
+                samples += turn
+                rates = ", ".join(f"{one.side} {one.requests_per_s:,.0f}/s" for one in turn)
+                say(f"round {number + 1}/{rounds} {case.model} {case.protocol} x{case.concurrency}: {rates}")
         return samples
 
-    def _calibrate(self, case: Case, side: Part, seconds: float) -> int:
+    def shoot(self, case: Case, side: str, requests: int) -> Shot:
+        """Send requests to one side, and make sure that the servers counted each as a success.
+
+        Raises:
+            PenstockError: They did not.
+        """
+        part, wire = self._sides[side], self._wires[case.protocol, case.model]
+        url = f"http://{part.rest if case.protocol == 'rest' else part.grpc}{wire.path}"
+        gateway = None if side == DIRECT else part
+        before = self._successes(case, gateway)
+        shot = self._h2load.shoot(url, wire.body, wire.headers, requests, case.concurrency, http1=wire.http1)
+        expected = {who: count + requests for who, count in before.items()}
+        deadline = time.monotonic() + LATE_COUNTS_S
+        while (after := self._successes(case, gateway)) != expected and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        for who, count in after.items():
+            if count != expected[who]:
+                raise PenstockError(f"{url}: {requests} requests sent, {who} counted {count - before[who]} successes")
+        return shot
+
+    def _successes(self, case: Case, gateway: Part | None) -> dict[str, int]:
+        counted = {"Triton": self._system.triton_successes(case.model)}
+        if gateway is not None:
+            counted["gateway"] = self._system.gateway_successes(case.protocol, case.model, gateway)
+        return counted
+
+    def _calibrate(self, case: Case, side: str, seconds: float) -> int:
         """Warm up, and return how many requests take about so many seconds."""
-        self._measure(case, side, WARM_UP_REQUESTS)
-        rate = self._measure(case, side, WARM_UP_REQUESTS).requests_per_s
+        self.shoot(case, side, WARM_UP_REQUESTS)
+        rate = self.shoot(case, side, WARM_UP_REQUESTS).requests_per_s
         return max(LEAST_REQUESTS, case.concurrency, int(rate * seconds))
 
-    def _measure(self, case: Case, side: Part, requests: int) -> Sample:
-        system, wire = self._system, self._wires[case.protocol]
-        is_gateway = side is system.gateway
-        url = f"http://{side.rest if case.protocol == 'rest' else side.grpc}{wire.path}"
-        triton = system.triton_successes(NAME)
-        gateway = system.gateway_successes(case.protocol, NAME)
-        before = _CpuTimes.now(system)
-        shot = self._h2load.shoot(url, wire.body, wire.headers, requests, case.concurrency, http1=wire.http1)
-        spent = _CpuTimes.now(system).since(before)
-        counted = {"Triton": system.triton_successes(NAME) - triton}
-        if is_gateway:
-            counted["gateway"] = system.gateway_successes(case.protocol, NAME) - gateway
-        for who, count in counted.items():
-            if count != requests:
-                raise PenstockError(f"{url}: {requests} requests sent, {who} counted {count} successes")
+    def _measure(self, case: Case, side: str, requests: int) -> Sample:
+        system = self._system
+        before = CpuTimes.now(system.parts)
+        shot = self.shoot(case, side, requests)
+        spent = CpuTimes.now(system.parts).since(before)
+        gateway_s = 0.0 if side == DIRECT else spent.parts_s[self._sides[side].name]
         return Sample(
             case,
-            "gateway" if is_gateway else "direct",
+            side,
             requests,
             shot.requests_per_s,
             shot.quantile_us(0.5),
             shot.quantile_us(0.99),
-            spent.gateway_s / requests * 1e6 if is_gateway else 0.0,
-            spent.triton_s / requests * 1e6,
+            gateway_s / requests * 1e6,
+            sum(spent.parts_s[triton.name] for triton in system.tritons) / requests * 1e6,
             shot.cpu_s / requests * 1e6,
-            max(0.0, 1.0 - (spent.ours_s + spent.idle_s) / spent.machine_s),
+            spent.others_share,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _CpuTimes:
-    """CPU seconds since some start: of the parts, of all that belongs to the benchmark, and of the machine."""
-
-    gateway_s: float
-    triton_s: float
-    ours_s: float
-    idle_s: float
-    machine_s: float
-
-    @classmethod
-    def now(cls, system: System) -> _CpuTimes:
-        # The system's processes are children that still run, so they are not in the children's times.
-        own = psutil.Process().cpu_times()
-        ours = system.cpu_s() + own.user + own.system + own.children_user + own.children_system
-        machine = psutil.cpu_times()
-        idle = machine.idle + getattr(machine, "iowait", 0.0)
-        return cls(system.gateway.cpu_s(), system.direct.cpu_s(), ours, idle, sum(machine))
-
-    def since(self, earlier: _CpuTimes) -> _CpuTimes:
-        return _CpuTimes(*(now - then for now, then in zip(astuple(self), astuple(earlier), strict=True)))
-
-
-def _rest_wire(folder: Path) -> Wire:
-    payload = rest_payloads(INTERFACE, sample(), 1)[0]
-    body = folder / "rest.bin"
-    body.write_bytes(payload.body)
-    headers = {"Content-Type": "application/octet-stream", INFERENCE_HEADER: str(payload.json_size)}
-    return Wire(body, headers, f"{INTERFACE.path}/infer", http1=True)
-
-
-def _grpc_wire(folder: Path) -> Wire:
-    message = grpc_payloads(INTERFACE, sample(), 1)[0].body
-    body = folder / "grpc.bin"
-    # A gRPC frame: one byte for "not compressed", the length as a big-endian uint32, the message.
-    body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
-    headers = {"content-type": "application/grpc", "te": "trailers"}
-    return Wire(body, headers, "/inference.GRPCInferenceService/ModelInfer", http1=False)
+def _verify(name: str, side: Part, model: BenchModel) -> None:
+    for protocol in PROTOCOLS:
+        if protocol == "rest":
+            payload = rest_payloads(model.interface, model.sample(), 1)[0]
+            connection: RestConnection | GrpcConnection = RestConnection(side.rest, model.interface, TIMEOUT_S)
+        else:
+            payload = grpc_payloads(model.interface, model.sample(), 1)[0]
+            connection = GrpcConnection(side.grpc, model.interface, TIMEOUT_S)
+        outcome = connection.send(payload)
+        connection.close()
+        if isinstance(outcome, Failure) or outcome.right != outcome.items:
+            raise PenstockError(f"{name} over {protocol} gives no right answer for {model.name}: {outcome}")

@@ -14,6 +14,7 @@ import psutil
 from services.core.errors import PenstockError
 
 STOP_TIMEOUT_S = 40.0
+KILL_TIMEOUT_S = 10.0
 
 
 class Part:
@@ -69,36 +70,34 @@ class Part:
         """Send SIGTERM, wait, kill what does not end in time, and return the exit status."""
         if self._process is None:
             return None
-        family = self.family()
-        self._process.send_signal(signal.SIGTERM)
+        process, family = self._process, self.family()
+        self._process = None
+        process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(timeout_s)
+            process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        _kill([one for one in family if one.pid != self._process.pid])
-        return self._process.returncode
+            process.kill()
+            process.wait()
+        _kill(family[1:])
+        return process.returncode
 
     def kill(self) -> None:
         """Kill the process and all its children at once."""
         if self._process is not None:
-            _kill(self.family())
-            self._process.wait()
+            process, family = self._process, self.family()
+            self._process = None
+            process.kill()
+            process.wait()
+            _kill(family[1:])
 
     def restart(self) -> None:
         """Stop and start again, on the same ports."""
         self.stop()
         self.start()
 
-    def status(self) -> int | None:
-        """Return the exit status; None while it runs.
-
-        Raises:
-            PenstockError: It was never started.
-        """
-        if self._process is None:
-            raise PenstockError(f"{self.name} was not started; call start() first")
-        return self._process.poll()
+    def died(self) -> int | None:
+        """Return the exit status of a process that ended without being told to; None for any other."""
+        return self._process.poll() if self._process is not None else None
 
     def family(self) -> list[psutil.Process]:
         """Return the process and all its descendants, itself first; empty when it has ended."""
@@ -147,6 +146,8 @@ class Part:
 
 
 def _kill(processes: Sequence[psutil.Process]) -> None:
+    """Kill them and wait until they are gone; the kernel needs a moment."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    psutil.wait_procs(processes, KILL_TIMEOUT_S)

@@ -12,8 +12,8 @@ _FIRST, _LAST = 15_000, 32_000
 _MOST_TRIES = 1_000
 
 
-def free_ports(count: int) -> list[int]:
-    """Return that many ports in a row that nothing listens on now.
+def free_ports(count: int, among: range = range(_FIRST, _LAST)) -> list[int]:
+    """Return that many ports in a row, from ``among``, that nothing listens on now.
 
     A port from the kernel's own range could become the near end of a connection, of a load generator for instance,
     before its server has started.
@@ -22,11 +22,11 @@ def free_ports(count: int) -> list[int]:
         PenstockError: None were found.
     """
     for _ in range(_MOST_TRIES):
-        first = random.randrange(_FIRST, _LAST - count)  # noqa: S311 - no secret
-        ports = list(range(first, first + count))
+        first = random.randrange(len(among) - count + 1)  # noqa: S311 - no secret
+        ports = list(among[first : first + count])
         if _free(ports):
             return ports
-    raise PenstockError(f"no {count} free ports in a row between {_FIRST} and {_LAST} on 127.0.0.1")
+    raise PenstockError(f"no {count} free ports in a row from {among[0]} to {among[-1]} on 127.0.0.1")
 
 
 def _free(ports: list[int]) -> bool:

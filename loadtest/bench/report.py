@@ -7,7 +7,11 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from loadtest.bench.measure import Case, Sample
+from loadtest.bench.measure import DIRECT, Case, Sample
+from loadtest.bench.model import MODELS
+from loadtest.bench.targets import Finding
+
+_TITLES = {model.name: model.title for model in MODELS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Comparison:
     """One case. Differences and ratios are taken between the two runs of each round, then summarized.
 
     Attributes:
+        side: Which gateway is compared with Triton direct.
         direct_per_s: Requests per second to Triton.
         gateway_per_s: Requests per second through the gateway.
         ratio: Of the two.
@@ -47,6 +52,7 @@ class Comparison:
     """
 
     case: Case
+    side: str
     direct_per_s: Spread
     gateway_per_s: Spread
     ratio: Spread
@@ -60,17 +66,23 @@ class Comparison:
 
 
 def compare(samples: Sequence[Sample]) -> list[Comparison]:
-    """Pair the runs of each round and summarize them by case, in order of appearance."""
-    cases = list(dict.fromkeys(sample.case for sample in samples))
-    return [_compare(case, [sample for sample in samples if sample.case == case]) for case in cases]
+    """Pair the runs of each round and summarize them by case and gateway, in order of appearance."""
+    by_case: dict[Case, dict[str, list[Sample]]] = {}
+    for sample in samples:
+        by_case.setdefault(sample.case, {}).setdefault(sample.side, []).append(sample)
+    return [
+        _compare(case, side, sides[DIRECT], runs)
+        for case, sides in by_case.items()
+        for side, runs in sides.items()
+        if side != DIRECT
+    ]
 
 
-def _compare(case: Case, samples: Sequence[Sample]) -> Comparison:
-    direct = [sample for sample in samples if sample.side == "direct"]
-    gateway = [sample for sample in samples if sample.side == "gateway"]
+def _compare(case: Case, side: str, direct: Sequence[Sample], gateway: Sequence[Sample]) -> Comparison:
     pairs = list(zip(direct, gateway, strict=True))
     return Comparison(
         case=case,
+        side=side,
         direct_per_s=Spread.of([one.requests_per_s for one in direct]),
         gateway_per_s=Spread.of([one.requests_per_s for one in gateway]),
         ratio=Spread.of([through.requests_per_s / straight.requests_per_s for straight, through in pairs]),
@@ -79,33 +91,19 @@ def _compare(case: Case, samples: Sequence[Sample]) -> Comparison:
         added_p50_us=Spread.of([through.p50_us - straight.p50_us for straight, through in pairs]),
         added_p99_us=Spread.of([through.p99_us - straight.p99_us for straight, through in pairs]),
         gateway_cpu_us=Spread.of([one.gateway_cpu_us for one in gateway]),
-        generator_cpu_us=Spread.of([one.generator_cpu_us for one in samples]),
-        others_share=Spread.of([one.others_share for one in samples]),
+        generator_cpu_us=Spread.of([one.generator_cpu_us for one in (*direct, *gateway)]),
+        others_share=Spread.of([one.others_share for one in (*direct, *gateway)]),
     )
 
 
 def markdown(comparisons: Sequence[Comparison], facts: dict[str, Any]) -> str:
     """Return the table for the README, with what it was measured on."""
+    several = len({one.side for one in comparisons}) > 1
     head = (
-        "protocol", "connections", "direct req/s", "gateway req/s", "ratio", "direct p50 / p99 ms",
-        "added p50 ms", "added p99 ms", "gateway CPU us/request",
+        *(("gateway",) if several else ()), "protocol", "input", "connections", "direct req/s", "gateway req/s",
+        "ratio", "direct p50 / p99 ms", "added p50 ms", "added p99 ms", "gateway CPU us/request",
     )  # fmt: skip
-    rows = [head, tuple("---" for _ in head)]
-    rows += [
-        (
-            {"rest": "REST", "grpc": "gRPC"}[one.case.protocol],
-            str(one.case.concurrency),
-            one.direct_per_s.show("{:,.0f}".format),
-            one.gateway_per_s.show("{:,.0f}".format),
-            one.ratio.show("{:.2f}".format),
-            f"{_ms(one.direct_p50_us.median)} / {_ms(one.direct_p99_us.median)}",
-            one.added_p50_us.show(_ms),
-            one.added_p99_us.show(_ms),
-            one.gateway_cpu_us.show("{:.0f}".format),
-        )
-        for one in comparisons
-    ]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [(*((one.side,) if several else ()), *_cells(one)) for one in comparisons]
     generator = max(one.generator_cpu_us.median for one in comparisons)
     others = max(one.others_share.median for one in comparisons)
     note = (
@@ -115,14 +113,44 @@ def markdown(comparisons: Sequence[Comparison], facts: dict[str, Any]) -> str:
         f"to most), direct and gateway in turn; other processes took at most {others:.0%} of the machine. Every "
         "request was counted as a success by Triton, and by the gateway where it went through it."
     )
-    return f"{table}\n\n{note}\n"
+    return f"{table(head, rows)}\n\n{note}\n"
 
 
-def as_json(comparisons: Sequence[Comparison], samples: Sequence[Sample], facts: dict[str, Any]) -> dict[str, Any]:
+def _cells(one: Comparison) -> tuple[str, ...]:
+    return (
+        {"rest": "REST", "grpc": "gRPC"}[one.case.protocol],
+        _TITLES.get(one.case.model, one.case.model),
+        str(one.case.concurrency),
+        one.direct_per_s.show("{:,.0f}".format),
+        one.gateway_per_s.show("{:,.0f}".format),
+        one.ratio.show("{:.2f}".format),
+        f"{_ms(one.direct_p50_us.median)} / {_ms(one.direct_p99_us.median)}",
+        one.added_p50_us.show(_ms),
+        one.added_p99_us.show(_ms),
+        one.gateway_cpu_us.show("{:.0f}".format),
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def targets_table(findings: Sequence[Finding]) -> str:
+    """Return what was aimed at beside what was measured."""
+    rows = [(one.target.words, one.target.bound_words, one.measured_words, one.verdict) for one in findings]
+    return table(("target", "bound", "measured", ""), rows) + "\n"
+
+
+def as_json(
+    comparisons: Sequence[Comparison], samples: Sequence[Sample], findings: Sequence[Finding], facts: dict[str, Any]
+) -> dict[str, Any]:
     """Return everything that was measured as JSON-able values."""
     return {
         "facts": facts,
         "comparisons": [asdict(one) for one in comparisons],
+        "targets": [one.as_json() for one in findings],
         "samples": [asdict(one) for one in samples],
     }
 

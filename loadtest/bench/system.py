@@ -32,6 +32,7 @@ class System:
         tritons: The replicas, ``direct`` the first of them; each has the whole repository.
         controller: The controller.
         gateway: The gateway in front of all replicas.
+        parts: All of these, and the gateways that were added.
         models: Every model of the repository that has a version.
 
     Args:
@@ -62,11 +63,11 @@ class System:
         self.direct = self.tritons[0]
         self.controller = self._controller(trios[-2][:2])
         self.gateway = self._gateway("gateway", workers, self._settings, trios[-1])
-        self._parts = [*self.tritons, self.controller, self.gateway]
+        self.parts = [*self.tritons, self.controller, self.gateway]
 
     def __enter__(self) -> Self:
         try:
-            for part in self._parts:
+            for part in self.parts:
                 part.start()
             for part in (*self.tritons, self.gateway):
                 self.await_ready(part)
@@ -77,13 +78,13 @@ class System:
 
     def __exit__(self, *_: object) -> None:
         """End the processes in reverse order, and kill what does not end in time."""
-        for part in reversed(self._parts):
+        for part in reversed(self.parts):
             part.stop()
 
     def add_gateway(self, name: str, workers: int, settings: Mapping[str, Any] | None = None) -> Part:
         """Start one more gateway in front of the same Tritons, with settings of its own, and wait until it serves."""
         part = self._gateway(name, workers, merged(self._settings, settings or {}), free_ports(3))
-        self._parts.append(part)
+        self.parts.append(part)
         part.start()
         self.await_ready(part)
         return part
@@ -92,23 +93,19 @@ class System:
         """Wait until a Triton or a gateway says that it serves every model.
 
         Raises:
-            PenstockError: A part ended, or it takes too long.
+            PenstockError: A part ended by itself, or it takes too long.
         """
         deadline = time.monotonic() + timeout_s
         with contextlib.closing(HttpConnection(part.rest, HTTP_TIMEOUT_S)) as http:
             for model in self.models:
                 while not _is_ready(http, model):
-                    for one in self._parts:
-                        if part is one and (status := one.status()) is not None:
+                    for one in self.parts:
+                        if (status := one.died()) is not None:
                             raise PenstockError(f"{one.name} ended with {status}: {one.tail()}")
                     if time.monotonic() > deadline:
-                        said = "; ".join(f"{one.name}: {one.tail()}" for one in self._parts)
+                        said = "; ".join(f"{one.name}: {one.tail()}" for one in self.parts)
                         raise PenstockError(f"{part.name} does not serve '{model}' after {timeout_s:g} s. {said}")
                     time.sleep(_POLL_S)
-
-    def cpu_s(self) -> float:
-        """Return the CPU seconds that all parts together have used."""
-        return sum(part.cpu_s() for part in self._parts)
 
     def triton_version(self) -> str:
         """Return the version that Triton reports."""

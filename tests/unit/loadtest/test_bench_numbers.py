@@ -1,6 +1,7 @@
 """The benchmark believes only requests that succeeded, and compares the two runs of one round with each other."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from loadtest.bench.h2load import Shot, find_h2load, parse, read_log
 from loadtest.bench.measure import Case, Sample
 from loadtest.bench.report import Spread, as_json, compare, markdown
+from loadtest.bench.targets import judge
 from services.core.errors import MissingDependency, PenstockError
 
 OUTPUT = """starting benchmark...
@@ -68,12 +70,21 @@ def test_ratios_and_added_latency_come_from_the_runs_of_one_round() -> None:
     assert one.gateway_cpu_us == Spread(60.0, 60.0, 60.0)
 
 
+def test_a_further_gateway_is_compared_with_the_same_direct_runs() -> None:
+    further = [replace(one, side="traced", requests_per_s=one.requests_per_s / 2) for one in samples()[1::2]]
+    plain, traced = compare([*samples(), *further])
+    assert (plain.side, traced.side) == ("gateway", "traced")
+    assert traced.direct_per_s == plain.direct_per_s
+    assert traced.ratio.median == pytest.approx(plain.ratio.median / 2)
+    assert "| traced | REST | 256 bytes | 8 |" in markdown([plain, traced], FACTS)
+
+
 def test_the_report_names_machine_and_spread_and_is_json_too() -> None:
     comparisons = compare(samples())
     text = markdown(comparisons, FACTS)
-    assert "| REST | 8 | 1,000 (400 to 1,200) | 480 (200 to 500) | 0.50 (0.40 to 0.50) |" in text
+    assert "| REST | 256 bytes | 8 | 1,000 (400 to 1,200) | 480 (200 to 500) | 0.50 (0.40 to 0.50) |" in text
     assert "A CPU, 2 cores" in text
-    document = json.loads(json.dumps(as_json(comparisons, samples(), FACTS)))
+    document = json.loads(json.dumps(as_json(comparisons, samples(), judge({}), FACTS)))
     assert len(document["samples"]) == 6
 
 

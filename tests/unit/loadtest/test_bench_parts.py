@@ -1,0 +1,119 @@
+"""The system's parts start, end and are found again; variants and settings are read strictly."""
+
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from loadtest.bench.model import LARGE, MODELS, SMALL
+from loadtest.bench.part import Part
+from loadtest.bench.ports import free_ports
+from loadtest.bench.system import merged
+from loadtest.bench.variants import Variant, parse, scaling
+from services.core.errors import ConfigurationError, PenstockError
+
+STUBBORN = "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+CHILD = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)', 'the-child']); "
+
+
+def part(tmp_path: Path, program: str) -> Part:
+    return Part("one", [sys.executable, "-c", program], tmp_path / "one.log", rest="127.0.0.1:1")
+
+
+def child_of(parent: Part) -> int:
+    for _ in range(200):
+        try:
+            return parent.child("the-child").pid
+        except PenstockError:
+            time.sleep(0.05)
+    raise AssertionError("no child")
+
+
+def test_what_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
+    one = part(tmp_path, STUBBORN + CHILD + "time.sleep(60)")
+    one.start()
+    child = child_of(one)
+    assert one.cpu_s() > 0
+    assert one.stop(timeout_s=0.2) == -9
+    assert one.family() == []
+    assert not _runs(child)
+
+
+def test_a_process_that_ends_by_itself_has_died_and_one_that_was_stopped_has_not(tmp_path: Path) -> None:
+    one = part(tmp_path, "print('the reason'); raise SystemExit(3)")
+    assert one.died() is None
+    one.start()
+    for _ in range(200):
+        if one.died() is not None:
+            break
+        time.sleep(0.05)
+    assert one.died() == 3
+    assert one.tail() == "the reason"
+    assert one.stop() == 3
+    assert one.died() is None
+
+
+def test_restart_gives_a_new_process_and_kill_ends_it(tmp_path: Path) -> None:
+    one = part(tmp_path, "import time; time.sleep(60)")
+    one.start()
+    first = one.family()[0].pid
+    one.restart()
+    second = one.family()[0].pid
+    assert first != second
+    one.kill()
+    assert not _runs(first)
+    assert not _runs(second)
+
+
+def test_free_ports_are_in_a_row_and_can_be_taken() -> None:
+    ports = free_ports(5)
+    assert ports == list(range(ports[0], ports[0] + 5))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", ports[2]))
+        taken.listen()
+        with pytest.raises(PenstockError, match="no 1 free ports"):
+            free_ports(1, range(ports[2], ports[2] + 1))
+
+
+def test_settings_of_a_further_gateway_are_put_over_the_common_ones() -> None:
+    below = {"gateway": {"workers": 2, "limits": {"drain_s": 3, "max_rank": 8}}}
+    above = {"gateway": {"limits": {"max_rank": 4}}, "controller": {"tick_s": 1}}
+    assert merged(below, above) == {
+        "gateway": {"workers": 2, "limits": {"drain_s": 3, "max_rank": 4}},
+        "controller": {"tick_s": 1},
+    }
+    assert below["gateway"]["limits"] == {"drain_s": 3, "max_rank": 8}
+
+
+def test_a_variant_names_settings_and_workers() -> None:
+    (one, two) = parse(["traced: gateway.tracing.ratio=0.01, gateway.tracing.on=true", "one: workers=1"])
+    assert one == Variant("traced", None, {"gateway": {"tracing": {"ratio": 0.01, "on": True}}})
+    assert two == Variant("one", 1, {})
+    assert [variant.name for variant in scaling({2, 1})] == ["1 worker", "2 workers"]
+
+
+@pytest.mark.parametrize("text", ["no colon", ": a=1", "gateway: a=1", "x: a", "x: workers=0", "x: workers=two"])
+def test_a_wrong_variant_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--variant"):
+        parse([text])
+
+
+def test_the_models_samples_have_the_label_that_their_graph_gives(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    for model in MODELS:
+        path = model.publish(tmp_path)
+        data = model.sample()
+        (y,) = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, dict(data.inputs))
+        assert y.shape == (1, model.width)
+        assert int(y.argmax()) == data.labels[0]
+    assert SMALL.sample().inputs["x"].nbytes == 256
+    assert LARGE.sample().inputs["x"].nbytes == 602_112
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
