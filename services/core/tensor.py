@@ -6,6 +6,8 @@ BYTES elements are each preceded by their length as a little-endian uint32, as T
 from __future__ import annotations
 
 from dataclasses import dataclass
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - it is a class
 
 from services.core.errors import InvalidRequest
 
@@ -31,6 +33,9 @@ ITEM_SIZE: dict[str, int | None] = {
 MAX_ELEMENTS = 1 << 40
 
 
+_length_at = Struct("<I").unpack_from
+
+
 @dataclass(slots=True)
 class Tensor:
     """One named tensor.
@@ -40,6 +45,9 @@ class Tensor:
         datatype: A key of ``ITEM_SIZE``.
         shape: Dimensions, batch first where the model batches.
         data: Elements in row-major order, little-endian.
+
+    With an empty name and datatype it is a raw body, the whole of a request that names nothing: whoever validates it
+    takes the rest from the model.
     """
 
     name: str
@@ -74,22 +82,40 @@ def element_count(shape: tuple[int, ...], name: str) -> int:
     return count
 
 
-def bytes_element_count(data: bytes | memoryview, name: str) -> int:
-    """Walk the length prefixes of a BYTES tensor and return its number of elements.
+def bytes_element_count(data: bytes | memoryview, name: str, most: int, longest: int) -> int:
+    """Walk the length prefixes of a BYTES tensor and return its number of elements, about 0.1 us for each.
+
+    Args:
+        data: The tensor's data.
+        name: Its name, for messages.
+        most: Where to stop: ``most + 1`` is returned when there are more.
+        longest: Largest element in bytes.
 
     Raises:
-        InvalidRequest: A length points beyond the end of the data.
+        InvalidRequest: A length is over ``longest`` or points beyond the end of the data.
     """
     offset, end, count = 0, len(data), 0
-    while offset < end:
-        if offset + 4 > end:
-            raise InvalidRequest(f"input '{name}': BYTES data ends inside a 4-byte length prefix at byte {offset}")
-        length = int.from_bytes(data[offset : offset + 4], "little")
-        offset += 4 + length
-        if offset > end:
-            raise InvalidRequest(
-                f"input '{name}': a BYTES element of {length} bytes at byte {offset - length - 4} "
-                f"reaches beyond the {end} bytes that were sent"
-            )
-        count += 1
+    try:
+        while offset < end:
+            (length,) = _length_at(data, offset)
+            if length > longest:
+                break
+            offset += 4 + length
+            count += 1
+            if count > most:
+                return count
+    except StructError as error:
+        raise InvalidRequest(
+            f"input '{name}': BYTES data ends inside a 4-byte length prefix at byte {offset}"
+        ) from error
+    if offset > end:
+        raise InvalidRequest(
+            f"input '{name}': the last BYTES element reaches {offset - end} bytes beyond the {end} bytes that were sent"
+        )
+    if offset < end:
+        beyond = "reaches beyond" if length > end - offset - 4 else "is within"
+        raise InvalidRequest(
+            f"input '{name}': a BYTES element of {length} bytes at byte {offset} {beyond} the {end} bytes that were "
+            f"sent; at most {longest} bytes are taken in one element"
+        )
     return count

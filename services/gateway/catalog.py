@@ -1,7 +1,7 @@
 """What the gateway says of itself and of its models: states, metadata, configurations, statistics.
 
 Everything but inference, for both edges. Whether a model is served is the route table's to say; what it looks like is
-Triton's, whose documents are handed on unchanged.
+Triton's, whose documents are handed on, its statistics added up over the replicas.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from urllib.parse import quote
 import orjson
 
 from services.core.errors import NotFound, PenstockError, UpstreamFailure
+from services.gateway.merged_statistics import merge_statistics
 from services.gateway.routes import Routes
 from services.triton.upstream import Inspector
 
@@ -71,25 +72,29 @@ class Catalog:
         return None
 
     async def metadata(self, model: str, version: int | None) -> Document:
-        """Return a version's metadata; without a version, that of the stable one.
+        """Return a version's metadata; without a version, that of the stable one, with every version that is served.
 
         Raises:
             NotFound: The route table does not have it.
             Unavailable: Triton is away.
         """
-        return await self._object(self._path(model, version))
+        found = await self._object(self._path(model, version))
+        if version is None:
+            found["versions"] = [str(one) for one in sorted(self._routes.route(model).versions)]
+        return found
 
     async def configuration(self, model: str, version: int | None) -> Document:
         """Return a version's configuration; as ``metadata``."""
         return await self._object(f"{self._path(model, version)}/config")
 
     async def statistics(self, model: str | None, version: int | None) -> Document:
-        """Return Triton's statistics of one version, of all versions of a model, or of every model."""
-        if model is None:
-            return await self._object("v2/models/stats")
-        self._routes.route(model, version)
-        below = "" if version is None else f"/versions/{version}"
-        return await self._object(f"v2/models/{quote(model, safe='')}{below}/stats")
+        """Return the statistics of one version, of all versions of a model, or of every model, over all replicas."""
+        path = "v2/models/stats"
+        if model is not None:
+            self._routes.route(model, version)
+            below = "" if version is None else f"/versions/{version}"
+            path = f"v2/models/{quote(model, safe='')}{below}/stats"
+        return merge_statistics((await self._triton.documents(path)).values())
 
     async def index(self, *, ready_only: bool) -> list[Document]:
         """Return the models of Triton's repository with their states."""

@@ -57,6 +57,8 @@ class Limits:
     """Largest single dimension."""
     max_string_bytes: Positive = 16 * MIB
     """Longest element of a BYTES tensor."""
+    max_strings: Positive = 1_000_000
+    """Most elements of one BYTES tensor: each is looked at."""
     max_name_bytes: Positive = 1024
     """Longest name of a model, tensor or parameter, and longest id."""
     max_parameters: Positive = 128

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from services.core.errors import InvalidRequest
 from services.core.inference import InferRequest, Parameter
+from services.gateway.limits import Limits
 
 ROUTING_KEY = "routing_key"
 _RESERVED_PREFIX = "triton_"
@@ -35,18 +36,34 @@ class Wishes(NamedTuple):
 
 
 NOTHING = Wishes(None, None)
+_DEFAULTS = Limits()
+# Characters of a name that is too long that a message shows.
+_SHOWN = 40
 
 
-def take(request: InferRequest) -> Wishes:
+def take(request: InferRequest, limits: Limits = _DEFAULTS) -> Wishes:
     """Check a request's parameters and take out the ones that are not for Triton.
 
     Raises:
-        InvalidRequest: A parameter that Triton would refuse.
+        InvalidRequest: A parameter that Triton would refuse, or one beyond a limit.
     """
     parameters = request.parameters
-    key = request.key or _routing_key(parameters.pop(ROUTING_KEY, None))
+    if len(parameters) > limits.max_parameters:
+        raise InvalidRequest(f"the request has {len(parameters)} parameters; at most {limits.max_parameters} are taken")
     for name, value in parameters.items():
-        _check(name, value)
+        if longer_than(name, limits.max_name_bytes):
+            raise InvalidRequest(
+                f"parameter '{name[:_SHOWN]}...' has a name of {len(name)} characters; at most "
+                f"{limits.max_name_bytes} bytes are taken"
+            )
+        if type(value) is str and longer_than(value, limits.max_parameter_bytes):
+            raise InvalidRequest(
+                f"parameter '{name}' is text of {len(value)} characters; at most {limits.max_parameter_bytes} bytes "
+                "are taken"
+            )
+        if name != ROUTING_KEY:
+            _check(name, value)
+    key = request.key or _routing_key(parameters.pop(ROUTING_KEY, None))
     if parameters.get(_SEQUENCE_ID):
         request.sequence = str(parameters[_SEQUENCE_ID])
         key = key or request.sequence
@@ -55,6 +72,13 @@ def take(request: InferRequest) -> Wishes:
         request.priority = priority
     timeout_us = parameters.get("timeout")
     return Wishes(key, timeout_us / _US_PER_S if isinstance(timeout_us, int) and timeout_us else None)
+
+
+def longer_than(text: str, most_bytes: int) -> bool:
+    """Whether a text has more bytes in UTF-8 than this; cheap for a short one."""
+    if len(text) * 4 <= most_bytes:
+        return False
+    return len(text) > most_bytes or len(text.encode("utf-8", "surrogatepass")) > most_bytes
 
 
 def _routing_key(value: Parameter | None) -> str | None:

@@ -25,6 +25,7 @@ from services.triton.warmup_sample import sample_of
 HEADER_LENGTH = b"inference-header-content-length"
 _MAX_REMEMBERED_BYTES = 8 * 1024
 _TIMEOUT = "timeout"
+_EMPTY_FINAL = "triton_enable_empty_final_response"
 
 # Name, datatype, shape and size of an input; name and classes of a requested output.
 _InputKey = tuple[str, str, tuple[int, ...], int]
@@ -118,6 +119,9 @@ def _described(inputs: tuple[_InputKey, ...], outputs: tuple[_OutputKey, ...]) -
 def _particulars(request: InferRequest, timeout_us: int) -> bytes:
     """Return the rest of a request's header that has an id, parameters or requested outputs."""
     parameters = request.parameters
+    if _EMPTY_FINAL in parameters:
+        # It is about streams; Triton takes it with any request over gRPC, and with none over HTTP.
+        parameters = {name: value for name, value in parameters.items() if name != _EMPTY_FINAL}
     if not request.outputs:
         parameters = {**parameters, "binary_data_output": True}
     if timeout_us:
