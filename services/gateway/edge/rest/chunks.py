@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from services.core.errors import PayloadTooLarge
-from services.gateway.edge.rest.refusal import BAD_REQUEST, HEADERS_TOO_LARGE, HttpRefusal
+from services.gateway.edge.rest.refusal import BAD_REQUEST, HEADERS_TOO_LARGE, HttpRefusal, shown
 from services.gateway.limits import Limits
 
 FULL_CHUNK_BYTES = 16 * 1024
@@ -94,9 +94,7 @@ class ChunkDecoder:
         """Read the line that opens a chunk."""
         found = _SIZE.fullmatch(line)
         if found is None:
-            raise HttpRefusal(
-                BAD_REQUEST, f"'{line[:40].decode('ascii', 'backslashreplace')}' is no size of a chunk in hexadecimal"
-            )
+            raise HttpRefusal(BAD_REQUEST, f"'{shown(line)}' is no size of a chunk in hexadecimal")
         size = int(found[1], 16)
         self.size += size
         limits = self._limits

@@ -20,7 +20,7 @@ from services.gateway.edge.rest.chunks import ChunkDecoder
 from services.gateway.edge.rest.head import END, too_long_target
 from services.gateway.edge.rest.infer import PROTOCOL, Buffer
 from services.gateway.edge.rest.opening import Opening, too_large_body, too_large_head
-from services.gateway.edge.rest.refusal import BAD_REQUEST, TIMEOUT, HttpRefusal
+from services.gateway.edge.rest.refusal import BAD_REQUEST, TIMEOUT, HttpRefusal, shown
 from services.gateway.edge.rest.response import Reply, error_reply, written
 from services.gateway.edge.rest.site import Site
 
@@ -253,8 +253,8 @@ class RestConnection(asyncio.Protocol):
             else:
                 self._resume()
         elif not data[:1].isalpha() and data != b"\r":
-            words = data[:20].decode("ascii", "backslashreplace")
-            self._refuse(HttpRefusal(BAD_REQUEST, f"this is no HTTP/1.1 request: it begins with '{words}'; send one"))
+            words = f"this is no HTTP/1.1 request: it begins with '{shown(data)}'; send one"
+            self._refuse(HttpRefusal(BAD_REQUEST, words))
         elif data.count(b"\n") != data.count(b"\r\n"):
             self._refuse(HttpRefusal(BAD_REQUEST, "a line of the request's head ends without CR LF; send both"))
         elif len(data) > limits.max_url_bytes + _LINE_BYTES and b"\r\n" not in data:
@@ -399,6 +399,8 @@ class RestConnection(asyncio.Protocol):
 
     def _answer(self, reply: Reply) -> None:
         """Send the reply of the present request and go on with the next."""
+        if self._transport.is_closing():
+            return
         head, limits = self._opened.head, self._site.limits
         self._opening = None
         keep = (

@@ -10,7 +10,7 @@ import re
 
 from services.core.errors import Forbidden, NotFound, PenstockError, Unimplemented
 from services.gateway.edge.rest.head import Head
-from services.gateway.edge.rest.refusal import METHOD_NOT_ALLOWED, HttpRefusal
+from services.gateway.edge.rest.refusal import METHOD_NOT_ALLOWED, HttpRefusal, shown
 
 _VERSION = rb"(?:/versions/[0-9]+)?"
 _GET, _POST = b"GET", b"POST"
@@ -35,7 +35,7 @@ def refused_path(head: Head) -> PenstockError | None:
     path, method = head.path, b"GET" if head.method == b"HEAD" else head.method
     if _HIDDEN.search(path):
         return NotFound(
-            f"there is no {_text(path)} here: names have no slashes and no control characters; GET /docs lists what "
+            f"there is no {shown(path)} here: names have no slashes and no control characters; GET /docs lists what "
             "there is"
         )
     allowed = [verb for pattern, verb in _OPEN if pattern.fullmatch(path)]
@@ -52,11 +52,7 @@ def refused_path(head: Head) -> PenstockError | None:
         verbs = b", ".join([*allowed, *((b"HEAD",) if _GET in allowed else ())])
         return HttpRefusal(
             METHOD_NOT_ALLOWED,
-            f"{_text(path)} does not take {method.decode('ascii')}; send {verbs.decode('ascii')}",
+            f"{shown(path)} does not take {method.decode('ascii')}; send {verbs.decode('ascii')}",
             b"Allow: %s\r\n" % verbs,
         )
-    return NotFound(f"there is no {method.decode('ascii')} {_text(path)} here; GET /docs lists what there is")
-
-
-def _text(path: bytes) -> str:
-    return path[:80].decode("ascii", "backslashreplace")
+    return NotFound(f"there is no {method.decode('ascii')} {shown(path)} here; GET /docs lists what there is")

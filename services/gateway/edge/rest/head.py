@@ -18,6 +18,7 @@ from services.gateway.edge.rest.refusal import (
     URI_TOO_LONG,
     VERSION_NOT_SUPPORTED,
     HttpRefusal,
+    shown,
 )
 from services.gateway.limits import Limits
 
@@ -87,9 +88,9 @@ def parse_head(raw: bytes, limits: Limits) -> Head:
         raise _no_request_line(raw, limits)
     method, target = line[1], line[2]
     if line[3] != b"1":
-        raise HttpRefusal(VERSION_NOT_SUPPORTED, f"this is HTTP/{_text(line[3])}.{_text(line[4])}; send HTTP/1.1")
+        raise HttpRefusal(VERSION_NOT_SUPPORTED, f"this is HTTP/{shown(line[3])}.{shown(line[4])}; send HTTP/1.1")
     if method not in _METHODS:
-        raise HttpRefusal(NOT_IMPLEMENTED, f"the method {_text(method)} is not known here; send GET or POST")
+        raise HttpRefusal(NOT_IMPLEMENTED, f"the method {shown(method)} is not known here; send GET or POST")
     if len(target) > limits.max_url_bytes:
         raise too_long_target(limits)
     if _FIELDS.fullmatch(raw, line.end()) is None:
@@ -122,7 +123,7 @@ def _interpret(head: Head) -> None:
     for name, value in head.headers:
         if name in _ONCE:
             if name in seen:
-                raise HttpRefusal(BAD_REQUEST, f"the header {_text(name)} came twice; send it once")
+                raise HttpRefusal(BAD_REQUEST, f"the header {shown(name)} came twice; send it once")
             seen.add(name)
         if name == b"transfer-encoding":
             coding = value.lower()
@@ -136,18 +137,18 @@ def _interpret(head: Head) -> None:
 
 def _length(head: Head, value: bytes) -> None:
     if not _LENGTH.fullmatch(value):
-        raise HttpRefusal(BAD_REQUEST, f"Content-Length is '{_text(value)}'; expected a number of bytes")
+        raise HttpRefusal(BAD_REQUEST, f"Content-Length is '{shown(value)}'; expected a number of bytes")
     head.length = int(value)
 
 
 def _host(_head: Head, value: bytes) -> None:
     if not _AUTHORITY.fullmatch(value):
-        raise HttpRefusal(BAD_REQUEST, f"Host is '{_text(value)}'; expected a name or address, and a port")
+        raise HttpRefusal(BAD_REQUEST, f"Host is '{shown(value)}'; expected a name or address, and a port")
 
 
 def _expect(head: Head, value: bytes) -> None:
     if value.lower() != b"100-continue":
-        raise HttpRefusal(EXPECTATION_FAILED, f"Expect is '{_text(value)}'; only 100-continue is known")
+        raise HttpRefusal(EXPECTATION_FAILED, f"Expect is '{shown(value)}'; only 100-continue is known")
     head.expects = not head.old
 
 
@@ -173,7 +174,7 @@ def _transfer_coding(head: Head, coding: bytes) -> None:
     if head.old:
         raise HttpRefusal(BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding; send Content-Length")
     if coding != b"chunked":
-        raise HttpRefusal(NOT_IMPLEMENTED, f"Transfer-Encoding is '{_text(coding)}'; only chunked is served")
+        raise HttpRefusal(NOT_IMPLEMENTED, f"Transfer-Encoding is '{shown(coding)}'; only chunked is served")
     head.chunked = True
 
 
@@ -181,7 +182,7 @@ def _origin_form(method: bytes, target: bytes) -> bytes:
     """Return path and query of a target that may name the server as well."""
     if target.startswith(b"/"):
         if b"#" in target:
-            raise HttpRefusal(BAD_REQUEST, f"the request's target is '{_text(target)}'; fragments are not sent")
+            raise HttpRefusal(BAD_REQUEST, f"the request's target is '{shown(target)}'; fragments are not sent")
         return target
     if method == b"OPTIONS" and target == b"*":
         return target
@@ -193,7 +194,7 @@ def _origin_form(method: bytes, target: bytes) -> bytes:
         return target
     raise HttpRefusal(
         BAD_REQUEST,
-        f"the request's target is '{_text(target)}'; expected a path that begins with /, percent-encoded",
+        f"the request's target is '{shown(target)}'; expected a path that begins with /, percent-encoded",
     )
 
 
@@ -204,17 +205,13 @@ def _no_request_line(raw: bytes, limits: Limits) -> HttpRefusal:
     target = line.partition(b" ")[2].rpartition(b" ")[0]
     if target and not target.isascii():
         return HttpRefusal(
-            BAD_REQUEST, f"the request's target is '{_text(target)}'; expected a path, percent-encoded ASCII"
+            BAD_REQUEST, f"the request's target is '{shown(target)}'; expected a path, percent-encoded ASCII"
         )
-    return HttpRefusal(BAD_REQUEST, f"this is no HTTP/1.1 request: it begins with '{_text(line)}'; send one")
+    return HttpRefusal(BAD_REQUEST, f"this is no HTTP/1.1 request: it begins with '{shown(line)}'; send one")
 
 
 def _no_header(fields: bytes) -> HttpRefusal:
     for line in fields.split(b"\r\n"):
         if line and not _FIELDS.fullmatch(line + END):
-            return HttpRefusal(BAD_REQUEST, f"'{_text(line)}' is no HTTP/1.1 header; send NAME: VALUE and CR LF")
+            return HttpRefusal(BAD_REQUEST, f"'{shown(line)}' is no HTTP/1.1 header; send NAME: VALUE and CR LF")
     return HttpRefusal(BAD_REQUEST, "the request's headers are no HTTP/1.1; send NAME: VALUE and CR LF")
-
-
-def _text(data: bytes) -> str:
-    return data[:80].decode("ascii", "backslashreplace")

@@ -13,6 +13,7 @@ from services.gateway.edge.rest.compression import DEFLATE, GZIP, inflate, prefe
 from services.gateway.edge.rest.head import Head
 from services.gateway.edge.rest.json_bounds import check_json
 from services.gateway.edge.rest.paced import Slices
+from services.gateway.edge.rest.refusal import shown
 from services.gateway.edge.rest.request import Forms, parse
 from services.gateway.edge.rest.response import Reply, encode
 from services.gateway.limits import Limits
@@ -167,9 +168,7 @@ def _content_coding(infer: InferHead, value: bytes) -> None:
     if coding in (b"", b"identity"):
         return
     if coding not in (GZIP, DEFLATE):
-        raise UnsupportedEncoding(
-            f"Content-Encoding is '{value[:40].decode('latin-1')}'; send gzip, deflate or no compression"
-        )
+        raise UnsupportedEncoding(f"Content-Encoding is '{shown(value)}'; send gzip, deflate or no compression")
     infer.coding = coding
 
 
@@ -194,5 +193,5 @@ _READERS: dict[bytes, Callable[[InferHead, bytes], None]] = {
 
 def _number(header: str, value: bytes, expected: str) -> int:
     if not _NUMBER.fullmatch(value):
-        raise InvalidRequest(f"{header} is '{value[:40].decode('latin-1')}'; expected {expected}")
+        raise InvalidRequest(f"{header} is '{shown(value)}'; expected {expected}")
     return int(value)

@@ -37,31 +37,51 @@ def check_json(text: Buffer, limits: Limits) -> Slices[None]:
         whole = bytes(text)
         if whole.count(b"[") + whole.count(b"{") <= limits.max_json_depth:
             return
-    scan = _Scan(limits, count=count)
-    position, end = 0, len(text)
-    while position < end:
-        piece = bytes(text[position : position + _SLICE_BYTES])
+    scan = Scan(limits, count=count)
+    position = 0
+    while position < len(text):
+        piece = next_slice(text, position, _SLICE_BYTES)
         position += len(piece)
-        if _ends_in_escape(piece) and position < end:
-            piece += bytes(text[position : position + 1])
-            position += 1
         scan.feed(piece)
         yield
 
 
-class _Scan:
-    """The state between two slices."""
+def next_slice(text: Buffer, position: int, size: int) -> bytes:
+    """Return a slice that does not end between a backslash and what it escapes."""
+    piece = bytes(text[position : position + size])
+    if piece.endswith(b"\\") and (len(piece) - len(piece.rstrip(b"\\"))) % 2:
+        piece += bytes(text[position + size : position + size + 1])
+    return piece
 
-    __slots__ = ("_commas", "_count", "_depth", "_in_string", "_limits", "_values")
+
+class Scan:
+    """What is known of a text so far.
+
+    Attributes:
+        deepest: The deepest nesting.
+        values: Commas and opening brackets, and one: at least as many as there are values.
+
+    Args:
+        limits: Bounds.
+        count: Whether values are counted at all.
+    """
+
+    __slots__ = ("_count", "_depth", "_in_string", "_limits", "deepest", "values")
 
     def __init__(self, limits: Limits, *, count: bool) -> None:
         self._limits = limits
         self._count = count
         self._depth = 0
-        self._values = 1
         self._in_string = False
+        self.deepest = 0
+        self.values = 1
 
     def feed(self, piece: bytes) -> None:
+        """Look at the next slice.
+
+        Raises:
+            InvalidRequest: A bound is broken.
+        """
         if b"\\" in piece:
             piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
         kept = piece.translate(None, _NO_STRUCTURE_OR_COMMA if self._count else _NO_STRUCTURE)
@@ -74,20 +94,16 @@ class _Scan:
 
     def _measure(self, structure: bytes) -> None:
         depths = np.cumsum(np.frombuffer(structure.translate(_STEPS), np.int8), dtype=np.int64)
-        deepest = self._depth + int(depths.max())
+        self.deepest = max(self.deepest, self._depth + int(depths.max()))
         self._depth += int(depths[-1])
-        if deepest > self._limits.max_json_depth:
+        if self.deepest > self._limits.max_json_depth:
             raise InvalidRequest(
                 f"the request's JSON is nested deeper than {self._limits.max_json_depth} levels; send flat lists"
             )
         if self._count:
-            self._values += structure.count(_COMMA) + structure.count(b"[") + structure.count(b"{")
-            if self._values > self._limits.max_json_values:
+            self.values += structure.count(_COMMA) + structure.count(b"[") + structure.count(b"{")
+            if self.values > self._limits.max_json_values:
                 raise InvalidRequest(
                     f"the request's JSON has more than {self._limits.max_json_values} values; send smaller batches, or "
                     "binary tensors"
                 )
-
-
-def _ends_in_escape(piece: bytes) -> bool:
-    return (len(piece) - len(piece.rstrip(b"\\"))) % 2 == 1

@@ -14,6 +14,8 @@ HEADERS_TOO_LARGE = 431
 NOT_IMPLEMENTED = 501
 VERSION_NOT_SUPPORTED = 505
 
+_SHOWN_BYTES = 80
+
 
 class HttpRefusal(InvalidRequest):
     """A client's mistake in HTTP itself.
@@ -28,3 +30,8 @@ class HttpRefusal(InvalidRequest):
         super().__init__(words)
         self.status = status
         self.fields = fields
+
+
+def shown(data: bytes) -> str:
+    """Return the beginning of what a client sent, in printable characters, for an error's words."""
+    return repr(data[:_SHOWN_BYTES])[2:-1]
