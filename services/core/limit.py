@@ -1,0 +1,272 @@
+"""How many requests of one model version are worth having in flight: a limit that finds the knee. Pure; time is given.
+
+The situation decides the algorithm. Triton fills batches, so latency grows with concurrency long before anything
+queues, and ever more where batches are large: no level of latency marks the knee. Saturated, in simulation
+(``python -m tests.fakes.limit_comparison`` prints the table), the limits of Netflix's concurrency-limits do this:
+
+- Vegas, as every gradient on the least latency, takes a full batch for a queue: 37 to 80 % of the throughput where
+  batches matter, and a queue ten times too long where its measured minimum was one of a busy moment;
+- Gradient2 compares with its own past, which under lasting overload is a full queue: 77 to 96 %, and 20 times the
+  latency on a model without batches, because its least limit knows nothing about the model;
+- AIMD grows until requests time out: full throughput, with a queue in Triton as long as its clients' patience.
+
+What does mark the knee is Little's law: beyond it, more in flight gives no more answers. So this limit experiments. It
+alternates between ``base / 1.2`` and ``base * 1.2`` in slots of some four latencies and compares the throughput
+(requests in flight over mean latency) of neighbouring slots: the *elasticity*, the share of an increase in concurrency
+that comes out as throughput, 1 while batches have room and 0 when requests only queue. Trials are averaged until they are
+on one side of ``WORTH`` by their own noise; then the base moves, in growing steps while moves agree. It is stochastic
+approximation (Kiefer and Wolfowitz 1952), as in .NET's thread pool (Hellerstein et al. 2009) and in PCC's paired
+trials (Dong et al. 2015). A model that turns ten times slower keeps its knee, and so keeps its limit.
+
+Several workers in front of one Triton each have a limit of their own. A worker that tries alone mostly sees what it
+takes from the others, and all would grow for ever. Therefore slots follow the common clock: all workers try at once
+and see the elasticity of the whole. Growth by the square root of the limit, and a share given back at regular times,
+make a large limit shrink more than a small one, so shares even out within minutes. Hosts need clocks
+that agree within a slot (0.1 s); otherwise limits err upwards, up to ``most``.
+
+The limit moves only by requests that filled it, so a quiet model keeps what it knew.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+from services.core.errors import OK, DeadlineExceeded, Overloaded, status_of
+
+WORTH = 0.06
+"""Elasticity at which a higher concurrency is no longer worth its latency: 6 % of it become throughput."""
+CLEAR = 0.4
+"""Elasticity from which growth is exponential."""
+SWING = 1.2
+"""The factor between the base and the two limits that are tried."""
+
+_MIN_SLOT_S = 0.1
+_LATENCIES_PER_SLOT = 4.0
+# Requests that entered before the queue in Triton had adapted to a new slot say nothing about it.
+_SETTLING_LATENCIES = 0.25
+_LEAST_SAMPLES = 4
+_LEAST_CONTRAST = 0.1
+_FILLED = 0.9
+
+# How sure a move must be, in standard errors. A limit that is too low loses answers, one that is too high only time.
+_SURE_UP = 1.0
+_SURE_DOWN = 1.3
+_MOST_TRIALS = 8
+_LARGEST_STEP = 2.0
+_ROOT_STEP = 1.5
+_UNDECIDED_STEP = 0.1
+
+_GIVE_EVERY_PAIRS = 8
+_GIVE = 0.85
+
+_FIRST_VARIANCE = 0.005
+_LEAST_VARIANCE = 0.0004
+_SMOOTH_VARIANCE = 0.1
+_SMOOTH_LATENCY = 0.05
+
+# Drops: some timeouts are always there, and a client with no patience must not shrink the limit of all.
+_DROPS_AT_LEAST = 3
+_DROPS_SHARE = 0.2
+_DROP_FACTOR = 0.7
+_DROP_LATENCIES = 2.0
+_RESUME = 0.7
+
+_OK = OK.outcome
+_REFUSED = status_of(Overloaded("")).outcome
+_TIMED_OUT = status_of(DeadlineExceeded()).outcome
+
+
+class Limit(Protocol):
+    """The most requests in flight. Implementations: ``KneeLimit``, ``FixedLimit``."""
+
+    @property
+    def value(self) -> int:
+        """The limit in force."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why it is what it is, for a person."""
+        ...
+
+    def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
+        """Learn from a request that left.
+
+        Args:
+            now: Seconds on a clock that all workers in front of one Triton have in common.
+            duration_s: How long it was in flight.
+            in_flight: How many were, itself included.
+            outcome: ``Status.outcome`` of its error or of ``OK``; others teach nothing.
+        """
+        ...
+
+
+class FixedLimit:
+    """A limit that somebody chose."""
+
+    __slots__ = ("reason", "value")
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+        self.reason = "fixed by a setting"
+
+    def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
+        """Learn nothing."""
+
+
+class _Slot:
+    """What requests in one slot of time showed."""
+
+    __slots__ = ("answers", "drops", "end", "in_flight", "latency_s", "number", "samples", "since")
+
+    def __init__(self, number: int, length_s: float, settling_s: float) -> None:
+        self.number = number
+        self.end = (number + 1) * length_s
+        self.since = number * length_s + settling_s
+        self.answers = 0
+        self.drops = 0
+        self.samples = 0
+        self.latency_s = 0.0
+        self.in_flight = 0
+
+    def filled(self, limit: int) -> bool:
+        """Whether the limit was what bounded the requests in flight."""
+        return self.in_flight >= self.samples * (limit - max(0.5, (1 - _FILLED) * limit))
+
+
+class KneeLimit:
+    """A limit that looks for the concurrency beyond which more in flight does not become more answers.
+
+    Args:
+        initial: Where to begin; growing takes less time than shrinking, so rather low.
+        least: Never below.
+        most: Never above.
+    """
+
+    def __init__(self, initial: int = 8, least: int = 1, most: int = 512) -> None:
+        self.reason = "not tried yet"
+        self._least, self._most = least, most
+        self._base = float(min(most, max(least, initial)))
+        self._slot_s = _MIN_SLOT_S
+        self._slot = _Slot(-2, 0.0, 0.0)
+        self._latency_s = 0.0
+        self._points: list[tuple[float, float]] = []
+        self._trials: list[float] = []
+        self._variance = _FIRST_VARIANCE
+        self._run = 0
+        self._before_drops = 0.0
+        self.value = self._limit_in(0)
+
+    @property
+    def base(self) -> float:
+        """The middle between the limits that are tried."""
+        return self._base
+
+    def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
+        """Learn from a request that left; see ``Limit``."""
+        slot = self._slot
+        if now >= slot.end:
+            slot = self._turn(now)
+        if outcome == _OK:
+            slot.answers += 1
+            self._latency_s += (duration_s - self._latency_s) * (_SMOOTH_LATENCY if self._latency_s else 1.0)
+            if now - duration_s >= slot.since:
+                slot.samples += 1
+                slot.latency_s += duration_s
+                slot.in_flight += in_flight
+        elif outcome == _REFUSED or (outcome == _TIMED_OUT and duration_s > _DROP_LATENCIES * self._latency_s):
+            slot.drops += 1
+
+    def _turn(self, now: float) -> _Slot:
+        """Close the slot that is over and begin the one that is now."""
+        self._close(self._slot)
+        needed_s = max(_MIN_SLOT_S, _LATENCIES_PER_SLOT * self._latency_s)
+        before = self._slot
+        if not self._slot_s / 4 <= needed_s <= self._slot_s:
+            length_s = _MIN_SLOT_S * 2.0 ** math.ceil(math.log2(needed_s / _MIN_SLOT_S))
+            if length_s != self._slot_s:
+                self._slot_s = length_s
+                self._points.clear()
+        number = int(now // self._slot_s)
+        if number != before.number + 1:
+            self._points.clear()
+        self._slot = _Slot(number, self._slot_s, _SETTLING_LATENCIES * self._latency_s)
+        self.value = self._limit_in(number)
+        return self._slot
+
+    def _limit_in(self, number: int) -> int:
+        """The lower limit in even slots, the higher one in odd slots."""
+        low = max(self._least, round(self._base / SWING))
+        if number & 1:
+            return max(self._least, min(self._most, max(low + 1, round(self._base * SWING))))
+        return min(self._most, low)
+
+    def _close(self, slot: _Slot) -> None:
+        """Turn a slot into a point; three in a row, low, high, low, are a trial."""
+        if slot.drops >= _DROPS_AT_LEAST and slot.drops > _DROPS_SHARE * (slot.drops + slot.answers):
+            self._shrink(slot)
+            return
+        if self._before_drops and slot.answers >= _LEAST_SAMPLES and not slot.drops:
+            self._move(max(self._base, self._before_drops * _RESUME), "no more drops")
+            self._before_drops = 0.0
+            return
+        if slot.samples < _LEAST_SAMPLES or not slot.filled(self.value):
+            self._points.clear()
+            return
+        if slot.number & 1 and not self._points:
+            return
+        in_flight = slot.in_flight / slot.samples
+        self._points.append((math.log(in_flight), math.log(in_flight / (slot.latency_s / slot.samples))))
+        if len(self._points) == 3 and not slot.number & 1:  # noqa: PLR2004 - low, high, low
+            self._compare(slot.number)
+
+    def _compare(self, number: int) -> None:
+        """Take the elasticity from the last three points; the outer two cancel a drift of the machine."""
+        (n0, x0), (n1, x1), (n2, x2) = self._points
+        self._points = self._points[-1:]
+        if (number >> 1) % _GIVE_EVERY_PAIRS == 0 and self._run <= 1:
+            self._move(self._base * _GIVE, "a share given back, so that other workers can have it")
+            self._run = 0
+            return
+        contrast = n1 - (n0 + n2) / 2
+        if contrast < _LEAST_CONTRAST:
+            return
+        if abs(n2 - n0) < _LEAST_CONTRAST:
+            self._variance += _SMOOTH_VARIANCE * ((x2 - x0) ** 2 / 2 - self._variance)
+        elasticity = (x1 - (x0 + x2) / 2) / contrast
+        self._trials.append(max(-1.0, min(1.5, elasticity)))
+        # One point and the mean of two: one and a half variances.
+        self._decide(math.sqrt(1.5 * max(self._variance, _LEAST_VARIANCE)) / contrast)
+
+    def _decide(self, deviation: float) -> None:
+        """Move the base, or wait for more trials."""
+        count = len(self._trials)
+        mean = sum(self._trials) / count
+        error = deviation / math.sqrt(count)
+        words = f"10 % more in flight give {10 * mean:.1f} % more answers (+- {10 * error:.1f}, {count} trials)"
+        if mean - _SURE_UP * error > WORTH:
+            self._run = max(1, self._run + 1)
+            if self._run > 1 and mean - _SURE_UP * error > CLEAR:
+                self._move(self._base * min(_LARGEST_STEP, SWING**self._run), words)
+            else:
+                self._move(self._base + _ROOT_STEP * math.sqrt(self._base), words)
+        elif mean + _SURE_DOWN * error < WORTH:
+            self._run = min(-1, self._run - 1)
+            self._move(self._base / min(_LARGEST_STEP, SWING**-self._run), words)
+        elif count >= _MOST_TRIALS:
+            self._run = 0
+            self._move(self._base * (1 + max(-_UNDECIDED_STEP, min(_UNDECIDED_STEP, mean - WORTH))), words)
+
+    def _shrink(self, slot: _Slot) -> None:
+        self._before_drops = max(self._before_drops, self._base)
+        self._run = 0
+        total = slot.drops + slot.answers
+        self._move(self._base * _DROP_FACTOR, f"{slot.drops} of {total} requests timed out or were refused by Triton")
+
+    def _move(self, base: float, why: str) -> None:
+        base = max(float(self._least), min(float(self._most), base))
+        self.reason = f"{self._base:.0f} -> {base:.0f}: {why}"
+        self._base = base
+        self._trials.clear()
+        self._points.clear()
