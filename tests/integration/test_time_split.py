@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from services.core.route import Route, RouteTable
+from services.gateway.metrics.vocabulary import PARTS
 from services.triton.http import HttpPool
 from tests.fakes.controller import controlling
 from tests.fakes.gateway import eventually, in_loop
@@ -72,8 +73,7 @@ async def settled(running: GatewayProcess, model: str, count: int) -> dict[str, 
         if total == pytest.approx(whole, rel=0.03):
             break
         await asyncio.sleep(0.2)
-    parts = "edge admission gateway network triton_queue triton_compute answer unexplained".split()
-    return {part: await running.metric(TIME, model=model, part=part) for part in parts} | {"whole": whole}
+    return {part: await running.metric(TIME, model=model, part=part) for part in PARTS} | {"whole": whole}
 
 
 async def triton_says(triton: RunningTriton, model: str) -> dict[str, float]:
@@ -95,7 +95,6 @@ async def test_the_parts_of_many_requests_add_up_and_tritons_are_what_triton_say
         parts = await settled(running, "scale", 400)
         after = await triton_says(triton, "scale")
     grown = {name: after[name] - before[name] for name in after}
-    print(parts, grown)
     assert grown["requests"] == 400
     computed = grown["compute_input"] + grown["compute_infer"] + grown["compute_output"]
     assert parts["triton_queue"] == pytest.approx(grown["queue"], rel=0.02)
@@ -113,6 +112,5 @@ async def test_the_wait_for_a_batch_is_in_the_queues_part(triton: RunningTriton,
         data: dict[str, object] = {"name": "index", "datatype": "INT64", "shape": [1, 1], "data": [3]}
         await ask(running.ports["REST"], "lookup", data, 6, at_once=1)
         parts = await settled(running, "lookup", 6)
-    print(parts)
     assert parts["triton_queue"] == pytest.approx(6 * 0.3, rel=0.1)
     assert parts["triton_queue"] > 0.9 * parts["whole"]

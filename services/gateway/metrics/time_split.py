@@ -21,7 +21,7 @@ from services.gateway.metrics.vocabulary import PARTS
 
 Version = tuple[str, str]  # model, version
 
-# Looks that one side may be without the other: a request counted there and not here yet, or the other way round.
+# Looks that Triton's side of our requests may be missing: a replica that does not answer in time is asked again.
 _PATIENCE = 5
 
 
@@ -64,7 +64,8 @@ class _Account:
 
     gateway: GatewayTimes = field(default_factory=GatewayTimes)
     triton: TritonTimes = field(default_factory=TritonTimes)
-    alone: int = 0  # looks with news of one side only
+    last: TritonTimes = field(default_factory=TritonTimes)  # Triton's sums at the last look
+    alone: int = 0  # looks with news of our side only
     parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     shown: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
 
@@ -98,17 +99,17 @@ class TimeSplit:
 
 
 def _settle(account: _Account, gateway: GatewayTimes, triton: TritonTimes) -> None:
+    before, account.last = account.last, triton
     ours, theirs = gateway.since(account.gateway), triton.since(account.triton)
-    if not ours.exchanges and not theirs.requests:
+    if not ours.exchanges:
+        # Somebody else's requests, unless they are on their way back: kept for one look.
+        account.triton = before
         return
-    if not ours.exchanges or not theirs.requests:
+    if not theirs.requests and account.alone < _PATIENCE:
         account.alone += 1
-        if account.alone < _PATIENCE:
-            return
+        return
     account.alone = 0
     account.gateway, account.triton = gateway, triton
-    if not ours.exchanges:
-        return  # somebody else's requests
     share = ours.exchanges / theirs.requests if theirs.requests else 0.0
     added = {
         "edge": ours.edge,

@@ -126,8 +126,8 @@ def test_a_sampled_request_arrives_as_a_tree_whose_times_add_up(
         assert ends[-1].end_ns == server.end_ns
         assert all(one.end_ns == other.begin_ns for one, other in itertools.pairwise(ends))
         assert spans["forward"].end_ns - spans["forward"].begin_ns >= 20_000_000
-        ours = {"penstock.model.name": "digits", "penstock.outcome": "ok", "penstock.request.id": "mine"}
-        ours |= {"penstock.model.version": 1, "penstock.role": "stable"}
+        ours: dict[str, object] = {"penstock.model.name": "digits", "penstock.outcome": "ok"}
+        ours |= {"penstock.request.id": "mine", "penstock.model.version": 1, "penstock.role": "stable"}
         assert ours.items() <= server.attributes.items()
         assert about.items() <= server.attributes.items()
         assert server.service == "penstock-gateway"
