@@ -102,12 +102,12 @@ class TritonUpstream:
         return answer
 
     async def stream(
-        self, request: InferRequest, version: int, timeout_s: float
+        self, request: InferRequest, version: int, timeout_s: float, *, group: object = None
     ) -> AsyncGenerator[InferResponse, None]:
-        """Run one request of a decoupled model over gRPC."""
+        """Run one request of a decoupled model over gRPC; ``group`` as in ``attempt``."""
         if self._streams is None:
             raise Unimplemented(f"no gRPC address of {self._pool.address} is known, so it serves no decoupled models")
-        async with aclosing(self._streams.stream(request, version, timeout_s)) as responses:
+        async with aclosing(self._streams.stream(request, version, timeout_s, group=group)) as responses:
             async for response in responses:
                 response.replica = self._pool.address
                 yield response

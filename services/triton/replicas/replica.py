@@ -1,0 +1,223 @@
+"""What a worker knows of one replica, of one model version, and of one version on one replica."""
+
+from __future__ import annotations
+
+import math
+
+from services.core.errors import PenstockError
+from services.core.inference import ModelSchema
+from services.core.replica_address import ReplicaAddress
+from services.core.tensor import Tensor
+from services.triton.grpc_stream import GrpcStreams
+from services.triton.http import HttpPool
+from services.triton.replicas.health import Health
+from services.triton.replicas.hedge import hedge_after_s
+from services.triton.replicas.latency import LatencySketch
+from services.triton.replicas.settings import ReplicaSettings
+from services.triton.triton_upstream import TritonUpstream
+
+VersionKey = tuple[str, int]
+
+_CONTROL_CONNECTIONS = 16
+_HANG_QUANTILE = 0.99
+# However quick a model usually is, a pause of the machine must not look like its fault.
+_LEAST_FAIR_S = 0.1
+# The weight of one answer in the part of answers that are failures, and when that part is as good as none.
+WEIGHT = 0.1
+_FORGIVEN = 0.001
+
+
+def new_health(settings: ReplicaSettings) -> Health:
+    """Return a health with the settings' bounds."""
+    return Health(settings.eject_after_failures, settings.ejection_s, settings.max_ejection_s, settings.forgive_after_s)
+
+
+class Version:
+    """One model version, wherever it is.
+
+    Attributes:
+        model: Model name.
+        version: Version number.
+        pairs: It on every replica.
+        well: It where both it and the replica are well: where requests go first.
+        latencies: How long its answers take.
+        hang_s: Silence after which it hangs; infinite while nobody knows what is usual.
+        fair_s: Time that an attempt must have had before its lateness is held against anybody.
+        attempt_s: Bound on a first attempt.
+        hedge_s: Time after which a request is sent to a second replica too; infinite for never.
+        sample: Inputs to prove it with; empty for none.
+        proven: Whether the sample was ever answered, so that a failure says something.
+        described: Whether its schema was seen, and with it the sample.
+        made_at: When it was first asked for.
+    """
+
+    __slots__ = (
+        "attempt_s",
+        "described",
+        "fair_s",
+        "hang_s",
+        "hedge_s",
+        "latencies",
+        "made_at",
+        "model",
+        "pairs",
+        "proven",
+        "sample",
+        "version",
+        "well",
+    )
+
+    def __init__(self, model: str, version: int, settings: ReplicaSettings, now: float) -> None:
+        self.model = model
+        self.version = version
+        self.pairs: list[Pair] = []
+        self.well: list[Pair] = []
+        self.latencies = LatencySketch()
+        self.hang_s = math.inf
+        self.fair_s = settings.hang_after_s
+        self.attempt_s = settings.attempt_timeout_s
+        self.hedge_s = math.inf
+        self.sample: tuple[Tensor, ...] = ()
+        self.proven = False
+        self.described = False
+        self.made_at = now
+
+    @property
+    def key(self) -> VersionKey:
+        """Model and version."""
+        return self.model, self.version
+
+    @property
+    def used_at(self) -> float:
+        """When it was last answered for a client, or first asked for."""
+        return max(self.made_at, *(pair.heard_at for pair in self.pairs), 0.0)
+
+    def learn(self, schema: ModelSchema) -> None:
+        """Take over its sample."""
+        self.described = True
+        if schema.sample != self.sample:
+            self.sample = schema.sample
+            self.proven = False
+
+    def refresh(self) -> None:
+        """Work out anew who is well."""
+        self.well = [pair for pair in self.pairs if pair.health.healthy and pair.replica.health.healthy]
+
+    def bound(self, settings: ReplicaSettings) -> None:
+        """Work out its times anew from its latencies."""
+        usual_s = self.latencies.quantile(_HANG_QUANTILE)
+        if usual_s is not None:
+            long_s = usual_s * settings.hang_latencies
+            self.fair_s = max(_LEAST_FAIR_S, long_s)
+            self.hang_s = max(settings.hang_after_s, long_s)
+            self.attempt_s = max(settings.attempt_timeout_s, long_s)
+        if settings.hedge:
+            self.hedge_s = hedge_after_s(self.latencies, settings.hedge_floor_s)
+
+
+class Replica:
+    """One Triton.
+
+    Attributes:
+        name: HOST:PORT.
+        in_flight: Attempts that it has now.
+        waiting_since: When the present silence began: the last answer, or the first request after a pause.
+        heard_at: When it last answered anything.
+        health: Whether it gets traffic at all.
+        share: Its part of its fair share, during a slow start.
+        started_at: When its slow start began; None when it is over.
+        pairs: What is on it.
+        misses: Looks at its readiness that it left unanswered, in a row.
+        leaving_since: When it left the list; None while it is on it.
+    """
+
+    def __init__(self, address: ReplicaAddress, settings: ReplicaSettings, max_connections: int) -> None:
+        self.address = address
+        self.name = address.name
+        self.in_flight = 0
+        self.waiting_since = 0.0
+        self.heard_at = 0.0
+        self.health = new_health(settings)
+        self.share = 1.0
+        self.started_at: float | None = None
+        self.pairs: dict[VersionKey, Pair] = {}
+        self.misses = 0
+        self.leaving_since: float | None = None
+        host, port, bound_s = address.host, address.http_port, settings.connect_timeout_s
+        self._pool = HttpPool(host, port, max_connections, connect_timeout_s=bound_s)
+        self._control = HttpPool(host, port, _CONTROL_CONNECTIONS, connect_timeout_s=bound_s)
+        self._streams = GrpcStreams(address.grpc_target, max_streams=max_connections)
+        self.upstream = TritonUpstream(
+            self._pool, self._control, settings.control_timeout_s, settings.ready_timeout_s, self._streams
+        )
+
+    def give_up(self, pair: Pair, error: PenstockError) -> None:
+        """End the first attempts of one version here."""
+        self._pool.give_up(pair, error)
+        self._streams.give_up(pair, error)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._streams.aclose()
+        await self._pool.aclose()
+        await self._control.aclose()
+
+
+class Pair:
+    """One version on one replica.
+
+    Attributes:
+        replica: Where.
+        version: What.
+        health: Whether it gets traffic here.
+        share: As the replica's: where a choice looks for it.
+        in_flight: Attempts now.
+        waiting_since: As the replica's.
+        heard_at: When it last answered well.
+        latency_s: Its smoothed latency; 0 before its first answer.
+        probe_at: When its sample may be tried here.
+        proved_at: When its sample last succeeded here.
+        failing: Part of its late answers that were the model's own failures, 0 to 1.
+    """
+
+    __slots__ = (
+        "failing",
+        "health",
+        "heard_at",
+        "in_flight",
+        "latency_s",
+        "probe_at",
+        "proved_at",
+        "replica",
+        "share",
+        "version",
+        "waiting_since",
+    )
+
+    def __init__(self, replica: Replica, version: Version, settings: ReplicaSettings) -> None:
+        self.replica = replica
+        self.version = version
+        self.health = new_health(settings)
+        self.share: float = replica.share
+        self.in_flight = 0
+        self.waiting_since = 0.0
+        self.heard_at = 0.0
+        known = [pair.latency_s for pair in version.pairs if pair.latency_s]
+        self.latency_s: float = sum(known) / len(known) if known else 0.0
+        self.probe_at = 0.0
+        self.proved_at = 0.0
+        self.failing = 0.0
+
+    def begin(self, now: float) -> None:
+        """An attempt begins."""
+        if not self.in_flight:
+            self.waiting_since = now
+        if not self.replica.in_flight:
+            self.replica.waiting_since = now
+        self.in_flight += 1
+        self.replica.in_flight += 1
+
+    def recovered(self) -> None:
+        """A good answer came after failures: they were no streak."""
+        self.health.failures = self.replica.health.failures = 0
+        self.failing = self.failing * (1.0 - WEIGHT) if self.failing > _FORGIVEN else 0.0
