@@ -40,7 +40,7 @@ async def gateway(triton: RunningTriton, state_dir: Path) -> AsyncIterator[Gatew
 
 async def known_to_the_parent(running: GatewayProcess) -> None:
     """Wait until both workers say which replicas there are, and for the look at them that follows."""
-    while await running.metric("penstock_replica_healthy_workers") < 2:
+    while await running.metric("penstock_replica_healthy_workers") < 2:  # noqa: ASYNC110 - other processes
         await asyncio.sleep(0.05)
     await asyncio.sleep(2.5)
 

@@ -83,8 +83,9 @@ class TimeSplit:
             gateway: The sums of the workers.
             triton: The sums of all replicas.
         """
-        for version, now in gateway.items():
-            _settle(self._accounts.setdefault(version, _Account()), now, triton.get(version, TritonTimes()))
+        for version in gateway.keys() | triton.keys():
+            account = self._accounts.setdefault(version, _Account())
+            _settle(account, gateway.get(version, GatewayTimes()), triton.get(version, TritonTimes()))
 
     def shown(self) -> dict[Version, dict[str, float]]:
         """Return the seconds of each part that never go down.

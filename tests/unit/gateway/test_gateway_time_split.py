@@ -61,6 +61,14 @@ def test_long_use_by_others_alone_says_nothing_about_our_next_request() -> None:
     assert split.shown()[KEY]["triton_compute"] == pytest.approx(0.008)
 
 
+def test_what_others_did_before_our_first_request_is_not_in_it() -> None:
+    split, triton = TimeSplit(), theirs(1000, compute=40 * MS)
+    for _ in range(3):
+        split.settle({}, {KEY: triton})
+    split.settle({KEY: ours(1)}, {KEY: triton.plus(theirs(1))})
+    assert split.shown()[KEY]["triton_compute"] == pytest.approx(0.004)
+
+
 def test_a_request_counted_there_before_here_waits_for_its_other_half() -> None:
     split = TimeSplit()
     split.settle({KEY: GatewayTimes()}, {KEY: theirs(1)})
