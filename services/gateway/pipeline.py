@@ -20,9 +20,9 @@ from services.core.errors import (
     INTERNAL,
     OK,
     DeadlineExceeded,
-    InvalidRequest,
     PenstockError,
     Unavailable,
+    Unimplemented,
     UpstreamFailure,
     status_of,
 )
@@ -31,6 +31,7 @@ from services.core.route import Role
 from services.gateway import parameters
 from services.gateway.admission import Admission, Slot
 from services.gateway.journal import Journal
+from services.gateway.limits import Limits
 from services.gateway.metrics.recorder import Recorder, RequestSeries
 from services.gateway.observe import observe
 from services.gateway.routes import Choice, Routes
@@ -108,7 +109,7 @@ class Pipeline:
         admission: How many may be forwarded at once.
         recorder: Where everything is counted.
         journal: Who tells of single requests: spans and log lines.
-        default_timeout_s: Bound on a request whose client set none, and upper limit for those that did.
+        limits: Bounds on requests and on their time.
         clock: Seconds, monotonic.
     """
 
@@ -121,7 +122,7 @@ class Pipeline:
         admission: Admission,
         recorder: Recorder,
         journal: Journal | None = None,
-        default_timeout_s: float = 30.0,
+        limits: Limits | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._upstream = upstream
@@ -130,7 +131,7 @@ class Pipeline:
         self._admission = admission
         self._recorder = recorder
         self._journal = journal or Journal()
-        self._default_timeout_s = default_timeout_s
+        self._limits = limits or Limits()
         self._clock = clock
         self._sequences = SequencePins()
 
@@ -180,7 +181,7 @@ class Pipeline:
     async def _answer(self, call: Call[Encoded_co], trace: _Trace) -> Encoded_co:
         request, schema, choice = await self._prepared(call, trace)
         if schema.decoupled:
-            raise InvalidRequest(
+            raise Unimplemented(
                 f"model '{request.model}' is decoupled: a request may have any number of responses; "
                 "send it with ModelStreamInfer over gRPC"
             )
@@ -214,7 +215,7 @@ class Pipeline:
         trace.request = request = call.decode()
         # Triton traces every request that carries a context: only those that are sampled do.
         request.traceparent = "" if trace.sampled is None else trace.sampled.upstream_traceparent
-        wishes = parameters.take(request) if request.parameters else parameters.NOTHING
+        wishes = parameters.take(request, self._limits) if request.parameters else parameters.NOTHING
         trace.deadline = trace.marks[0] + self._bound_s(request.deadline_s, wishes.timeout_s)
         trace.choice = choice = self._choice(request, wishes.key or request.key)
         trace.series = self._recorder.requests(call.protocol, request.model, choice.version, choice.role)
@@ -224,7 +225,7 @@ class Pipeline:
         if schema is None:
             left_s = _left(trace.deadline, self._clock())
             schema = await self._schemas.fetch(request.model, choice.version, left_s)
-        check(request, schema)
+        check(request, schema, self._limits)
         trace.marks.append(self._clock())
         return request, schema, choice
 
@@ -303,7 +304,7 @@ class Pipeline:
         observe(response, schema, self._recorder.answers(schema.model, choice.version, choice.role))
 
     def _bound_s(self, *wishes: float | None) -> float:
-        return min([self._default_timeout_s, *(wish for wish in wishes if wish is not None)])
+        return min([self._limits.request_timeout_s, *(wish for wish in wishes if wish is not None)])
 
     def _failed(self, call: Call[Encoded_co], trace: _Trace, error: BaseException) -> BaseException:
         """Count a request that got no answer, and return what to tell its client."""
