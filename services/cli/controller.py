@@ -12,7 +12,6 @@ import click
 from services.cli.console import Console
 from services.cli.settings import load_settings, triton_targets, under_section
 from services.core.address import Address
-from services.core.errors import ConfigurationError
 
 
 @click.command()
@@ -29,9 +28,6 @@ from services.core.errors import ConfigurationError
 def controller(console: Console, /, file: Path | None, **flags: object) -> None:
     """Run the controller until SIGTERM: route table, rollouts, models loaded in Triton."""
     settings = load_settings(os.environ, file, under_section("controller", flags))
-    tritons = triton_targets(settings, settings.controller.triton, "controller.triton")
-    if not isinstance(tritons, tuple):
-        raise ConfigurationError("controller.triton is a DNS name, which the controller cannot follow yet; name each")
 
     from services.controller.app import ControllerOptions, run_controller
     from services.controller.settings import Pace
@@ -40,7 +36,7 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
     chosen = settings.controller
     options = ControllerOptions(
         repository=settings.repository,
-        triton=tritons,
+        triton=triton_targets(settings, chosen.triton, "controller.triton"),
         database_url=chosen.database_url or f"sqlite:///{settings.state_dir.absolute() / 'penstock.db'}",
         host=chosen.host,
         http_port=chosen.http_port,

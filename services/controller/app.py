@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from services.controller.fleet import Fleet
 from services.controller.grpc_server import GrpcServer
@@ -25,7 +26,7 @@ from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
 from services.controller.sql_store import SqlStore
 from services.core.errors import PenstockError
-from services.core.replica_address import ReplicaAddress
+from services.core.replica_address import Targets
 from services.process.asgi_server import AsgiServer
 from services.process.ports import listen_shared
 from services.triton.layout import RepositoryLayout
@@ -48,7 +49,7 @@ class ControllerOptions:
     """
 
     repository: Path
-    triton: tuple[ReplicaAddress, ...]
+    triton: Targets
     database_url: str
     host: str = "127.0.0.1"
     http_port: int = 9000
@@ -68,7 +69,7 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     """
     pace, layout = options.pace, RepositoryLayout(options.repository)
     store = SqlStore(options.database_url, least_generation=int(time.time()))
-    tritons = TritonMembers(lambda: options.triton, layout)
+    tritons = TritonMembers(options.triton, layout)
     server = ModelServerGroup(tritons)
 
     repository = RepositoryWatch(layout, pace.observe_timeout_s)
@@ -106,7 +107,7 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     try:
         grpc = GrpcServer(RouteService(board), StatisticsService(fleet, board), options.host, options.grpc_port)
         async with loader:
-            await _serve(http, grpc, reconciler, board, announce)
+            await _serve(http, grpc, (reconciler.run, tritons.run), board, announce)
     finally:
         await http.stop()
         await repository.close()
@@ -118,7 +119,7 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
 async def _serve(
     http: AsgiServer,
     grpc: GrpcServer,
-    reconciler: Reconciler,
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]],
     board: RouteBoard,
     announce: Callable[[int, int], None],
 ) -> None:
@@ -130,13 +131,14 @@ async def _serve(
         async with asyncio.TaskGroup() as tasks:
             await grpc.start()
             await http.start()
-            ticking = tasks.create_task(reconciler.run(), name="reconciler")
+            working = [tasks.create_task(work()) for work in background]
             announce(http.port, grpc.port)
             await stop.wait()
             board.close()
-            ticking.cancel()
+            for task in working:
+                task.cancel()
             await http.stop()
-            await asyncio.wait([ticking])
+            await asyncio.wait(working)
     except* PenstockError as group:
         # One clean message instead of a group: a task ends the process only by an error that a person must mend.
         first = next(iter(group.exceptions))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
-from services.core.replica_address import ReplicaAddress
+from services.core.replica_address import DnsName, ReplicaAddress, Targets
 from services.triton.http import HttpPool
 from services.triton.layout import RepositoryLayout
 from services.triton.model_control import GrpcModelControl
+from services.triton.replicas.resolver import LookUp, Resolver, look_up
+from services.triton.replicas.settings import ReplicaSettings
 from services.triton.triton_model_server import TritonModelServer
 
 _CONNECTIONS = 8
@@ -37,19 +39,30 @@ class TritonMembers:
     """The ``Members`` that are Tritons.
 
     Args:
-        addresses: Tells where the replicas are now.
+        targets: Their addresses, or the name that has them.
         repository: The repository that all of them serve.
+        look_up: Asks for a name's addresses.
     """
 
-    def __init__(self, addresses: Callable[[], Sequence[ReplicaAddress]], repository: RepositoryLayout) -> None:
-        self._addresses = addresses
+    def __init__(self, targets: Targets, repository: RepositoryLayout, look_up: LookUp = look_up) -> None:
+        self._addresses: list[ReplicaAddress] = []
+        self._resolver: Resolver | None = None
+        if isinstance(targets, DnsName):
+            self._resolver = Resolver(targets, ReplicaSettings(), self._follow, look_up)
+        else:
+            self._follow(list(targets))
         self._repository = repository
         self._known: dict[ReplicaAddress, TritonConnections] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
+    async def run(self) -> None:
+        """Follow a name's addresses until cancelled."""
+        if self._resolver is not None:
+            await self._resolver.run()
+
     def now(self) -> Mapping[str, TritonModelServer]:
         """Return the replicas of this moment by name."""
-        present = self._addresses()
+        present = self._addresses
         for address in set(self._known) - set(present):
             self._close(self._known.pop(address))
         for address in present:
@@ -63,6 +76,9 @@ class TritonMembers:
             self._close(connections)
         self._known.clear()
         await asyncio.gather(*self._closing)
+
+    def _follow(self, addresses: list[ReplicaAddress]) -> None:
+        self._addresses = addresses
 
     def _close(self, connections: TritonConnections) -> None:
         task = asyncio.create_task(connections.aclose())

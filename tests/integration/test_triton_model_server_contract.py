@@ -46,7 +46,7 @@ def connect(request: pytest.FixtureRequest) -> Connect:
 @asynccontextmanager
 async def group_of(triton: RunningTriton) -> AsyncIterator[ModelServerGroup]:
     address = ReplicaAddress("127.0.0.1", triton.http_port, triton.grpc_port)
-    members = TritonMembers(lambda: [address], RepositoryLayout(triton.repository))
+    members = TritonMembers((address,), RepositoryLayout(triton.repository))
     group = ModelServerGroup(members)
     try:
         yield group
