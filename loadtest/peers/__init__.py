@@ -1,0 +1,1 @@
+"""The same ONNX model behind Penstock, Triton, Envoy, MLServer, LitServe, BentoML and Ray Serve, in one run."""

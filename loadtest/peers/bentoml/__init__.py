@@ -1,0 +1,1 @@
+"""BentoML: its service, its pinned environment."""

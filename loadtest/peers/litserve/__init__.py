@@ -1,0 +1,1 @@
+"""LitServe: its server, its pinned environment."""

@@ -1,0 +1,1 @@
+"""MLServer: its runtime, its settings, its pinned environment."""

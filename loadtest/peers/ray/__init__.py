@@ -1,0 +1,1 @@
+"""Ray Serve: its application, its pinned environment."""
