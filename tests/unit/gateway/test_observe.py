@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,30 @@ def test_one_value_that_is_no_number_is_found_wherever_it_is(
 def test_the_largest_finite_values_are_numbers(tmp_path: Path, datatype: str) -> None:
     values = np.full(1000, np.finfo(DTYPES[datatype]).max, DTYPES[datatype])
     assert seen(tmp_path, Tensor("other", datatype, (1, 1000), values.tobytes())).non_finite == 0
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("classes", [1, 5, 10, 11, 21, 22, 32, 33, 64, 65, 100])
+def test_small_and_large_tensors_are_looked_at_alike(tmp_path: Path, datatype: str, rows: int, classes: int) -> None:
+    """Below and above the size where NumPy begins, with ties, and with values whose sum is no number."""
+    chance = np.random.default_rng(rows * classes)
+    values = chance.integers(-3, 3, (rows, classes)).astype(DTYPES[datatype])
+    values[0, 0] = values[-1, -1] = np.finfo(DTYPES[datatype]).max
+    folders = iter([tmp_path / str(number) for number in range(5)])
+
+    def look(array: np.ndarray[Any, Any]) -> Tally:
+        (folder := next(folders)).mkdir()
+        tensor = Tensor("scores", datatype, (rows, classes), array.tobytes())
+        return seen(folder, tensor, datatype=datatype, dims=(-1, classes))
+
+    best = np.bincount(values.argmax(axis=1), minlength=classes)
+    assert look(values).predictions == {"scores": tuple(best.tolist())}
+    for bad in (np.nan, np.inf, -np.inf):
+        spoilt = values.copy()
+        spoilt[-1, classes // 2] = bad
+        tally = look(spoilt)
+        assert (tally.non_finite, tally.predictions) == (1, {})
 
 
 @pytest.mark.parametrize(("bits", "count"), [(0x7F80, 1), (0xFF80, 1), (0x7FC0, 1), (0x7F7F, 0), (0, 0)])
