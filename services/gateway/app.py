@@ -8,9 +8,7 @@ import socket
 from services.gateway.admission import Admission
 from services.gateway.catalog import Catalog
 from services.gateway.edge.buffer_budget import BufferBudget
-from services.gateway.edge.grpc.health import HealthServicer
 from services.gateway.edge.grpc.server import GrpcServer
-from services.gateway.edge.grpc.servicer import InferenceServicer
 from services.gateway.edge.rest.documents import documents
 from services.gateway.edge.rest.server import RestServer
 from services.gateway.limits import Limits
@@ -66,11 +64,11 @@ class Gateway:
             admission=Admission(max_in_flight, slab.set_in_flight),
             recorder=observation.recorder,
             journal=observation.journal,
-            default_timeout_s=limits.request_timeout_s,
+            limits=limits,
         )
         catalog = Catalog(upstream, routes, self._is_draining)
 
-        budget = BufferBudget(limits.max_buffered_bytes)
+        self._budget = budget = BufferBudget(limits.max_buffered_bytes)
         self._http = RestServer(
             http_listener,
             pipeline,
@@ -79,14 +77,16 @@ class Gateway:
             budget=budget,
             draining=self._is_draining,
         )
-        self._grpc_listener = grpc_listener
         self._grpc = GrpcServer(
-            InferenceServicer(pipeline, catalog),
-            HealthServicer(catalog.not_ready, self._is_draining),
-            *grpc_listener.getsockname()[:2],
-            max_message_bytes=limits.max_body_bytes,
+            grpc_listener, pipeline, catalog, limits=limits, budget=budget, draining=self._is_draining
         )
-        observation.watch(lambda: [(BUFFERED, (), budget.held_bytes), (CONNECTIONS, ("rest",), self._http.connections)])
+        observation.watch(
+            lambda: [
+                (BUFFERED, (), budget.held_bytes),
+                (CONNECTIONS, ("rest",), self._http.connections),
+                (CONNECTIONS, ("grpc",), self._grpc.connections),
+            ]
+        )
 
     @property
     def http_port(self) -> int:
@@ -97,6 +97,11 @@ class Gateway:
     def grpc_port(self) -> int:
         """The gRPC port."""
         return self._grpc.port
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of requests, and of answers that clients do not take, that are held now."""
+        return self._budget.held_bytes
 
     async def start(self) -> None:
         """Listen on both ports."""
@@ -112,7 +117,6 @@ class Gateway:
         async with asyncio.TaskGroup() as both:
             both.create_task(self._http.stop())
             both.create_task(self._grpc.stop(self._drain_s))
-        self._grpc_listener.close()
         await self._schemas.aclose()
 
     def _is_draining(self) -> bool:

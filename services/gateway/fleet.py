@@ -70,14 +70,20 @@ class Fleet:
         _prepare(settings.state_dir)
         with contextlib.ExitStack() as held:
             http = self._listen(held, settings.http_port, settings.workers, "--http-port")
-            grpc = self._listen(held, settings.grpc_port, settings.workers, "--grpc-port", listen=False)
+            grpc = self._listen(held, settings.grpc_port, settings.workers, "--grpc-port")
             metrics = self._listen(held, settings.metrics_port, 1, "--metrics-port")
             pairs = list(zip(http, grpc, strict=True))
             self._slots = [WorkerSlot(partial(self._worker, number, pair)) for number, pair in enumerate(pairs)]
-            await self._serve([port_of(http[0]), port_of(grpc[0]), port_of(metrics[0])], metrics[0], stop, roll)
+            ports = [port_of(http[0]), port_of(grpc[0]), port_of(metrics[0])]
+            await self._serve(ports, metrics[0], [*http, *grpc], stop, roll)
 
     async def _serve(
-        self, ports: list[int], metrics_socket: socket.socket, stop: asyncio.Event, roll: asyncio.Event
+        self,
+        ports: list[int],
+        metrics_socket: socket.socket,
+        listeners: list[socket.socket],
+        stop: asyncio.Event,
+        roll: asyncio.Event,
     ) -> None:
         collector = GatewayCollector(self._slabs, self._window, time.monotonic, self._split)
         metrics = AsgiServer(metrics_app(collector, self._slabs, len(self._slots)), metrics_socket)
@@ -95,15 +101,17 @@ class Fleet:
                 async with asyncio.TaskGroup() as stops:
                     for slot in self._slots:
                         stops.create_task(slot.stop())
+                    await asyncio.sleep(0)  # every slot knows now that it starts no worker any more
+                    # Or connections would queue up here for workers that do not come.
+                    for listener in listeners:
+                        listener.close()
                 for task in (*running, *others):
                     task.cancel()
         finally:
             await metrics.stop()
 
-    def _listen(
-        self, held: contextlib.ExitStack, port: int, count: int, setting: str, *, listen: bool = True
-    ) -> list[socket.socket]:
-        listeners = listen_shared(self._settings.host, port, count, setting, listen=listen)
+    def _listen(self, held: contextlib.ExitStack, port: int, count: int, setting: str) -> list[socket.socket]:
+        listeners = listen_shared(self._settings.host, port, count, setting)
         for listener in listeners:
             held.enter_context(listener)
         return listeners

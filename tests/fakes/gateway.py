@@ -96,7 +96,7 @@ async def serving(
             routes,
             SlabWriter(slab),
             http_listener=listen_shared("127.0.0.1", 0, 1)[0],
-            grpc_listener=listen_shared("127.0.0.1", 0, 1, listen=False)[0],
+            grpc_listener=listen_shared("127.0.0.1", 0, 1)[0],
             limits=replace(limits or Limits(drain_s=2.0), unready_s=0.0),
             max_in_flight=max_in_flight,
         )

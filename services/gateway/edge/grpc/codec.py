@@ -1,17 +1,15 @@
-"""ModelInfer messages to and from the internal form; raw contents and typed contents of every datatype."""
+"""``ModelInferRequest`` messages in the internal form: raw contents, and typed contents of every datatype. Pure."""
 
 from __future__ import annotations
 
 import struct
 from typing import Any, Final
 
-from tritonclient.grpc import service_pb2
-
 from services.core.errors import Forbidden, InvalidRequest
 from services.core.inference import InferRequest, Parameter, RequestedOutput
 from services.core.tensor import ITEM_SIZE, Tensor, element_count
 from services.gateway.catalog import version_number
-from services.gateway.pipeline import Served
+from services.gateway.limits import Limits
 
 # Typed contents by datatype: the field that carries them, and the code by which struct packs and checks one element.
 _CONTENTS: Final = {
@@ -31,22 +29,24 @@ _CONTENTS: Final = {
 _SHARED_MEMORY = "shared_memory_region"
 _MAX_CLASSES = (1 << 31) - 1
 _LENGTH_BYTES = 4
+_INT64_MAX = (1 << 63) - 1
 
 
-def decode(message: Any) -> InferRequest:
-    """Parse a ``ModelInferRequest``.
+def decode(message: Any, limits: Limits) -> InferRequest:
+    """Turn a ``ModelInferRequest`` into the internal form.
 
     Raises:
         InvalidRequest: It is not a request of the protocol.
         Forbidden: It wants shared memory.
         NotFound: Its version is no version.
     """
+    _check_bounds(message, limits)
     request = InferRequest(message.model_name, version_number(message.model_version), message.id)
     raw = message.raw_input_contents
     if raw:
         request.inputs = _raw_inputs(message.inputs, raw)
     else:
-        request.inputs = [_typed_input(tensor) for tensor in message.inputs]
+        request.inputs = [_typed_input(tensor, limits) for tensor in message.inputs]
     if message.parameters:
         request.parameters = {name: _parameter(value, name) for name, value in message.parameters.items()}
         # REST's wish about the form of its answer; tritonclient does not send it over gRPC, and here it has no meaning.
@@ -54,20 +54,6 @@ def decode(message: Any) -> InferRequest:
     if message.outputs:
         request.outputs = [_output(output) for output in message.outputs]
     return request
-
-
-def encode(served: Served) -> Any:
-    """Return a ``ModelInferResponse`` with raw contents, as Triton answers."""
-    response = served.response
-    message = service_pb2.ModelInferResponse(
-        model_name=response.model, model_version=str(response.version), id=response.id
-    )
-    for tensor in response.outputs:
-        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        message.raw_output_contents.append(bytes(tensor.data))
-    for name, value in response.parameters.items():
-        _set_parameter(message.parameters[name], value)
-    return message
 
 
 def _raw_inputs(inputs: Any, raw: Any) -> list[Tensor]:
@@ -83,7 +69,7 @@ def _raw_inputs(inputs: Any, raw: Any) -> list[Tensor]:
     return tensors
 
 
-def _typed_input(tensor: Any) -> Tensor:
+def _typed_input(tensor: Any, limits: Limits) -> Tensor:
     name, datatype = tensor.name, tensor.datatype
     checked = _tensor(tensor, b"")
     if datatype not in _CONTENTS:
@@ -101,6 +87,11 @@ def _typed_input(tensor: Any) -> Tensor:
         raise InvalidRequest(
             f"input '{name}' holds {len(values)} elements in {field}; its shape {list(checked.shape)} needs {count}"
         )
+    if count > limits.max_json_values:
+        raise InvalidRequest(
+            f"input '{name}' holds {count} elements in {field}, of which at most {limits.max_json_values} are taken; "
+            "send raw_input_contents"
+        )
     if datatype == "BYTES":
         checked.data = b"".join([len(value).to_bytes(_LENGTH_BYTES, "little") + value for value in values])
         return checked
@@ -109,6 +100,24 @@ def _typed_input(tensor: Any) -> Tensor:
     except struct.error as error:
         raise InvalidRequest(f"input '{name}' holds a number that is out of the range of {datatype}") from error
     return checked
+
+
+def _check_bounds(message: Any, limits: Limits) -> None:
+    for what, found, most in (
+        ("inputs", len(message.inputs), limits.max_inputs),
+        ("outputs", len(message.outputs), limits.max_outputs),
+        ("parameters", len(message.parameters), limits.max_parameters),
+        ("bytes of its model's name", len(message.model_name), limits.max_name_bytes),
+        ("bytes of its id", len(message.id), limits.max_name_bytes),
+    ):
+        if found > most:
+            raise InvalidRequest(f"the request has {found} {what}; at most {most} are taken")
+    for tensor in message.inputs:
+        if len(tensor.shape) > limits.max_rank:
+            raise InvalidRequest(
+                f"input '{tensor.name[:80]}' for model '{message.model_name}' has {len(tensor.shape)} dimensions; "
+                f"at most {limits.max_rank} are taken"
+            )
 
 
 def _tensor(tensor: Any, data: bytes) -> Tensor:
@@ -145,11 +154,15 @@ def _parameter(value: Any, name: str) -> Parameter:
     return found
 
 
-def _set_parameter(target: Any, value: Parameter) -> None:
+def set_parameter(target: Any, value: Parameter) -> None:
+    """Set an ``InferParameter``."""
     if isinstance(value, bool):
         target.bool_param = value
     elif isinstance(value, int):
-        target.int64_param = value
+        if value > _INT64_MAX:
+            target.uint64_param = value
+        else:
+            target.int64_param = value
     elif isinstance(value, float):
         target.double_param = value
     else:

@@ -1,75 +1,56 @@
-"""ModelInfer: one gRPC request as the pipeline sees it, and how an error reaches a gRPC client."""
+"""ModelInfer: one gRPC request as the pipeline sees it."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
-from urllib.parse import quote
-
-import grpc
-
-from services.core.errors import Overloaded, PenstockError, Unavailable, status_of
+from services.core.errors import PenstockError
 from services.core.inference import InferRequest
-from services.gateway.edge.grpc.codec import decode, encode
-from services.gateway.edge.words import words_of
-from services.gateway.pipeline import Pipeline, Served
-
-PROTOCOL = "grpc"
-ROUTING_KEY = "penstock-routing-key"
-VERSION = "penstock-model-version"
-ROLE = "penstock-role"
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-_MS_PER_S = 1000
-# gRPC sends words as metadata, of which clients take 8 KiB, each byte that is not printable ASCII as three.
-_MAX_ENCODED_BYTES = 6 * 1024
-_UNESCAPED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+from services.gateway.edge.grpc.call import Unary
+from services.gateway.edge.grpc.response_wire import encode_response
+from services.gateway.edge.grpc.site import PROTOCOL, Site
+from services.gateway.edge.grpc.status import compressed_head, served_trailers
+from services.gateway.edge.http2.connection import Connection
+from services.gateway.edge.http2.stream import Buffer, Stream
+from services.gateway.edge.rest.compression import compress
+from services.gateway.edge.rest.paced import paced
+from services.gateway.pipeline import Served
 
 
-class GrpcCall:
-    """One ``ModelInfer`` call."""
+class InferCall(Unary):
+    """One ``ModelInfer`` call, which is the pipeline's ``Call`` too."""
 
-    __slots__ = ("_context", "_message", "model", "protocol", "traceparent")
+    __slots__ = ("_trailers", "model", "protocol", "traceparent")
 
-    def __init__(self, message: Any, context: Any) -> None:
+    def __init__(self, site: Site, connection: Connection, stream: Stream) -> None:
+        super().__init__(site, connection, stream)
         self.protocol = PROTOCOL
-        self.traceparent = ""
-        self.model: str = message.model_name
-        self._message = message
-        self._context = context
+        self.model = ""
+        self.traceparent = self.head.traceparent
+        self._trailers = b""
+
+    def refused(self, error: PenstockError) -> None:
+        """Count a request that never reached the pipeline; which model it was for, nobody knows."""
+        self.site.pipeline.refused(PROTOCOL, "", error)
+
+    async def answer(self) -> None:
+        """Serve it. An answer is compressed the way its request was, if the client takes that."""
+        parts = await self.site.pipeline.serve(self)
+        head = self.head
+        if self.compressed and head.encoding in head.accepts:
+            smaller = await paced(compress(head.encoding, parts))
+            self.send([smaller], self._trailers, compressed_head(head.encoding))
+        else:
+            self.send(parts, self._trailers)
 
     def decode(self) -> InferRequest:
         """Turn the message, the deadline and the metadata into a request."""
-        request = decode(self._message)
-        request.deadline_s = self._context.time_remaining()
-        for name, value in self._context.invocation_metadata() or ():
-            if name == ROUTING_KEY:
-                request.key = value or None
+        request = self.site.wire.read(self.message)
+        self.model = request.model
+        request.deadline_s = self.left_s()
+        request.key = self.head.key
         return request
 
-    def encode(self, served: Served) -> Any:
-        """Return the message of the answer, and name the version in the trailing metadata."""
-        self._context.set_trailing_metadata(((VERSION, str(served.response.version)), (ROLE, str(served.role))))
-        return encode(served)
-
-
-async def infer(pipeline: Pipeline, message: Any, context: Any) -> Any:
-    """Answer one call; ends the call with the error's status when it fails."""
-    try:
-        return await pipeline.serve(GrpcCall(message, context))
-    except PenstockError as error:
-        await refuse(context, error)
-
-
-async def refuse(context: Any, error: PenstockError) -> NoReturn:
-    """End a call with an error's status and words; gRPC clients with a retry policy heed the push-back."""
-    trailing: tuple[tuple[str, str], ...] = ()
-    if isinstance(error, Overloaded | Unavailable):
-        trailing = (("grpc-retry-pushback-ms", str(round(error.retry_after_s * _MS_PER_S))),)
-    await context.abort(_CODES[status_of(error).grpc], _transportable(words_of(error)), trailing)
-    raise AssertionError("abort always raises")
-
-
-def _transportable(words: str) -> str:
-    if len(quote(words, safe=_UNESCAPED)) <= _MAX_ENCODED_BYTES:
-        return words
-    return words.encode("ascii", "replace").decode()
+    def encode(self, served: Served) -> list[Buffer]:
+        """Return the message of the answer, and keep the version for the trailing metadata."""
+        response = served.response
+        self._trailers = served_trailers(response.version, served.role)
+        return encode_response(response)

@@ -1,86 +1,64 @@
-"""The gRPC server of one worker: inference, health, reflection."""
+"""The gRPC server of one worker: inference, health, reflection, on our own HTTP/2 core."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-from tritonclient.grpc import service_pb2_grpc
+from grpc_health.v1 import health_pb2
 
-from services.core.errors import ConfigurationError, InvalidRequest
-from services.gateway.edge.grpc.health import INFERENCE_SERVICE, HealthServicer
-from services.gateway.edge.grpc.malformed import refusing_malformed
-from services.gateway.edge.grpc.servicer import InferenceServicer
-
-_HEADERS_BYTES = 16 * 1024
-
-
-class _Unregistered:
-    """Gives a server's services their handlers without registering each method with gRPC's core.
-
-    For every registered method the server waits for a call of its own, and for every call that comes it goes through
-    all that it waits for: with the 20 methods of Triton's service this costs 7 us per call (grpcio 1.85,
-    ``_server_main_loop``). Unregistered methods are found by name, in one dictionary.
-    """
-
-    def __init__(self, server: Any, note: Callable[[str, InvalidRequest], None]) -> None:
-        self._server = server
-        self._note = note
-
-    def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Leave them out; generated code hands the same ones over by name."""
-
-    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
-        """Add handlers that are found by name, and that refuse what they cannot parse."""
-        safe = {name: refusing_malformed(name, handler, self._note) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, safe),))
+from services.gateway.catalog import Catalog
+from services.gateway.edge.buffer_budget import BufferBudget
+from services.gateway.edge.grpc.documents import DocumentCall, Documents
+from services.gateway.edge.grpc.health import HEALTH_SERVICE, INFERENCE_SERVICE, Health, WatchCall
+from services.gateway.edge.grpc.infer import InferCall
+from services.gateway.edge.grpc.infer_stream import InferStream
+from services.gateway.edge.grpc.reflection import METHOD, V1, V1ALPHA, ReflectionCall, servicer
+from services.gateway.edge.grpc.request_wire import RequestWire
+from services.gateway.edge.grpc.service import GrpcService, Method
+from services.gateway.edge.grpc.site import Site
+from services.gateway.edge.http2.bounds import Bounds
+from services.gateway.edge.http2.server import Http2Server
+from services.gateway.limits import Limits
+from services.gateway.pipeline import Pipeline
 
 
 class GrpcServer:
-    """One gRPC server.
+    """Serves gRPC on one listening socket.
 
     Args:
-        inference: The inference service.
-        health: The health service.
-        host: Address to listen on.
-        port: Port to listen on, shared with the other workers; 0 for a free one.
-        max_message_bytes: Largest request; gRPC refuses larger ones with RESOURCE_EXHAUSTED while it reads them.
+        listener: A socket that listens; closed at the end.
+        pipeline: Where inference goes.
+        catalog: Where documents come from.
+        limits: Bounds.
+        budget: The worker's bytes of requests.
+        draining: Whether this worker is on its way out.
     """
 
     def __init__(
-        self, inference: InferenceServicer, health: HealthServicer, host: str, port: int, *, max_message_bytes: int
+        self,
+        listener: socket.socket,
+        pipeline: Pipeline,
+        catalog: Catalog,
+        *,
+        limits: Limits,
+        budget: BufferBudget,
+        draining: Callable[[], bool],
     ) -> None:
-        self._server = grpc.aio.server(
-            options=(
-                ("grpc.so_reuseport", 1),
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.max_metadata_size", _HEADERS_BYTES),
-                # Clients may ping a quiet connection every 10 s, and it counts as alive while they do.
-                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.keepalive_time_ms", 60_000),
-                ("grpc.keepalive_timeout_ms", 20_000),
-            )
-        )
-        services = _Unregistered(self._server, inference.malformed)
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, services)
-        health_pb2_grpc.add_HealthServicer_to_server(health, services)
-        health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-        reflection.enable_server_reflection((INFERENCE_SERVICE, health_name, reflection.SERVICE_NAME), self._server)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            self._port: int = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise ConfigurationError(f"cannot listen on {address} for gRPC: {error}; choose another port") from error
+        self._site = Site(pipeline, catalog, limits, budget, RequestWire(limits))
+        service = GrpcService(_methods(self._site, Health(catalog.not_ready, draining)), limits)
+        self._server = Http2Server(service, listener, Bounds.of(limits), limits.max_connections)
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        return self._port
+        return self._server.port
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return self._server.connections
 
     async def start(self) -> None:
         """Accept connections."""
@@ -89,3 +67,21 @@ class GrpcServer:
     async def stop(self, drain_s: float) -> None:
         """Take no new call, give the ones in flight ``drain_s`` seconds, then end them."""
         await self._server.stop(drain_s)
+        await self._site.finish()
+
+
+def _methods(site: Site, health: Health) -> dict[str, Method]:
+    """Return everything that a client may call."""
+    methods: dict[str, Method] = {
+        f"/{INFERENCE_SERVICE}/ModelInfer": partial(InferCall, site),
+        f"/{INFERENCE_SERVICE}/ModelStreamInfer": partial(InferStream, site),
+        f"/{HEALTH_SERVICE}/Watch": partial(WatchCall, site, health=health),
+    }
+    unary = {f"/{INFERENCE_SERVICE}/{name}": one for name, one in Documents(site.catalog).behaviours().items()}
+    unary[f"/{HEALTH_SERVICE}/Check"] = (health_pb2.HealthCheckRequest, health.check)
+    for path, (request, behaviour) in unary.items():
+        methods[path] = partial(DocumentCall, site, request=request, behaviour=behaviour)
+    knows = servicer((INFERENCE_SERVICE, HEALTH_SERVICE, V1, V1ALPHA))
+    for service in (V1, V1ALPHA):
+        methods[f"/{service}/{METHOD}"] = partial(ReflectionCall, site, servicer=knows)
+    return methods
