@@ -28,7 +28,7 @@ class Limits:
     max_inflated_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
     """Largest request after its compression is undone."""
     max_inflation_ratio: Positive = 200
-    """Most bytes that a byte of a compressed request may become; the first MiB of a request is free."""
+    """Most bytes that a byte of a compressed request may become; the first 8 MiB of a request are free."""
     max_buffered_bytes: Annotated[int, Field(ge=1024)] = 512 * MIB
     """Bytes of requests that a worker holds in all, complete or not; a request beyond them is refused."""
     max_response_bytes: Annotated[int, Field(ge=1024)] = 256 * MIB

@@ -104,6 +104,7 @@ class FakeUpstream:
     Attributes:
         models: What it has loaded.
         requests: Every request that reached it, with the version.
+        paths: Every document that was asked for.
         error: Raised instead of an answer.
         delay_s: Gives the time that the next answer takes.
         hold: While set, answers wait for it.
@@ -114,6 +115,7 @@ class FakeUpstream:
 
     models: dict[str, FakeModel] = field(default_factory=standard_models)
     requests: list[tuple[InferRequest, int]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     error: PenstockError | None = None
     delay_s: Callable[[], float] | None = None
     hold: asyncio.Event | None = None
@@ -157,6 +159,7 @@ class FakeUpstream:
         return replace(found, version=version)
 
     async def document(self, path: str, body: bytes | None = None) -> Any:
+        self.paths.append(path)
         if not self.is_ready:
             raise Unavailable("Triton is away")
         if path == "v2/repository/index":

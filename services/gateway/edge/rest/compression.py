@@ -19,6 +19,8 @@ _WINDOW = {GZIP: 31, DEFLATE: 15}
 _READ_BYTES = 64 * 1024
 _WRITE_BYTES = 256 * 1024
 _LEVEL = 1
+# So much may be as dense as it likes: an empty image compresses a thousandfold.
+_FREE_BYTES = 8 * MIB
 _WEIGHT = re.compile(rb"[ \t]*;[ \t]*[qQ]=([01](?:\.[0-9]{0,3})?)[ \t]*")
 
 Buffer = bytes | memoryview
@@ -37,7 +39,7 @@ def inflate(coding: bytes, body: Buffer, limits: Limits, hold: Callable[[int], N
         InvalidRequest: The body is not in this format, or it is cut off.
         PayloadTooLarge: It inflates to more than is taken.
     """
-    most = min(limits.max_inflated_bytes, max(MIB, limits.max_inflation_ratio * len(body)))
+    most = min(limits.max_inflated_bytes, max(_FREE_BYTES, limits.max_inflation_ratio * len(body)))
     inflater = zlib.decompressobj(_WINDOW[coding])
     pieces: list[bytes] = []
     total = 0
