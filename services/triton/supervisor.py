@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,8 @@ from services.triton import leftovers
 from services.triton.installation import TritonInstallation
 from services.triton.layout import RepositoryLayout
 from services.triton.loaded_memory import LoadedMemory
+from services.triton.mender import Mender
+from services.triton.stub_watch import StubWatch
 from services.triton.triton_members import TritonConnections
 from services.triton.triton_model_server import TritonModelServer
 
@@ -42,10 +45,11 @@ class TritonPorts:
 class TritonSupervisor:
     """Owns a Triton process from ``start`` to ``stop``; best used as an asynchronous context manager.
 
-    A Triton that dies is started again after a growing delay, and gets the exact versions back that were READY when it
+    A Triton that dies or hangs is started again after a growing delay, and gets the exact versions back that were READY when it
     was last seen healthy. That set is also on disk, so that a supervisor that died with its Triton needs no controller
     to serve again; a controller that wants something else loads it, and the memory follows. A model that
-    is already loaded or loading is left alone: whoever did that since the start knows better than the memory.
+    is already loaded or loading is left alone: whoever did that since the start knows better than the memory. Of a
+    Triton that lives, the versions whose processes died are loaded again.
 
     Args:
         installation: The Triton to run.
@@ -56,7 +60,9 @@ class TritonSupervisor:
         start_timeout_s: How long one start may take until Triton is ready, before models are loaded.
         exit_timeout_s: How long requests in flight may take at the end.
         backoff: Delays between an end and the next start.
-        poll_s: How often the loaded versions are looked at.
+        poll_s: How often the loaded versions, and the processes that run them, are looked at.
+        hang_timeout_s: Silence after which a Triton that runs is ended and started again.
+        trace_endpoint: URL that takes its spans (OTLP over HTTP) of requests that come with a trace; empty for none.
     """
 
     def __init__(
@@ -71,6 +77,8 @@ class TritonSupervisor:
         exit_timeout_s: int = 10,
         backoff: Backoff | None = None,
         poll_s: float = 1.0,
+        hang_timeout_s: float = 30.0,
+        trace_endpoint: str = "",
     ) -> None:
         self.repository = repository
         self.ports = self._asked_ports = ports or TritonPorts()
@@ -81,6 +89,8 @@ class TritonSupervisor:
         self._start_timeout_s = start_timeout_s
         self._exit_timeout_s = exit_timeout_s
         self._poll_s = poll_s
+        self._hang_timeout_s = hang_timeout_s
+        self._trace_endpoint = trace_endpoint
         self._lock = ProcessLock(self._state_dir / "triton.lock", f"a Triton with the state directory {state_dir}")
         self._record = leftovers.RunRecord(self._state_dir / "triton-run.json")
         self._memory = LoadedMemory(self._state_dir / "triton-loaded.json")
@@ -194,6 +204,7 @@ class TritonSupervisor:
             f"--metrics-port={self.ports.metrics}",
             "--metrics-config=summary_latencies=true",
             f"--exit-timeout-secs={self._exit_timeout_s}",
+            *(_tracing(self._trace_endpoint) if self._trace_endpoint else ()),
         ]
 
     async def _look_after(self, child: ChildProcess) -> None:
@@ -208,9 +219,16 @@ class TritonSupervisor:
             self._ready.set()
             _log.info("triton: process %s is ready on port %d", child.pid, self.ports.http)
             await self._load_again(server)
+            mender = self._mender(child, server)
+            heard = time.monotonic()
             while True:
                 await asyncio.sleep(self._poll_s)
-                await self._remember(server)
+                if await server.ready():
+                    heard = time.monotonic()
+                    await self._remember(server)
+                    await mender.look()
+                elif time.monotonic() - heard >= self._hang_timeout_s:
+                    raise UpstreamFailure(f"Triton has not answered for {self._hang_timeout_s:g} s")
         finally:
             await connections.aclose()
 
@@ -250,6 +268,16 @@ class TritonSupervisor:
             versions = good
         _log.info("triton: loaded model '%s' versions %s again", model, sorted(versions))
 
+    def _mender(self, child: ChildProcess, server: TritonModelServer) -> Mender:
+        def runs_as_process(model: str) -> bool:
+            try:
+                backend = self.repository.config(model).backend
+            except PenstockError:
+                return False
+            return backend == "python" or (self._launch.backend_directory / backend / "model.py").is_file()
+
+        return Mender(server, StubWatch(child.pid or 0, self.repository.root), runs_as_process, time.monotonic)
+
     async def _remember(self, server: TritonModelServer) -> None:
         try:
             loaded = await server.loaded()
@@ -270,6 +298,12 @@ class TritonSupervisor:
                     f"Triton ended {self._failed_starts} times before it was ready; "
                     f"the end of {self.log.path}:\n{self.log.tail()}"
                 )
+
+
+def _tracing(endpoint: str) -> list[str]:
+    """Return the options for spans; at rate 0 Triton begins no trace, and continues every one that a request brings."""
+    wishes = ("mode=opentelemetry", "rate=0", "level=TIMESTAMPS", f"opentelemetry,url={endpoint}")
+    return [f"--trace-config={wish}" for wish in (*wishes, "opentelemetry,resource=service.name=triton")]
 
 
 def _with_free_ports(asked: TritonPorts, host: str) -> TritonPorts:
