@@ -13,10 +13,10 @@ queues, and ever more where batches are large: no level of latency marks the kne
 What does mark the knee is Little's law: beyond it, more in flight gives no more answers. So this limit experiments. It
 alternates between ``base / 1.2`` and ``base * 1.2`` in slots of some four latencies and compares the throughput
 (requests in flight over mean latency) of neighbouring slots: the *elasticity*, the share of an increase in concurrency
-that comes out as throughput, 1 while batches have room and 0 when requests only queue. Trials are averaged until they are
-on one side of ``WORTH`` by their own noise; then the base moves, in growing steps while moves agree. It is stochastic
-approximation (Kiefer and Wolfowitz 1952), as in .NET's thread pool (Hellerstein et al. 2009) and in PCC's paired
-trials (Dong et al. 2015). A model that turns ten times slower keeps its knee, and so keeps its limit.
+that comes out as throughput, 1 while batches have room and 0 when requests only queue. Trials are averaged until they
+are on one side of ``WORTH`` by their own noise; then the base moves, in growing steps while moves agree. It is
+stochastic approximation (Kiefer and Wolfowitz 1952), as in .NET's thread pool (Hellerstein et al. 2009) and in PCC's
+paired trials (Dong et al. 2015). A model that turns ten times slower keeps its knee, and so keeps its limit.
 
 Several workers in front of one Triton each have a limit of their own. A worker that tries alone mostly sees what it
 takes from the others, and all would grow for ever. Therefore slots follow the common clock: all workers try at once

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from services.gateway.admission import Admission
+from services.gateway.admission import Admission, AdmissionSettings
+from services.gateway.admission.readings import counting, readings
 from services.gateway.catalog import Catalog
 from services.gateway.edge.buffer_budget import BufferBudget
 from services.gateway.edge.grpc.server import GrpcServer
@@ -31,7 +32,7 @@ class Gateway:
         http_listener: Socket to serve REST on; closed at the end.
         grpc_listener: Socket to serve gRPC on; closed at the end.
         limits: Bounds.
-        max_in_flight: Most requests that are forwarded at once.
+        admission: How many requests are forwarded at once, and how long others wait.
         observation: What counts and tells; by default it counts only.
     """
 
@@ -44,7 +45,7 @@ class Gateway:
         http_listener: socket.socket,
         grpc_listener: socket.socket,
         limits: Limits | None = None,
-        max_in_flight: int = 512,
+        admission: AdmissionSettings | None = None,
         observation: Observation | None = None,
     ) -> None:
         limits = limits or Limits()
@@ -57,11 +58,14 @@ class Gateway:
         self._schemas = SchemaCache(upstream, max_waiting=512)
         routes.on_change(self._schemas.retain)
         routes.on_change(lambda table: slab.set_generation(table.generation))
+        self._admission = Admission(admission, publish=slab.set_in_flight, refused=counting(observation.recorder))
+        routes.on_change(self._admission.retain)
+        observation.watch(lambda: readings(self._admission.states()))
         pipeline = Pipeline(
             upstream=upstream,
             routes=routes,
             schemas=self._schemas,
-            admission=Admission(max_in_flight, slab.set_in_flight),
+            admission=self._admission,
             recorder=observation.recorder,
             journal=observation.journal,
             limits=limits,
@@ -117,6 +121,7 @@ class Gateway:
         async with asyncio.TaskGroup() as both:
             both.create_task(self._http.stop())
             both.create_task(self._grpc.stop(self._drain_s))
+        self._admission.close()
         await self._schemas.aclose()
 
     def _is_draining(self) -> bool:

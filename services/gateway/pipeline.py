@@ -192,7 +192,7 @@ class Pipeline:
         if not schema.decoupled:
             yield await self._one(call, trace, request, schema, choice)
             return
-        slot = await self._admitted(trace, request, choice)
+        slot = await self._admitted(trace, request, choice, decoupled=True)
         begun, outcome = self._clock(), CANCELLED
         try:
             async with aclosing(self._streamed(request, choice.version, _left(trace.deadline, begun))) as responses:
@@ -237,9 +237,9 @@ class Pipeline:
         route = self._routes.route(request.model)
         return self._sequences.choose(route, request.sequence, choice, start=start, end=end)
 
-    async def _admitted(self, trace: _Trace, request: InferRequest, choice: Choice) -> Slot:
+    async def _admitted(self, trace: _Trace, request: InferRequest, choice: Choice, *, decoupled: bool = False) -> Slot:
         """Wait for a place in flight."""
-        slot = self._admission.enter(request.model, choice.version)
+        slot = self._admission.enter(request.model, choice.version, decoupled=decoupled)
         if slot is None:
             slot = await self._admission.wait(
                 request.model, choice.version, deadline=trace.deadline, priority=request.priority

@@ -19,6 +19,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from services.core.errors import OK, STATUS, PenstockError
 from services.core.inference import Parameter, RequestedOutput
 from services.core.tensor import Tensor
+from services.gateway.admission import AdmissionSettings
 from services.gateway.app import Gateway
 from services.gateway.limits import Limits
 from services.gateway.metrics.merged import MergedSlabs
@@ -83,7 +84,7 @@ async def serving(
     limits: Limits | None = None,
     *,
     table: bool = True,
-    max_in_flight: int = 512,
+    admission: AdmissionSettings | None = None,
 ) -> AsyncIterator[Running]:
     """Run a gateway on free ports; it is drained at the end."""
     upstream = upstream or FakeUpstream()
@@ -98,7 +99,7 @@ async def serving(
             http_listener=listen_shared("127.0.0.1", 0, 1)[0],
             grpc_listener=listen_shared("127.0.0.1", 0, 1)[0],
             limits=replace(limits or Limits(drain_s=2.0), unready_s=0.0),
-            max_in_flight=max_in_flight,
+            admission=admission,
         )
         reader = SlabReader(slab)
         if table:

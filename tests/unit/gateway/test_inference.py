@@ -18,6 +18,7 @@ from services.core.errors import (
 )
 from services.core.inference import RequestedOutput
 from services.core.tensor import Tensor
+from services.gateway.admission import AdmissionSettings
 from services.gateway.limits import Limits
 from tests.fakes.gateway import DTYPES, FORMS, Question, client, eventually, image, in_loop, serving, typed_values
 from tests.fakes.upstream import DATATYPES, FakeUpstream, standard_table
@@ -214,7 +215,7 @@ async def test_without_a_route_table_requests_are_unavailable(form: str) -> None
 async def test_one_request_over_the_limit_is_refused_at_once(form: str) -> None:
     upstream = FakeUpstream(hold=asyncio.Event())
     async with (
-        serving(upstream, Limits(drain_s=2.0), max_in_flight=2) as running,
+        serving(upstream, Limits(drain_s=2.0), admission=AdmissionSettings(max_in_flight=2, max_queued=0)) as running,
         client(running, form) as asker,
         asyncio.TaskGroup() as tasks,
     ):

@@ -76,7 +76,7 @@ async def tracing_pipeline(
             upstream=upstream,
             routes=routes,
             schemas=schemas,
-            admission=Admission(8, slab.set_in_flight),
+            admission=Admission(publish=slab.set_in_flight),
             recorder=Recorder(slab),
             journal=Journal(sampler=Sampler(ratio, random.Random(1)), spans=export),
         )

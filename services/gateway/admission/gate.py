@@ -1,0 +1,169 @@
+"""One model version's gate: its limit, who is in flight, who waits, and how fast they leave. No event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+
+from services.core.errors import OK
+from services.core.limit import Limit
+from services.gateway.admission.queue import Urgency, WaitQueue
+from services.gateway.admission.settings import AdmissionSettings
+from services.gateway.admission.state import GateState, Refusal
+
+_OK = OK.outcome
+_SMOOTH = 0.1
+_CALM_S = 1.0
+_LEAST_RETRY_S = 0.1
+_MOST_RETRY_S = 30.0
+_UNKNOWN_RETRY_S = 1.0
+# Multiples of the golden ratio, modulo 1, spread evenly: clients refused together do not come back together.
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Waiter:
+    """One request that waits for its place.
+
+    Attributes:
+        gate: Where it waits.
+        urgency: Its place in the order.
+        since: When it came.
+        deadline: When its time is over.
+        place: Done when it is let in; an exception when it is refused.
+        waits: Whether it is in the queue.
+    """
+
+    __slots__ = ("deadline", "gate", "place", "since", "urgency", "waits")
+
+    def __init__(self, gate: Gate, urgency: Urgency, since: float, place: asyncio.Future[None]) -> None:
+        self.gate = gate
+        self.urgency = urgency
+        self.since = since
+        self.deadline = urgency[1]
+        self.place = place
+        self.waits = True
+
+
+class Gate:
+    """State and arithmetic of one version; ``Admission`` moves requests through it.
+
+    Attributes:
+        in_flight: Requests that were let in and have not left.
+        waiting: Requests that wait.
+        admitted: Requests let in so far.
+        refused: Refusals so far, by reason.
+    """
+
+    __slots__ = (
+        "_calm_from",
+        "_left_at",
+        "_offered",
+        "_retries",
+        "_settings",
+        "_taken",
+        "_window",
+        "admitted",
+        "in_flight",
+        "latency_s",
+        "limit",
+        "model",
+        "refused",
+        "version",
+        "waiting",
+    )
+
+    def __init__(self, model: str, version: int, limit: Limit, settings: AdmissionSettings) -> None:
+        self.model = model
+        self.version = version
+        self.limit = limit
+        self.in_flight = 0
+        self.waiting: WaitQueue[Waiter] = WaitQueue()
+        self.admitted = 0
+        self.refused: Counter[Refusal] = Counter()
+        self.latency_s = 0.0
+        self._settings = settings
+        self._left_at = -math.inf
+        self._calm_from = -math.inf
+        self._retries = 0
+        self._window = -math.inf
+        self._offered = self._taken = 0
+
+    def wake(self, now: float) -> None:
+        """Note that the first request of an idle version goes in: that none left before says nothing."""
+        self._left_at = now
+
+    def learn(self, now: float, duration_s: float, outcome: str) -> None:
+        """Note that a request left that had been in flight for so long."""
+        self._left_at = now
+        if outcome == _OK and duration_s > 0:
+            self.latency_s += (duration_s - self.latency_s) * (_SMOOTH if self.latency_s else 1.0)
+
+    def rate_per_s(self, now: float) -> float:
+        """Return how fast places become free (Little's law); infinite while nothing is known.
+
+        A model from which nothing comes back counts as slower with every moment.
+        """
+        if not self.latency_s:
+            return math.inf
+        return max(1, self.in_flight) / max(self.latency_s, now - self._left_at)
+
+    def capacity(self, now: float) -> int:
+        """Return how many may wait: as many as get their turn within the delay that is accepted now."""
+        most = self._settings.max_queued
+        rate = self.rate_per_s(now)
+        if math.isinf(rate):
+            return min(most, self.limit.value)
+        calm = now >= self._calm_from
+        if calm:
+            delay_s = max(self._settings.burst_delay_s, self.latency_s)
+        else:
+            delay_s = max(self._settings.queue_delay_s, self.latency_s / 4)
+        return min(most, max(1, int(rate * delay_s)))
+
+    def longest_wait_s(self) -> float:
+        """Return after which wait even a waiter that was accepted is refused, seconds."""
+        return max(self._settings.longest_wait_s, 2 * self.latency_s)
+
+    def wait_s(self, rank: int, now: float) -> float:
+        """Return how long a waiter behind ``rank`` others is likely to wait, seconds."""
+        return (rank + 1) / self.rate_per_s(now)
+
+    def offer(self, now: float) -> None:
+        """Count a request that could not be let in at once."""
+        if now >= self._window + _CALM_S:
+            self._window = now
+            self._offered = self._taken = 0
+        self._offered += 1
+
+    def take(self) -> None:
+        """Count a waiter that was let in."""
+        self._taken += 1
+
+    def overloaded(self, now: float) -> None:
+        """Hold the queue short for the next second: a request had no room in it."""
+        self._calm_from = now + _CALM_S
+
+    def retry_after_s(self, now: float) -> float:
+        """Return when trying again makes sense: when who waits is served, the later the more are turned away."""
+        rate = self.rate_per_s(now)
+        if math.isinf(rate):
+            return _UNKNOWN_RETRY_S
+        pressure = self._offered / max(1, self._taken)
+        self._retries += 1
+        spread = 1.0 + self._retries * _GOLDEN % 1.0
+        wait_s = (len(self.waiting) + 1) / rate * max(1.0, pressure) * spread
+        return round(max(_LEAST_RETRY_S, min(_MOST_RETRY_S, wait_s)), 3)
+
+    def state(self) -> GateState:
+        """Return what the gate is like now."""
+        return GateState(
+            self.model,
+            self.version,
+            self.limit.value,
+            self.limit.reason,
+            self.in_flight,
+            len(self.waiting),
+            self.admitted,
+            dict(self.refused),
+        )
