@@ -25,11 +25,13 @@ class Environment:
         name: Its folder in the cache.
         requirements: Exact pins of everything in it.
         cache: Folder of all environments.
+        python: The interpreter that makes it.
     """
 
     name: str
     requirements: Path
     cache: Path = CACHE
+    python: str = sys.executable
 
     @property
     def bin(self) -> Path:
@@ -59,7 +61,7 @@ class Environment:
             return
         say(f"installing {self.name} into {self._root}")
         shutil.rmtree(self._root, ignore_errors=True)
-        self._run([sys.executable, "-m", "venv", str(self._root)])
+        self._run([self.python, "-m", "venv", str(self._root)])
         pip = [str(self.bin / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
         self._run([*pip, "--requirement", str(self.requirements)])
         stamp.write_text(wanted, encoding="utf-8")
@@ -70,7 +72,7 @@ class Environment:
 
     def _wanted(self) -> str:
         digest = hashlib.sha256(self.requirements.read_bytes()).hexdigest()
-        return f"{digest} {sys.executable} {sys.version_info[:3]}\n"
+        return f"{digest} {self.python} {sys.version_info[:3]}\n"
 
     def _run(self, command: list[str]) -> None:
         try:

@@ -29,8 +29,10 @@ def draw(lines: Sequence[Line], concurrency: int, path: Path) -> None:
     with mpl.rc_context({"svg.hashsalt": "penstock", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(9, 0.6 + 0.42 * len(peers)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        _bars(left, lines, peers, [line.cells[concurrency].requests_per_s.median for line in lines], "{:,.0f}")
-        _bars(right, lines, peers, [line.cells[concurrency].p99_us.median / 1e3 for line in lines], "{:,.1f}")
+        for line in lines:
+            cell, place = line.cells[concurrency], peers.index(line.peer)
+            _bar(left, place, line.body, cell.requests_per_s.median)
+            _point(right, place, line.body, cell.p99_us.median / 1e3)
         left.set(title=f"requests/s, {concurrency} connections", yticks=range(len(peers)), yticklabels=peers)
         left.invert_yaxis()
         left.margins(x=0.18)
@@ -43,11 +45,26 @@ def draw(lines: Sequence[Line], concurrency: int, path: Path) -> None:
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def _bars(axes: Any, lines: Sequence[Line], peers: Sequence[str], values: Sequence[float], form: str) -> None:
-    for line, value in zip(lines, values, strict=True):
-        place = peers.index(line.peer) + (-_BAR / 2 if line.body == JSON else _BAR / 2)
-        bar = axes.barh(place, value, _BAR, color=_COLOURS[line.body])
-        axes.bar_label(bar, labels=[form.format(value)], padding=2, fontsize=7)
+def _bar(axes: Any, place: int, body: str, value: float) -> None:
+    bar = axes.barh(place + _shift(body), value, _BAR, color=_COLOURS[body])
+    axes.bar_label(bar, labels=[f"{value:,.0f}"], padding=2, fontsize=7)
+
+
+def _point(axes: Any, place: int, body: str, value: float) -> None:
+    # A bar would have no meaningful beginning on a logarithmic axis.
+    axes.plot([value], [place + _shift(body)], "o", color=_COLOURS[body], markersize=5)
+    axes.annotate(
+        f"{value:,.1f}",
+        (value, place + _shift(body)),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7,
+    )
+
+
+def _shift(body: str) -> float:
+    return -_BAR / 2 if body == JSON else _BAR / 2
 
 
 def _swatch(body: str) -> Any:

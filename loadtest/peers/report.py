@@ -98,8 +98,8 @@ def _note(results: Results, facts: dict[str, Any]) -> str:
         f"{facts['h2load']}. The same ONNX model (y = 2 x, 64 FP32) and row everywhere, two server processes each, "
         f"batching on, one server at a time. Median of {facts['rounds']} rounds (least to most) of "
         f"{facts['seconds']:g} s; CPU is that of all server processes, the model's included; other processes took at "
-        f"most {others:.0%} of the machine. Every answer had status 200, and before and after each measurement "
-        f"{ROWS} different rows, {CALLERS} at a time, had each its own right answer."
+        f"most {others:.0%} of the machine. Every answer had status 200, and before and after a server was "
+        f"measured {ROWS} different rows, {CALLERS} at a time, had each its own right answer."
     )
 
 
