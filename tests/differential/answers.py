@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -58,10 +58,10 @@ def _tensor_bytes(datatype: str, data: list[Any]) -> bytes:
     return np.array(data, "?" if datatype == "BOOL" else NUMPY.get(datatype, "<u2")).tobytes()
 
 
-def read_http(headers: dict[bytes, bytes], body: bytes) -> Any:
+def read_http(headers: Mapping[bytes, bytes], body: bytes) -> Any:
     """Return what an answer of status 200 says."""
     coding = headers.get(b"content-encoding", b"identity").decode()
-    body = {"gzip": gzip.decompress, "deflate": zlib.decompress}.get(coding, bytes)(body)
+    body = gzip.decompress(body) if coding == "gzip" else zlib.decompress(body) if coding == "deflate" else body
     length = int(headers.get(b"inference-header-content-length", len(body)))
     try:
         document = json.loads(body[:length]) if body else None
@@ -101,6 +101,11 @@ def read_grpc(method: str, data: bytes) -> Any:
     return _without_numbers(json_format.MessageToDict(found, preserving_proto_field_name=True))
 
 
+def _by_request(responses: list[Any]) -> list[Any]:
+    """Return the responses of a stream by the id of their request: only among those is there an order."""
+    return sorted(responses, key=lambda response: str(response.get("infer_response", {}).get("id", "")))
+
+
 class Side:
     """A Triton or a gateway."""
 
@@ -136,8 +141,8 @@ class Side:
             async with asyncio.timeout(_PATIENCE_S):
                 if request.method == "ModelStreamInfer":
                     stream = self._channel.stream_stream(SERVICE + request.method)
-                    async for data in stream(iter(request.messages)):
-                        seen.append(read_grpc(request.method, data))
+                    seen = [read_grpc(request.method, data) async for data in stream(iter(request.messages))]
+                    seen = _by_request(seen)
                 else:
                     data = await self._channel.unary_unary(SERVICE + request.method)(request.messages[0])
                     seen.append(read_grpc(request.method, data))

@@ -1,4 +1,4 @@
-"""Inference requests before they take the form of a protocol, and how they are generated: valid ones, and spoilt ones."""
+"""Inference requests before they take the form of a protocol, and how valid ones are generated."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ NUMPY = {
     "INT8": "<i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8",
     "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
+_FLOATS = {"FP16": st.floats(width=16), "FP32": st.floats(width=32), "FP64": st.floats(width=64)}
 _TEXTS = st.one_of(st.sampled_from(["", "a", "grüße", '"\\/\n\t\x00', "\u2028😀", "x" * 300]), st.text(max_size=8))
 IDS = st.one_of(st.none(), st.sampled_from(["7", "grüße", " ", "a b", "x" * 100]), st.text(max_size=6))
 
@@ -91,8 +92,7 @@ def elements(draw: st.DrawFn, datatype: str, count: int) -> bytes:
     if datatype == "BF16":
         return draw(st.binary(min_size=2 * count, max_size=2 * count))
     if datatype.startswith("FP"):
-        width = int(datatype[2:])
-        number: st.SearchStrategy[Any] = st.floats(width=width)  # type: ignore[call-overload]  # 16, 32 or 64
+        number: st.SearchStrategy[Any] = _FLOATS[datatype]
     else:
         limits = np.iinfo(NUMPY[datatype])
         number = st.one_of(st.sampled_from([int(limits.min), int(limits.max)]), st.integers(-3, 9)).map(

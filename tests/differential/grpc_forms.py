@@ -176,17 +176,3 @@ def documents(draw: st.DrawFn) -> GrpcRequest:
     return GrpcRequest(
         method, (_REQUESTS[method](**fields).SerializeToString(),), None, tuple(map(str, fields.values()))
     )
-
-
-@st.composite
-def streams(draw: st.DrawFn, asks: st.SearchStrategy[Ask]) -> GrpcRequest:
-    """Return a ``ModelStreamInfer`` call with a few requests, each with an id of its own."""
-    found = draw(st.lists(asks, min_size=1, max_size=3))
-    messages = []
-    for number, ask in enumerate(found):
-        request = message(ask, raw=draw(st.booleans()))
-        request.id = str(number)
-        if draw(st.booleans()):
-            request.parameters["triton_enable_empty_final_response"].bool_param = draw(st.booleans())
-        messages.append(request.SerializeToString())
-    return GrpcRequest("ModelStreamInfer", tuple(messages), found[0])

@@ -29,9 +29,15 @@ class Lab:
     """Both sides, and the loop that they are spoken to in."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, bare: RunningTriton, behind: RunningTriton, gateway: GatewayProcess,
-        direct: Side, through: Side,
-    ) -> None:  # fmt: skip
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        bare: RunningTriton,
+        behind: RunningTriton,
+        gateway: GatewayProcess,
+        direct: Side,
+        through: Side,
+    ) -> None:
         self.bare, self.behind, self.gateway = bare, behind, gateway
         self.direct, self.through = direct, through
         self._loop = loop
@@ -59,11 +65,11 @@ def lab(root: Path) -> Iterator[Lab]:
     """Start everything, in this process's children, and end it with the context."""
     with zoo(root / "bare") as bare, zoo(root / "behind") as behind, _looping() as loop:
         opened = _opened(loop, bare, behind, root / "gateway")
-        found = asyncio.run_coroutine_threadsafe(anext(opened), loop).result(_START_S)
+        found = asyncio.run_coroutine_threadsafe(opened.__aenter__(), loop).result(_START_S)
         try:
             yield found
         finally:
-            asyncio.run_coroutine_threadsafe(opened.aclose(), loop).result(_START_S)
+            asyncio.run_coroutine_threadsafe(opened.__aexit__(None, None, None), loop).result(_START_S)
 
 
 @contextmanager
@@ -90,6 +96,7 @@ async def gateway_before(triton: RunningTriton, state_dir: Path, *options: str) 
             yield gateway
 
 
+@asynccontextmanager
 async def _opened(
     loop: asyncio.AbstractEventLoop, bare: RunningTriton, behind: RunningTriton, state_dir: Path
 ) -> AsyncIterator[Lab]:
@@ -98,7 +105,7 @@ async def _opened(
         connected(bare.http_port, bare.grpc_port) as direct,
         connected(gateway.ports["REST"], gateway.ports["gRPC"]) as through,
     ):
-        yield Lab(loop, bare, behind, gateway, direct, through)
+        yield Lab(loop, bare=bare, behind=behind, gateway=gateway, direct=direct, through=through)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -88,7 +89,7 @@ def _output(wanted: Any) -> dict[str, Any]:
     return {"name": wanted.name, "parameters": parameters} if parameters else {"name": wanted.name}
 
 
-_ANY_JSON = st.sampled_from(
+_ANY_JSON: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, False, 0, 1, -1, 1.5, 1e39, 256, (1 << 31), (1 << 63), (1 << 64), 10**30, float("nan"), float("inf"),
      "", "x", "1", [], {}, [[]], [[1]], [1, [2]], {"a": 1}, [None], "\ud800"]
 )  # fmt: skip
@@ -123,7 +124,7 @@ def _spoil_json(draw: st.DrawFn, document: Any) -> tuple[Any, str]:
     return document, f"json {what} {key if isinstance(key, str) else '[]'}"
 
 
-_TEXT_DAMAGE = {
+_TEXT_DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "cut": lambda text: text[:-1],
     "followed by": lambda text: text + b" x",
     "spaces around": lambda text: b" \n" + text + b"\t ",
@@ -168,7 +169,7 @@ def inference(draw: st.DrawFn, asks: st.SearchStrategy[Ask], *, binary: bool, da
     coding = draw(st.sampled_from(["", "", "", "", "gzip", "deflate", "br", "identity"]))
     if coding:
         headers.append(("Content-Encoding", coding))
-        body = {"gzip": gzip.compress, "deflate": zlib.compress}.get(coding, bytes)(body)
+        body = gzip.compress(body) if coding == "gzip" else zlib.compress(body) if coding == "deflate" else body
     accepted = draw(st.sampled_from(["", "", "", "gzip", "deflate", "gzip, deflate", "identity", "br", "*"]))
     if accepted:
         headers.append(("Accept-Encoding", accepted))
@@ -181,9 +182,9 @@ _LAST = st.sampled_from(
     ["", "/", "/ready", "/config", "/stats", "/infer", "/generate", "/nothing", "/ready/", "//ready"]
 )
 _PATHS = st.one_of(
-    st.sampled_from(["/", "/v2", "/v2/", "//v2", "/v3", "/v2/health/live", "/v2/health/ready", "/v2/health", "/v2/models",
+    st.sampled_from(["/", "/v2", "/v2/", "//v2", "/v3", "/v2/health/live", "/v2/health/ready", "/v2/health",
                      "/v2/models/stats", "/v2/health/live/", "/v2/health/ready?x=1", "/v2?", "/v2/repository/index",
-                     "/metrics", "/v2/models/pair?version=1", "/V2/health/live", "/v2/health%2Flive"]),
+                     "/metrics", "/v2/models", "/v2/models/pair?version=1", "/V2/health/live", "/v2/health%2Flive"]),
     st.builds(lambda model, last: f"/v2/models/{quote(model, safe='%')}{last}", _MODELS, _LAST),
     st.builds(
         lambda model, version, last: f"/v2/models/{quote(model, safe='%')}/versions/{version}{last}",

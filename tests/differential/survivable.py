@@ -1,6 +1,6 @@
-"""Requests that end or hang a Triton 2.51 and are therefore not sent to a bare one here; ``loadtest/hostile`` sends them.
+"""Requests that end or hang a Triton 2.51 and are therefore not sent to a bare one here.
 
-Each filter has the name of the case there that shows why.
+Each filter has the name of the case in ``loadtest/hostile`` that shows why.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Fails in the way that its input names; 0 is an answer."""
 
+from typing import Any
+
 import triton_python_backend_utils as pb_utils
 
 CODES = {
@@ -15,10 +17,10 @@ CODES = {
 
 
 class TritonPythonModel:
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> Any:
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: Any) -> Any:
         tensor = pb_utils.get_input_tensor_by_name(request, "CODE")
         code = int(tensor.as_numpy()[0])
         if code in CODES:

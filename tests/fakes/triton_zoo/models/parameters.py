@@ -1,16 +1,17 @@
 """Says which parameters, id, sequence and outputs arrived."""
 
 import json
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
 class TritonPythonModel:
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> Any:
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: Any) -> Any:
         seen = {
             "parameters": json.loads(request.parameters() or "{}"),
             "id": request.request_id(),

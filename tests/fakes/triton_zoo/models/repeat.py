@@ -1,11 +1,13 @@
 """Decoupled: as many responses as its input says; below 0 it fails after that many responses."""
 
+from typing import Any
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
 class TritonPythonModel:
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> Any:
         for request in requests:
             sender = request.get_response_sender()
             count = int(pb_utils.get_input_tensor_by_name(request, "COUNT").as_numpy()[0])

@@ -1,19 +1,21 @@
 """Adds up the values of each sequence."""
 
+from typing import Any
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
 class TritonPythonModel:
-    def initialize(self, args):
-        self.totals = {}
+    def initialize(self, args: dict[str, str]) -> None:
+        self.totals: dict[Any, int] = {}
 
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> Any:
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: Any) -> Any:
         given = {tensor.name(): tensor.as_numpy().reshape(-1) for tensor in request.inputs()}
-        key = given["CORRID"][0]
+        key = request.correlation_id()
         if given["START"][0]:
             self.totals[key] = 0
         total = self.totals[key] = self.totals[key] + int(given["VALUE"].sum())
