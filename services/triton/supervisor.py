@@ -45,11 +45,11 @@ class TritonPorts:
 class TritonSupervisor:
     """Owns a Triton process from ``start`` to ``stop``; best used as an asynchronous context manager.
 
-    A Triton that dies or hangs is started again after a growing delay, and gets the exact versions back that were READY when it
-    was last seen healthy. That set is also on disk, so that a supervisor that died with its Triton needs no controller
-    to serve again; a controller that wants something else loads it, and the memory follows. A model that
-    is already loaded or loading is left alone: whoever did that since the start knows better than the memory. Of a
-    Triton that lives, the versions whose processes died are loaded again.
+    A Triton that dies or hangs is started again after a growing delay, and gets the exact versions back that were READY
+    when it was last seen healthy. That set is also on disk, so that a supervisor that died with its Triton needs no
+    controller to serve again; a controller that wants something else loads it, and the memory follows. A model that is
+    already loaded or loading is left alone: whoever did that since the start knows better than the memory. Of a Triton
+    that lives, the versions whose processes died are loaded again.
 
     Args:
         installation: The Triton to run.
@@ -271,7 +271,7 @@ class TritonSupervisor:
     def _mender(self, child: ChildProcess, server: TritonModelServer) -> Mender:
         def runs_as_process(model: str) -> bool:
             try:
-                backend = self.repository.config(model).backend
+                backend = str(self.repository.config(model).backend)
             except PenstockError:
                 return False
             return backend == "python" or (self._launch.backend_directory / backend / "model.py").is_file()

@@ -20,6 +20,7 @@ from services.triton.finding import Finding
 from services.triton.installation import Launch
 from services.triton.layout import RepositoryLayout
 from services.triton.leftovers import processes_of
+from services.triton.locate import locate
 from services.triton.supervisor import TritonPorts, TritonSupervisor
 from services.triton.triton_model_server import TritonModelServer
 from services.triton.triton_upstream import TritonUpstream
@@ -63,6 +64,19 @@ async def serves(upstream: TritonUpstream, version: int) -> bool:
     except PenstockError:
         return False
     return answer.version == version
+
+
+async def serves_not(upstream: TritonUpstream, version: int) -> bool:
+    return not await serves(upstream, version)
+
+
+def stubs_of(triton: RunningTriton) -> dict[int, psutil.Process]:
+    """The processes of the versions of ``scale``, which have one each."""
+    found: dict[int, psutil.Process] = {}
+    for child in psutil.Process(triton.first_pid).children():
+        if child.status() != psutil.STATUS_ZOMBIE and "/scale/" in child.cmdline()[1]:
+            found[int(Path(child.cmdline()[1]).parent.name)] = child
+    return found
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -151,6 +165,63 @@ def test_a_killed_triton_comes_back_with_the_versions_it_had(own: RunningTriton)
 async def _remembered(triton: RunningTriton, text: str) -> bool:
     path = triton.state_dir / "triton-loaded.json"
     return path.exists() and path.read_text() == text
+
+
+def test_a_model_whose_process_was_killed_serves_again_and_nothing_else_is_touched(own: RunningTriton) -> None:
+    async def scenario() -> None:
+        async with own.upstream() as upstream, own.model_server() as server:
+            await server.load("scale", frozenset({1, 2}))
+            before = stubs_of(own)
+            assert set(before) == {1, 2}
+            before[1].kill()
+            await eventually(lambda: serves_not(upstream, 1))
+            await eventually(lambda: serves(upstream, 1))
+            assert dict(await server.loaded()) == {"scale": frozenset({1, 2})}
+            after = stubs_of(own)
+            assert after[2] == before[2]
+            assert after[1] != before[1]
+
+    aio.run(scenario(), timeout_s=60.0)
+    assert psutil.Process(own.first_pid).is_running()
+    assert "the process of model 'scale' version 1 died" in (own.state_dir / "supervisor.log").read_text()
+
+
+def test_a_model_whose_process_dies_before_anybody_saw_it_serves_again(own: RunningTriton) -> None:
+    async def scenario() -> None:
+        async with own.upstream() as upstream, own.model_server() as server:
+            for _ in range(
+                3
+            ):  # at once after it was loaded: whether the supervisor has seen it by then, chance decides
+                await server.load("scale", frozenset({3}))
+                stubs_of(own)[3].kill()
+                await eventually(lambda: serves_not(upstream, 3))
+                await eventually(lambda: serves(upstream, 3))
+                await server.unload("scale")
+
+    aio.run(scenario(), timeout_s=60.0)
+
+
+def test_a_triton_that_hangs_is_ended_and_started_again(tmp_path: Path) -> None:
+    scale(tmp_path / "repository")
+
+    async def scenario() -> None:
+        supervisor = TritonSupervisor(
+            locate(),
+            RepositoryLayout(tmp_path / "repository"),
+            tmp_path / "state",
+            ports=TritonPorts(0, 0, 0),
+            exit_timeout_s=0,
+            poll_s=0.1,
+            hang_timeout_s=1.0,
+        )
+        async with supervisor:
+            first = supervisor.pid
+            assert first is not None
+            os.kill(first, signal.SIGSTOP)
+            await aio.until(lambda: supervisor.pid not in {first, None})
+            assert supervisor.restarts == 1
+
+    aio.run(scenario(), timeout_s=60.0)
 
 
 def test_one_damaged_version_does_not_keep_the_others_from_coming_back(own: RunningTriton) -> None:
