@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from services.core.address import Address
 from services.core.replica_address import Targets
+from services.gateway.admission import AdmissionSettings
 from services.gateway.limits import Limits
 from services.gateway.logs import LogSettings
 from services.gateway.tracing.settings import TracingSettings
@@ -23,6 +24,7 @@ class Behaviour:
         triton: The replicas of Triton.
         controller: The controller's gRPC address.
         limits: Bounds on clients.
+        admission: How many requests go to Triton at once, and how long others wait.
         replicas: How replicas are chosen, watched and tried again.
         tracing: Where spans of requests go, and of which requests.
         log: What is logged, and in which form.
@@ -31,6 +33,7 @@ class Behaviour:
     triton: Targets
     controller: Address
     limits: Limits = field(default_factory=Limits)
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     replicas: ReplicaSettings = field(default_factory=ReplicaSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
     log: LogSettings = field(default_factory=LogSettings)

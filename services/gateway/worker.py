@@ -45,6 +45,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         http_listener=socket.socket(fileno=settings.http_listener),
         grpc_listener=socket.socket(fileno=settings.grpc_listener),
         limits=behaviour.limits,
+        admission=behaviour.admission,
         observation=observation,
     )
     observation.watch(lambda: replica_readings(triton.states()))

@@ -34,7 +34,7 @@ class AdmissionSettings:
 
     max_queued: NotNegative = 1024
     """Most requests that wait for one model version; 0 refuses whatever cannot be forwarded at once."""
-    queue_delay_s: Seconds = 0.1
+    queue_delay_s: Seconds = 0.05
     """Longest wait to accept a request for while a version is overloaded, so that queues do not stand full; a quarter
     of the version's latency where that is longer."""
     burst_delay_s: Seconds = 0.25
