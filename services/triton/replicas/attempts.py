@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from services.core.errors import OK, PenstockError, status_of
-from services.core.inference import InferRequest, InferResponse
+from services.core.inference import Attempt, InferRequest, InferResponse
 from services.triton.replicas.balance import smoothed
 from services.triton.replicas.events import ReplicaEvents
 from services.triton.replicas.judge import Judge
@@ -15,6 +15,7 @@ from services.triton.replicas.replica import Pair
 from services.triton.replicas.rules import rule_of
 
 CANCELLED = "cancelled"
+_PENALTY, _PENALTY_S, _MOST_S = 2.0, 0.001, 10.0
 
 
 class Attempts:
@@ -54,10 +55,10 @@ class Attempts:
                 request, pair.version.version, timeout_s, left_s, resend=False, group=group
             )
         except PenstockError as error:
-            self._failed(pair, error, begun)
+            self._failed(pair, request, error, begun)
             raise
         except asyncio.CancelledError:
-            self._events.attempt(replica.name, CANCELLED, clock() - begun)
+            self._ended(request, replica.name, CANCELLED, begun, clock())
             raise
         finally:
             pair.in_flight -= 1
@@ -69,7 +70,7 @@ class Attempts:
         pair.version.latencies.observe(seconds)
         if pair.failing or pair.health.failures or replica.health.failures:
             pair.recovered()
-        self._events.attempt(replica.name, OK.outcome, seconds)
+        self._ended(request, replica.name, OK.outcome, begun, now)
         return response
 
     async def stream(
@@ -94,16 +95,24 @@ class Attempts:
             outcome = OK.outcome
         except PenstockError as error:
             outcome = ""
-            self._failed(pair, error, begun)
+            self._failed(pair, request, error, begun)
             raise
         finally:
             pair.in_flight -= 1
             replica.in_flight -= 1
             if outcome:
-                self._events.attempt(replica.name, outcome, self._clock() - begun)
+                self._ended(request, replica.name, outcome, begun, self._clock())
 
-    def _failed(self, pair: Pair, error: PenstockError, begun: float) -> None:
+    def _ended(self, request: InferRequest, replica: str, outcome: str, begun: float, now: float) -> None:
+        """Tell of an attempt: the counts by event, the request's own trace by its list."""
+        request.attempts.append(Attempt(replica, begun, now, outcome))
+        self._events.attempt(replica, outcome, now - begun)
+
+    def _failed(self, pair: Pair, request: InferRequest, error: PenstockError, begun: float) -> None:
         now = self._clock()
         rule = rule_of(error)
         self._judge.failed(pair, rule, error, now - begun, now)
-        self._events.attempt(pair.replica.name, rule.outcome or status_of(error).outcome, now - begun)
+        if rule.again:
+            # Whoever refuses quickly has nothing in flight, and would draw everything if it did not count as slow.
+            pair.latency_s = min(pair.latency_s * _PENALTY or _PENALTY_S, _MOST_S)
+        self._ended(request, pair.replica.name, rule.outcome or status_of(error).outcome, begun, now)

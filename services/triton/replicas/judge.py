@@ -37,6 +37,7 @@ class Judge:
         else:
             _heard(pair, now)
             pair.failing += (1.0 - pair.failing) * WEIGHT
+            pair.trouble_since = pair.trouble_since or now
             if rule.at_once or _others_do_better(pair):
                 self._count(pair, rule.reason, error, now, at_once=rule.at_once)
 
@@ -44,8 +45,10 @@ class Judge:
         """Note a sample that failed although it has worked before."""
         if rule.scope is Scope.REPLICA:
             self._count(pair.replica, rule.reason, error, now, at_once=rule.at_once)
-        elif rule.scope is Scope.VERSION and (rule.at_once or _others_do_better(pair)):
-            self._count(pair, rule.reason, error, now, at_once=rule.at_once)
+        elif rule.scope is Scope.VERSION:
+            pair.trouble_since = pair.trouble_since or now
+            if rule.at_once or _others_do_better(pair):
+                self._count(pair, rule.reason, error, now, at_once=rule.at_once)
 
     def _late(self, pair: Pair, error: PenstockError, seconds: float, now: float) -> None:
         begun = now - seconds
@@ -72,12 +75,8 @@ def _heard(pair: Pair, now: float) -> None:
 
 
 def _others_do_better(pair: Pair) -> bool:
-    """Whether this version answers well elsewhere and did so after it last did here."""
-    others = [other for other in pair.version.well if other is not pair and _well_at(other)]
-    if not others or max(map(_well_at, others)) < _well_at(pair):
+    """Whether this version has answered well elsewhere since it began to fail here."""
+    others = [other for other in pair.version.well if other is not pair]
+    if not any(max(other.heard_at, other.proved_at) > pair.trouble_since for other in others):
         return False
     return sum(other.failing for other in others) / len(others) < _FEW
-
-
-def _well_at(pair: Pair) -> float:
-    return max(pair.heard_at, pair.proved_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.core.errors import Unavailable
 from services.core.inference import InferRequest
@@ -37,11 +37,12 @@ class Placement:
             raise _nobody()
         return choose(candidates, self._draw)
 
-    def other(self, version: Version, than: Pair) -> Pair | None:
-        """Return another replica; one that is not well only where few are; None where there is none."""
-        others = [pair for pair in version.well if pair.replica is not than.replica]
+    def other(self, version: Version, tried: Sequence[Pair]) -> Pair | None:
+        """Return a replica that was not tried; one that is not well only where few are; None where there is none."""
+        replicas = [pair.replica for pair in tried]
+        others = [pair for pair in version.well if pair.replica not in replicas]
         if not others and self._roster.is_panic(version):
-            others = [pair for pair in version.pairs if pair.replica is not than.replica]
+            others = [pair for pair in version.pairs if pair.replica not in replicas]
         return choose(others, self._draw) if others else None
 
     def in_sequence(self, version: Version, request: InferRequest) -> Pair:

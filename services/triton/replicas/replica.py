@@ -92,6 +92,12 @@ class Version:
         """When it was last answered for a client, or first asked for."""
         return max(self.made_at, *(pair.heard_at for pair in self.pairs), 0.0)
 
+    @property
+    def typical_s(self) -> float:
+        """What its smoothed latency is where it is well; 0 where nobody knows."""
+        known = [pair.latency_s for pair in self.well if pair.latency_s]
+        return sum(known) / len(known) if known else 0.0
+
     def learn(self, schema: ModelSchema) -> None:
         """Take over its sample."""
         self.described = True
@@ -178,6 +184,7 @@ class Pair:
         probe_at: When its sample may be tried here.
         proved_at: When its sample last succeeded here.
         failing: Part of its late answers that were the model's own failures, 0 to 1.
+        trouble_since: When its present streak of those began; 0 while there is none.
     """
 
     __slots__ = (
@@ -190,6 +197,7 @@ class Pair:
         "proved_at",
         "replica",
         "share",
+        "trouble_since",
         "version",
         "waiting_since",
     )
@@ -202,11 +210,11 @@ class Pair:
         self.in_flight = 0
         self.waiting_since = 0.0
         self.heard_at = 0.0
-        known = [pair.latency_s for pair in version.pairs if pair.latency_s]
-        self.latency_s: float = sum(known) / len(known) if known else 0.0
+        self.latency_s = version.typical_s
         self.probe_at = 0.0
         self.proved_at = 0.0
         self.failing = 0.0
+        self.trouble_since = 0.0
 
     def begin(self, now: float) -> None:
         """An attempt begins."""
@@ -220,4 +228,5 @@ class Pair:
     def recovered(self) -> None:
         """A good answer came after failures: they were no streak."""
         self.health.failures = self.replica.health.failures = 0
+        self.trouble_since = 0.0
         self.failing = self.failing * (1.0 - WEIGHT) if self.failing > _FORGIVEN else 0.0

@@ -21,6 +21,8 @@ from services.triton.replicas.settings import ReplicaSettings
 
 # With less time than this left a second attempt would only be an answer that nobody waits for.
 _LEAST_S = 0.002
+# Replicas that one request is tried on, counting those where no connection could be made.
+_MOST_TRIED = 4
 _VOUCH_EVERY_S = 0.5
 # A replica that answered so lately was well before a request broke it.
 _ALIVE_S = 60.0
@@ -105,7 +107,7 @@ class Requests:
                 except PenstockError as error:
                     if begun or attempt > 1:
                         raise error from failure
-                    pair, failure = self._second(version, pair, request, deadline, error), error
+                    pair, failure = self._second(version, [pair], request, deadline, error), error
                 else:
                     return
 
@@ -116,37 +118,53 @@ class Requests:
     async def _again(
         self, version: Version, first: Pair, request: InferRequest, deadline: float, error: PenstockError
     ) -> InferResponse:
-        """Make the second attempt, or raise ``error`` where there must be none."""
-        second = self._second(version, first, request, deadline, error)
+        """Make the second attempt, or raise the error where there must be none.
+
+        What was not sent is no attempt: where no connection could be made, the next replica has the same chance.
+        """
+        tried, sent = [first], not rule_of(error).unsent
         alive = self._clock() - first.heard_at < _ALIVE_S
-        left_s = deadline - self._clock()
-        try:
-            response = await self._attempts.infer(second, request, left_s, left_s, group=None)
-        except PenstockError as again:
-            if alive and rule_of(error).broke and rule_of(again).broke and second.replica is not first.replica:
-                self._poison.remember(digest_of(request, version.version), self._clock())
-            raise again from error
-        response.attempts = 2
-        return response
+        while True:
+            pair = self._second(version, tried, request, deadline, error)
+            left_s = deadline - self._clock()
+            timeout_s, group = (left_s, None) if sent else (min(left_s, version.attempt_s), pair)
+            try:
+                response = await self._attempts.infer(pair, request, timeout_s, left_s, group=group)
+            except PenstockError as again:
+                again.__cause__ = error
+                tried.append(pair)
+                if not rule_of(again).unsent:
+                    if sent:
+                        if alive and rule_of(error).broke and rule_of(again).broke and pair is not tried[-2]:
+                            self._poison.remember(digest_of(request, version.version), self._clock())
+                        raise
+                    sent = True
+                error = again
+            else:
+                response.attempts = 1 + sent
+                return response
 
     def _second(
-        self, version: Version, first: Pair, request: InferRequest, deadline: float, error: PenstockError
+        self, version: Version, tried: list[Pair], request: InferRequest, deadline: float, error: PenstockError
     ) -> Pair:
-        """Return where to make a second attempt, which is then paid for; raise ``error`` where there must be none."""
+        """Return where to try again, which is then paid for; raise ``error`` where there must be no other try."""
         rule = rule_of(error)
         now = self._clock()
         if not rule.again or (request.sequence is not None and not rule.unsent) or deadline - now < _LEAST_S:
             raise error
-        second = self._placement.other(version, first)
-        if second is None and isinstance(error, Broken) and error.stale and first in version.pairs:
-            second = first  # an idle server may hang up at the moment of a request: a new connection tells
-        if second is None:
+        if len(tried) >= _MOST_TRIED:
+            raise error
+        last = tried[-1]
+        pair = self._placement.other(version, tried)
+        if pair is None and isinstance(error, Broken) and error.stale and last in version.pairs:
+            pair = last  # an idle server may hang up at the moment of a request: a new connection tells
+        if pair is None:
             raise error
         if not self._budget.take(now):
-            self._events.again(first.replica.name, REFUSED)
+            self._events.again(last.replica.name, REFUSED)
             raise error
-        self._events.again(second.replica.name, RETRY)
-        return second
+        self._events.again(pair.replica.name, RETRY)
+        return pair
 
     async def _in_sequence(self, version: Version, request: InferRequest, deadline: float) -> InferResponse:
         """Run a request where its sequence is; elsewhere only one that begins, and of which nothing was sent."""
@@ -158,7 +176,7 @@ class Requests:
             if not request.parameters.get("sequence_start"):
                 raise
             self._placement.sequence_ended(version, request)
-            pair = self._second(version, pair, request, deadline, error)
+            pair = self._second(version, [pair], request, deadline, error)
             self._placement.sequence_begins(version, request, pair)
             left_s = deadline - self._clock()
             response = await self._attempts.infer(pair, request, left_s, left_s, group=None)
@@ -173,7 +191,7 @@ class Requests:
         running = [asyncio.create_task(self._attempts.infer(first, request, left_s, left_s, group=first))]
         try:
             done, _ = await asyncio.wait(running, timeout=version.hedge_s)
-            second = None if done else self._placement.other(version, first)
+            second = None if done else self._placement.other(version, [first])
             if second is None or not self._budget.take(self._clock()):
                 return await self._first_alone(version, first, request, deadline, running[0])
             self._events.again(second.replica.name, HEDGE)

@@ -98,6 +98,8 @@ class Roster:
         """Send traffic again: a replica starts slowly."""
         now = self._clock()
         ejected.health.readmit(now, on_trial=on_trial)
+        for pair in ejected.pairs.values() if isinstance(ejected, Replica) else (ejected,):
+            pair.latency_s = pair.version.typical_s
         if isinstance(ejected, Replica):
             ejected.misses = 0
             ejected.started_at = now

@@ -99,8 +99,7 @@ class SampleProbe:
         if not pair.version.sample:
             return
         await self._infer(pair)
-        pair.health.failures = 0
-        pair.failing = 0.0
+        pair.recovered()
 
     async def _try_again(self, pair: Pair) -> None:
         """Put an ejected version back into service if it works now.
@@ -129,7 +128,7 @@ class SampleProbe:
         now = self._clock()
         if pair.health.healthy and pair.version.proven:
             self._judge.probe_failed(pair, rule_of(error), error, now)
-        if pair.health.failures or not pair.health.healthy:
+        if pair.trouble_since or not pair.health.healthy:
             pair.probe_at = now + (_SOON_S if pair.health.healthy else self._settings.ready_interval_s)
         elif not pair.version.described:
             pair.probe_at = now + _DESCRIBE_EVERY_S

@@ -69,7 +69,7 @@ class ReplicaSettings:
 
     retry_share: Share = 0.2
     """Second attempts as a share of requests."""
-    retries_per_s: Annotated[float, Field(ge=0)] = 5.0
+    retries_per_s: Annotated[float, Field(ge=0)] = 10.0
     """Second attempts in a second that are always allowed, so that they help at low traffic too."""
     retry_burst: Positive = 256
     """Second attempts that may come at once, such as when a replica with many requests in flight dies."""
