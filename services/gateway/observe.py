@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ _INTEGERS: dict[str, npt.DTypeLike] = {
     "UINT64": "<u8",
 }
 # Small tensors of these are read without NumPy, up to where it becomes the faster way.
-_NATIVE = {"FP32": "f", "FP64": "d"} if sys.byteorder == "little" else {}
+_NATIVE: dict[str, Literal["f", "d"]] = {"FP32": "f", "FP64": "d"} if sys.byteorder == "little" else {}
 _SMALL_BYTES = 256
 _BF16_EXPONENT = 0x7F80  # all ones in an infinity and in a NaN
 _LENGTH_BYTES = 4

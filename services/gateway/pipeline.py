@@ -68,11 +68,13 @@ class Call(Protocol[Encoded_co]):
         protocol: ``rest`` or ``grpc``.
         model: The model that was asked for, known before anything is decoded.
         traceparent: The client's W3C trace context; empty when it sent none.
+        tracestate: What vendors added to it, for the exporter; empty for nothing.
     """
 
     protocol: str
     model: str
     traceparent: str
+    tracestate: str
 
     def decode(self) -> InferRequest:
         """Parse; raises ``InvalidRequest`` or another ``PenstockError``."""
@@ -141,7 +143,7 @@ class Pipeline:
         Raises:
             PenstockError: What to tell the client; a bare one for a defect of ours, whose details are in the log.
         """
-        trace = _Trace(self._clock(), self._journal.begin(call.traceparent))
+        trace = _Trace(self._clock(), self._journal.begin(call.traceparent, call.tracestate))
         try:
             answer = await self._answer(call, trace)
         except BaseException as error:
@@ -159,7 +161,7 @@ class Pipeline:
         Raises:
             PenstockError: As ``serve``, before any response or between two.
         """
-        trace = _Trace(self._clock(), self._journal.begin(call.traceparent))
+        trace = _Trace(self._clock(), self._journal.begin(call.traceparent, call.tracestate))
         try:
             async with aclosing(self._answers(call, trace)) as answers:
                 async for answer in answers:

@@ -63,7 +63,7 @@ async def tracing_gateway(
     stop = asyncio.Event()
     running = asyncio.create_task(Fleet(settings, announced.set_result).run(stop, asyncio.Event()))
     try:
-        await asyncio.wait({running, announced}, return_when=asyncio.FIRST_COMPLETED)
+        await aio.until(lambda: running.done() or announced.done())
         await aio.until((folder / "gateway" / "routes.json").exists)
         yield int(announced.result().rest.rpartition(":")[2])
     finally:

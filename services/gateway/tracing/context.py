@@ -12,6 +12,7 @@ _TRACEPARENT = re.compile(
     re.DOTALL,
 )
 _SAMPLED = 1
+_MAX_TRACESTATE = 512
 _TRACE_BITS, _SPAN_BITS = 128, 64
 
 
@@ -36,6 +37,13 @@ def parse(traceparent: str) -> Parent | None:
     if found is None or (found["more"] and found["version"] == "00"):
         return None
     return Parent(int(found["trace"], 16), int(found["span"], 16), bool(int(found["flags"], 16) & _SAMPLED))
+
+
+def joined_tracestate(before: str, value: bytes) -> str:
+    """Return a ``tracestate`` with one more header's worth; without it where it is longer than vendors must keep."""
+    text = value.decode("latin-1").strip()
+    both = f"{before},{text}" if before else text
+    return both if len(both) <= _MAX_TRACESTATE else before
 
 
 def trace_id_text(traceparent: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from services.gateway.tracing.spans import SpanMaker
 
 EXPORTED, DROPPED, FAILED = "exported", "dropped", "failed"
 _NS_PER_S = 1_000_000_000
+
+_log = logging.getLogger(__name__)
 
 
 _Waiting = tuple[Ended, RequestTrace, int]
@@ -39,6 +42,7 @@ class SpanExport:
         self._exporter = OTLPSpanExporter(endpoint=settings.endpoint, timeout=settings.export_timeout_s)
         self._waiting: deque[_Waiting] = deque()
         self._full_batch = asyncio.Event()
+        self._sending: tuple[asyncio.Future[str], int] | None = None  # a batch on its way, and its number of requests
         self._ended = False
 
     def offer(self, request: Ended, trace: RequestTrace) -> None:
@@ -61,24 +65,32 @@ class SpanExport:
             await self._send_waiting()
 
     async def aclose(self) -> None:
-        """Send what waits, for no longer than one batch may take, and end; what is left then is dropped."""
+        """Send what waits, for no longer than one batch may take, and end; what is left then is lost, and counted."""
         self._ended = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.export_timeout_s):
                 await self._send_waiting()
+        if self._sending is not None:
+            self._count(FAILED, self._sending[1])  # nobody said that they took it
         self._count(DROPPED, len(self._waiting))
         self._waiting.clear()
         self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the library has no annotation here
 
     async def _send_waiting(self) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._settings.max_batch))]
-            result = FAILED  # given up while it is sent: nobody said that they took it
-            try:
-                result = await asyncio.to_thread(self._send, batch)
-            finally:
-                self._count(result, len(batch))
+        """Send batch after batch; whoever is cancelled here leaves the one on its way to the next caller."""
+        while self._sending or self._waiting:
+            if self._sending is None:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._settings.max_batch))]
+                self._sending = asyncio.ensure_future(asyncio.to_thread(self._send, batch)), len(batch)
+            sent, requests = self._sending
+            result = await asyncio.shield(sent)
+            self._sending = None
+            self._count(result, requests)
 
     def _send(self, batch: list[_Waiting]) -> str:
-        spans = [span for one in batch for span in self._maker.spans(*one)]
-        return EXPORTED if self._exporter.export(spans) is SpanExportResult.SUCCESS else FAILED
+        try:
+            spans = [span for one in batch for span in self._maker.spans(*one)]
+            return EXPORTED if self._exporter.export(spans) is SpanExportResult.SUCCESS else FAILED
+        except Exception:  # noqa: BLE001 - a defect in a trace must not end the worker that serves
+            _log.exception("the spans of %d requests could not be sent", len(batch))
+            return FAILED

@@ -22,7 +22,7 @@ from services.gateway.metrics.slab import SlabWriter, create_slab_file
 from services.gateway.pipeline import Pipeline, Served
 from services.gateway.routes import Routes
 from services.gateway.schemas import SchemaCache
-from services.gateway.tracing.context import RequestTrace, Sampler, parse
+from services.gateway.tracing.context import RequestTrace, Sampler, joined_tracestate, parse
 from services.gateway.tracing.ended import Ended
 from services.gateway.tracing.export import SpanExport
 from services.gateway.tracing.settings import TracingSettings
@@ -42,6 +42,7 @@ class ImageCall:
         self.protocol = protocol
         self.model = model
         self.traceparent = traceparent
+        self.tracestate = "vendor=1"
         self.request = InferRequest(model, id="mine", inputs=[Tensor("image", "FP32", (1, 3), bytes(12))])
 
     def decode(self) -> InferRequest:
@@ -130,7 +131,7 @@ def test_a_sampled_request_arrives_as_a_tree_whose_times_add_up(
         ours |= {"penstock.request.id": "mine", "penstock.model.version": 1, "penstock.role": "stable"}
         assert ours.items() <= server.attributes.items()
         assert about.items() <= server.attributes.items()
-        assert server.service == "penstock-gateway"
+        assert (server.service, server.tracestate) == ("penstock-gateway", "vendor=1")
         # Triton is told that its spans belong to the way there.
         request, _version = upstream.requests[0]
         assert request.traceparent == f"00-{TRACE}-{spans['forward'].span_id}-01"
@@ -283,6 +284,24 @@ def test_what_waits_is_sent_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "tracestate", ["=", ",,,", "a=\x00", "\xff=\xfe", "a=1" * 100, ", ".join(f"k{i}=v" for i in range(40))]
+)
+def test_a_tracestate_that_makes_no_sense_costs_no_span(tracestate: str) -> None:
+    counted = Counted()
+    trace = RequestTrace(int(TRACE, 16), int(SPAN, 16), tracestate, 7, 8)
+    request = Ended("rest", "\udc80", 1, "stable", "ok", "\x00", [1.0, 2.0], 2.0, (), trace, SAMPLED, "")
+
+    async def go() -> None:
+        export = SpanExport(TracingSettings(endpoint=collector.endpoint), "worker-1", counted)
+        export.offer(request, trace)
+        await export.aclose()
+
+    with otlp_receiver() as collector:
+        aio.run(go())
+    assert counted == {"exported": 1, "dropped": 0}
+
+
+@pytest.mark.parametrize(
     "traceparent",
     [
         "",
@@ -319,6 +338,12 @@ def test_the_flag_and_later_versions_are_understood(traceparent: str, sampled: b
     parent = parse(traceparent)
     assert parent is not None
     assert (parent.trace_id, parent.span_id, parent.sampled) == (int(TRACE, 16), int(SPAN, 16), sampled)
+
+
+def test_tracestate_is_joined_from_its_headers_and_bounded() -> None:
+    one = joined_tracestate("", b" a=1 ")
+    assert joined_tracestate(one, b"b=2") == "a=1,b=2"
+    assert joined_tracestate(one, b"c=" + b"x" * 600) == one
 
 
 def test_the_ratio_is_the_share_that_is_sampled() -> None:

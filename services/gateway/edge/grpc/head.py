@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from services.core.errors import InvalidRequest, PayloadTooLarge, PenstockError
 from services.gateway.edge.http2.head import Head
 from services.gateway.limits import Limits
+from services.gateway.tracing.context import joined_tracestate
 
 ROUTING_KEY = b"penstock-routing-key"
 IDENTITY = b"identity"
@@ -29,6 +30,7 @@ class GrpcHead:
         accepts: Which compression it takes.
         key: Sticky routing key, or None.
         traceparent: W3C trace context; empty for none.
+        tracestate: What vendors added to it; empty for nothing.
         errors_as_status: Whether an error ends a stream of inference with a status, instead of being a message.
     """
 
@@ -40,6 +42,7 @@ class GrpcHead:
     accepts: tuple[bytes, ...] = ()
     key: str | None = None
     traceparent: str = ""
+    tracestate: str = ""
     errors_as_status: bool = False
 
 
@@ -61,8 +64,8 @@ def read_grpc_head(head: Head, limits: Limits) -> GrpcHead:
             found.accepts = tuple(coding.strip().lower() for coding in value.split(b","))
         elif name == ROUTING_KEY:
             found.key = value.decode("utf-8", "backslashreplace") or None
-        elif name == b"traceparent":
-            found.traceparent = value.decode("ascii", "replace")
+        elif name in (b"traceparent", b"tracestate"):
+            _read_trace(found, name, value)
         elif name == b"triton_grpc_error":
             found.errors_as_status = value == b"true"
     if not _CONTENT_TYPE.fullmatch(content_type):
@@ -73,6 +76,13 @@ def read_grpc_head(head: Head, limits: Limits) -> GrpcHead:
             f"and {limits.max_headers} fields are taken"
         )
     return found
+
+
+def _read_trace(found: GrpcHead, name: bytes, value: bytes) -> None:
+    if name == b"traceparent":
+        found.traceparent = value.decode("ascii", "replace")
+    else:
+        found.tracestate = joined_tracestate(found.tracestate, value)
 
 
 def _timeout_s(value: bytes, found: GrpcHead) -> float | None:

@@ -18,13 +18,14 @@ from services.gateway.pipeline import Served
 class InferCall(Unary):
     """One ``ModelInfer`` call, which is the pipeline's ``Call`` too."""
 
-    __slots__ = ("_trailers", "model", "protocol", "traceparent")
+    __slots__ = ("_trailers", "model", "protocol", "traceparent", "tracestate")
 
     def __init__(self, site: Site, connection: Connection, stream: Stream) -> None:
         super().__init__(site, connection, stream)
         self.protocol = PROTOCOL
         self.model = ""
         self.traceparent = self.head.traceparent
+        self.tracestate = self.head.tracestate
         self._trailers = b""
 
     def refused(self, error: PenstockError) -> None:

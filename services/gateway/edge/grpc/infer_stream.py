@@ -40,13 +40,24 @@ class StreamedCall:
         decoupled: Whether a response came that was not the last one.
     """
 
-    __slots__ = ("_message", "_stream", "_wants_final", "decoupled", "id", "model", "protocol", "traceparent")
+    __slots__ = (
+        "_message",
+        "_stream",
+        "_wants_final",
+        "decoupled",
+        "id",
+        "model",
+        "protocol",
+        "traceparent",
+        "tracestate",
+    )
 
     def __init__(self, stream: InferStream, message: Buffer) -> None:
         self.protocol = PROTOCOL
         self.model = ""
         self.id = ""
         self.traceparent = stream.head.traceparent
+        self.tracestate = stream.head.tracestate
         self.decoupled = False
         self._stream = stream
         self._message = message

@@ -18,6 +18,7 @@ from services.gateway.edge.rest.request import Forms, parse
 from services.gateway.edge.rest.response import Reply, encode
 from services.gateway.limits import Limits
 from services.gateway.pipeline import Served
+from services.gateway.tracing.context import joined_tracestate
 
 PROTOCOL = "rest"
 ROUTING_KEY_HEADER = b"penstock-routing-key"
@@ -48,9 +49,20 @@ class InferHead:
         key: Sticky routing key.
         timeout_s: How long the client waits.
         traceparent: The client's trace context; empty for none.
+        tracestate: What vendors added to it; empty for nothing.
     """
 
-    __slots__ = ("accepts", "coding", "header_length", "key", "model", "timeout_s", "traceparent", "version")
+    __slots__ = (
+        "accepts",
+        "coding",
+        "header_length",
+        "key",
+        "model",
+        "timeout_s",
+        "traceparent",
+        "tracestate",
+        "version",
+    )
 
     def __init__(self, model: str, version: str) -> None:
         self.model = model
@@ -61,6 +73,7 @@ class InferHead:
         self.key: str | None = None
         self.timeout_s: float | None = None
         self.traceparent = ""
+        self.tracestate = ""
 
 
 def infer_target(head: Head) -> InferHead | None:
@@ -94,12 +107,13 @@ class RestCall:
         body: The whole body, not compressed.
     """
 
-    __slots__ = ("_body", "_forms", "_head", "model", "protocol", "traceparent")
+    __slots__ = ("_body", "_forms", "_head", "model", "protocol", "traceparent", "tracestate")
 
     def __init__(self, head: InferHead, body: Buffer) -> None:
         self.protocol = PROTOCOL
         self.model = head.model
         self.traceparent = head.traceparent
+        self.tracestate = head.tracestate
         self._head = head
         self._body = body
         self._forms = Forms(binary=False, by_output={})
@@ -181,6 +195,10 @@ def _traceparent(infer: InferHead, value: bytes) -> None:
         infer.traceparent = value.decode("latin-1")
 
 
+def _tracestate(infer: InferHead, value: bytes) -> None:
+    infer.tracestate = joined_tracestate(infer.tracestate, value)
+
+
 _READERS: dict[bytes, Callable[[InferHead, bytes], None]] = {
     b"inference-header-content-length": _header_length,
     ROUTING_KEY_HEADER: _routing_key,
@@ -188,6 +206,7 @@ _READERS: dict[bytes, Callable[[InferHead, bytes], None]] = {
     b"content-encoding": _content_coding,
     b"accept-encoding": _accepts,
     b"traceparent": _traceparent,
+    b"tracestate": _tracestate,
 }
 
 
