@@ -37,7 +37,13 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     cache = TableCache(settings.table_cache)
     routes = Routes()
     observation = Observation(slab, tracing=behaviour.tracing, log=behaviour.log, instance=settings.instance)
-    triton = ReplicaSet(behaviour.triton, behaviour.replicas, events=observation.replica_events)
+    triton = ReplicaSet(
+        behaviour.triton,
+        behaviour.replicas,
+        max_response_bytes=behaviour.limits.max_response_bytes,
+        events=observation.replica_events,
+    )
+    routes.on_change(lambda table: triton.follow((r.model, v) for r in table.routes.values() for v in r.versions))
     gateway = Gateway(
         triton,
         routes,

@@ -124,8 +124,16 @@ class Version:
 class Replica:
     """One Triton.
 
+    Args:
+        address: Where it is.
+        settings: Bounds.
+        max_connections: Most requests in flight, and most streams.
+        max_response_bytes: Largest answer.
+
     Attributes:
+        address: Where it is.
         name: HOST:PORT.
+        upstream: How it is spoken to.
         in_flight: Attempts that it has now.
         waiting_since: When the present silence began: the last answer, or the first request after a pause.
         heard_at: When it last answered anything.
@@ -137,7 +145,9 @@ class Replica:
         leaving_since: When it left the list; None while it is on it.
     """
 
-    def __init__(self, address: ReplicaAddress, settings: ReplicaSettings, max_connections: int) -> None:
+    def __init__(
+        self, address: ReplicaAddress, settings: ReplicaSettings, max_connections: int, max_response_bytes: int
+    ) -> None:
         self.address = address
         self.name = address.name
         self.in_flight = 0
@@ -150,9 +160,9 @@ class Replica:
         self.misses = 0
         self.leaving_since: float | None = None
         host, port, bound_s = address.host, address.http_port, settings.connect_timeout_s
-        self._pool = HttpPool(host, port, max_connections, connect_timeout_s=bound_s)
-        self._control = HttpPool(host, port, _CONTROL_CONNECTIONS, connect_timeout_s=bound_s)
-        self._streams = GrpcStreams(address.grpc_target, max_streams=max_connections)
+        self._pool = HttpPool(host, port, max_connections, bound_s, max_response_bytes)
+        self._control = HttpPool(host, port, _CONTROL_CONNECTIONS, bound_s, max_response_bytes)
+        self._streams = GrpcStreams(address.grpc_target, max_connections, max_response_bytes)
         self.upstream = TritonUpstream(
             self._pool, self._control, settings.control_timeout_s, settings.ready_timeout_s, self._streams
         )

@@ -42,6 +42,7 @@ class ReplicaSet:
         targets: The replicas, or the name that has their addresses.
         settings: Discovery, health and second attempts.
         max_connections_per_replica: Most requests in flight at one replica.
+        max_response_bytes: Largest answer.
         events: Told of attempts and changes.
         clock: Seconds, monotonic.
         look_up: Asks for a name's addresses.
@@ -53,6 +54,7 @@ class ReplicaSet:
         settings: ReplicaSettings | None = None,
         *,
         max_connections_per_replica: int = 512,
+        max_response_bytes: int = 256 * 1024 * 1024,
         events: ReplicaEvents | None = None,
         clock: Callable[[], float] = time.perf_counter,
         look_up: LookUp = look_up,
@@ -61,7 +63,9 @@ class ReplicaSet:
         events = events or NoEvents()
         self._settings = settings
         self._clock = clock
-        self._roster = Roster(settings, events, max_connections_per_replica, clock)
+        self._roster = Roster(
+            settings, events, lambda to: Replica(to, settings, max_connections_per_replica, max_response_bytes), clock
+        )
         judge = Judge(self._roster)
         self._placement = Placement(self._roster, settings.max_sequences, random.random)
         attempts = Attempts(judge, events, clock)

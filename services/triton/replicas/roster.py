@@ -20,7 +20,7 @@ class Roster:
     Args:
         settings: Bounds.
         events: Told of ejections and readmissions.
-        max_connections: Most requests in flight at one replica.
+        connect: Makes a replica of its address; nothing is sent yet.
         clock: Seconds, monotonic.
 
     Attributes:
@@ -30,11 +30,15 @@ class Roster:
     """
 
     def __init__(
-        self, settings: ReplicaSettings, events: ReplicaEvents, max_connections: int, clock: Callable[[], float]
+        self,
+        settings: ReplicaSettings,
+        events: ReplicaEvents,
+        connect: Callable[[ReplicaAddress], Replica],
+        clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._events = events
-        self._max_connections = max_connections
+        self._connect = connect
         self._clock = clock
         self.replicas: dict[str, Replica] = {}
         self.leaving: dict[str, Replica] = {}
@@ -136,7 +140,7 @@ class Roster:
             replica.leaving_since = None
             self._events.readmitted(replica.name, None, None)
             return replica
-        replica = Replica(address, self._settings, self._max_connections)
+        replica = self._connect(address)
         if not trusted:
             replica.health.await_probe()
         return replica
