@@ -7,10 +7,12 @@ import re
 from dataclasses import dataclass
 
 _TRACEPARENT = re.compile(
-    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})-"
-    r"(?P<flags>[0-9a-f]{2})(?P<more>-.*)?",
-    re.DOTALL,
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.DOTALL
 )
+# Where its parts are; a later version may append to them.
+_TRACE, _SPAN, _FLAGS = slice(3, 35), slice(36, 52), slice(53, 55)
+_LENGTH = 55
+_UNSAMPLED = "02468ace"  # the last digit of flags without the sampled one
 _SAMPLED = 1
 _MAX_TRACESTATE = 512
 _TRACE_BITS, _SPAN_BITS = 128, 64
@@ -33,10 +35,13 @@ class Parent:
 
 def parse(traceparent: str) -> Parent | None:
     """Read a ``traceparent``; None for one that is malformed, which counts as none at all."""
-    found = _TRACEPARENT.fullmatch(traceparent)
-    if found is None or (found["more"] and found["version"] == "00"):
+    if not _TRACEPARENT.fullmatch(traceparent) or (len(traceparent) > _LENGTH and traceparent.startswith("00")):
         return None
-    return Parent(int(found["trace"], 16), int(found["span"], 16), bool(int(found["flags"], 16) & _SAMPLED))
+    return Parent(int(traceparent[_TRACE], 16), int(traceparent[_SPAN], 16), _is_sampled(traceparent))
+
+
+def _is_sampled(traceparent: str) -> bool:
+    return bool(int(traceparent[_FLAGS], 16) & _SAMPLED)
 
 
 def joined_tracestate(before: str, value: bytes) -> str:
@@ -98,6 +103,8 @@ class Sampler:
             tracestate: The caller's; without a valid ``traceparent`` it is ignored.
         """
         if traceparent:
+            if not self._ratio and len(traceparent) == _LENGTH and traceparent[-1] in _UNSAMPLED:
+                return None  # the same whether it is well-formed or not: most requests of a traced client end here
             parent = parse(traceparent)
             if parent is not None:
                 return self._of(parent.trace_id, parent.span_id, tracestate) if parent.sampled else None
