@@ -20,6 +20,7 @@ from services.gateway.metrics.triton_times import ReplicaTimes, times_of
 from services.triton.http import HttpPool
 
 _PATH = "/v2/models/stats"
+_FRESH = {"Connection": "close"}  # a Triton that was told to end waits for connections that are kept
 _OK = 200
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _AT_ONCE = 8
@@ -82,7 +83,7 @@ class TritonPoll:
     async def _ask(self, replica: str, pool: HttpPool, slots: asyncio.Semaphore) -> None:
         try:
             async with slots:
-                response = await pool.request("GET", _PATH, timeout_s=self._timeout_s)
+                response = await pool.request("GET", _PATH, _FRESH, timeout_s=self._timeout_s)
             if response.status != _OK:
                 raise UpstreamFailure(f"{replica} answered {response.status} to {_PATH}")
             self._times.take(replica, times_of(orjson.loads(response.body)))
