@@ -32,7 +32,9 @@ from services.gateway import parameters
 from services.gateway.admission import Admission, Slot
 from services.gateway.journal import Journal
 from services.gateway.limits import Limits
+from services.gateway.logs import FIELDS
 from services.gateway.metrics.recorder import Recorder, RequestSeries
+from services.gateway.metrics.series import RETRIED
 from services.gateway.observe import observe
 from services.gateway.routes import Choice, Routes
 from services.gateway.schemas import SchemaCache
@@ -319,9 +321,12 @@ class Pipeline:
             self._count(call, trace, status_of(error).outcome, error)
         else:
             incident = uuid.uuid4().hex[:12]
-            _log.error("incident %s: a %s request for model %r", incident, call.protocol, call.model, exc_info=error)
-            words = f"the gateway failed at this request (incident {incident}); its log has the details"
-            told = PenstockError(words)
+            fields = {"incident": incident, "protocol": call.protocol, "model": call.model}
+            if trace.sampled is not None:
+                fields |= {"trace_id": f"{trace.sampled.trace_id:032x}", "span_id": f"{trace.sampled.server_id:016x}"}
+            words = "incident %s: a %s request for model %r"
+            _log.error(words, incident, call.protocol, call.model, exc_info=error, extra={FIELDS: fields})
+            told = PenstockError(f"the gateway failed at this request (incident {incident}); its log has the details")
             self._count(call, trace, INTERNAL.outcome, told)
             return told
         return error
@@ -336,6 +341,8 @@ class Pipeline:
         if outcome == OK.outcome:
             ended = marks[-1]
             series.answered(marks, trace.exchange_s)
+            if trace.choice is not None and trace.request is not None and len(trace.request.attempts) > 1:
+                self._recorder.add(RETRIED, call.model, str(trace.choice.version))
         else:
             ended = self._clock()
         duration_s = ended - marks[0]

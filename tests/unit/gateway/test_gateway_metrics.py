@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +18,28 @@ from prometheus_client.samples import Sample
 
 from services.gateway.metrics.exposition import GatewayCollector
 from services.gateway.metrics.merged import MergedSlabs
-from services.gateway.metrics.recorder import MAX_CLASSES, Recorder
-from services.gateway.metrics.series import OVERFLOW, STAGES
+from services.gateway.metrics.recorder import MAX_CLASSES, MAX_PLAIN_SERIES, Recorder
+from services.gateway.metrics.replica_metrics import ReplicaMetrics
+from services.gateway.metrics.series import (
+    ATTEMPTS,
+    EJECTIONS,
+    HEALTHY,
+    LABELS,
+    LIMIT,
+    LOOP_LAG,
+    OVERFLOW,
+    QUEUED,
+    REPLICA_IN_FLIGHT,
+    STAGES,
+)
 from services.gateway.metrics.slab import SlabReader, SlabWriter, WorkerState, create_slab_file
 from services.gateway.metrics.tallies import tallies
+from services.gateway.metrics.time_split import GatewayTimes, TimeSplit
+from services.gateway.metrics.triton_times import TritonTimes
+from services.gateway.metrics.vitals import Vitals
+from services.gateway.metrics.vocabulary import COUNTERS, GAUGE_FAMILIES
 from services.gateway.metrics.window import Window
+from tests.fakes import aio
 
 QUANTILES = (0.5, 0.95, 0.99)
 
@@ -256,3 +275,171 @@ def test_only_a_family_of_the_type_summary_has_quantile_labels(tmp_path: Path) -
     families = list(text_string_to_metric_families(generate_latest(registry).decode()))
     with_quantiles = [f for f in families if any("quantile" in sample.labels for sample in f.samples)]
     assert [(f.name, f.type) for f in with_quantiles] == [("penstock_request_duration_quantile_seconds", "summary")]
+
+
+def test_gauges_add_up_over_the_workers_that_live_and_go_with_a_worker_that_dies(tmp_path: Path) -> None:
+    slabs, recorders = MergedSlabs(), {}
+    for name in ("a", "b"):
+        path = slab(tmp_path, name)
+        recorders[name] = Recorder(SlabWriter(path))
+        slabs.add(name, SlabReader(path))
+        recorders[name].put(LIMIT, ("digits", "1"), 20)
+        recorders[name].put(QUEUED, ("digits", "1"), 0)
+        recorders[name].put(HEALTHY, ("10.0.0.1:8000",), 1)
+        recorders[name].add(EJECTIONS, "10.0.0.1:8000", "", "", "failures")
+    recorders["b"].put(HEALTHY, ("10.0.0.1:8000",), 0)
+    recorders["b"].put(HEALTHY, ("10.0.0.2:8000",), 1)
+    seen = scrape(slabs)
+    assert value(seen, "penstock_admission_limit", model="digits", version="1") == 40
+    assert [s.value for s in seen if s.name == "penstock_admission_queued"] == [0]  # a zero is shown, not left out
+    assert value(seen, "penstock_replica_healthy_workers", replica="10.0.0.1:8000") == 1
+    recorders["b"].put(HEALTHY, ("10.0.0.2:8000",), None)
+    assert {s.labels["replica"] for s in scrape(slabs) if s.name == "penstock_replica_healthy_workers"} == {
+        "10.0.0.1:8000"
+    }
+    slabs.retire("b")
+    seen = scrape(slabs)
+    assert value(seen, "penstock_admission_limit") == 20
+    assert value(seen, "penstock_replica_healthy_workers") == 1
+    assert value(seen, "penstock_ejections_total", replica="10.0.0.1:8000", reason="failures") == 2
+
+
+def test_requests_in_flight_are_counted_by_all_that_is_known_of_them(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab")
+    series = Recorder(SlabWriter(path)).requests("grpc", "digits", 2, "candidate")
+    slabs = MergedSlabs()
+    slabs.add("only", SlabReader(path))
+    labels = {"model": "digits", "version": "2", "protocol": "grpc", "role": "candidate"}
+    seen = []
+    for step in (series.begin, series.begin, series.end, series.end):
+        step()
+        seen.append(value(scrape(slabs), "penstock_requests_in_flight", **labels))
+    assert seen == [1, 2, 1, 0]
+
+
+def test_what_replicas_do_is_counted_by_replica(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab")
+    events = ReplicaMetrics(Recorder(SlabWriter(path)))
+    for _ in range(3):
+        events.attempt("a:1", "ok", 0.01)
+    events.attempt("a:1", "broken", 0.01)
+    events.again("b:1", "retry")
+    events.again("b:1", "hedge")
+    events.ejected("a:1", None, None, "failures")
+    events.ejected("a:1", "digits", 2, "hangs")
+    events.readmitted("a:1", "digits", 2)
+    slabs = MergedSlabs()
+    slabs.add("only", SlabReader(path))
+    seen = scrape(slabs)
+    assert value(seen, "penstock_attempts_total", replica="a:1", outcome="ok") == 3
+    assert value(seen, "penstock_attempts_total", replica="a:1") == 4
+    assert value(seen, "penstock_second_attempts_total", replica="b:1", kind="hedge") == 1
+    assert value(seen, "penstock_ejections_total", replica="a:1", model="", version="", reason="failures") == 1
+    assert value(seen, "penstock_ejections_total", replica="a:1", model="digits", version="2", reason="hangs") == 1
+    assert value(seen, "penstock_readmissions_total", replica="a:1", model="digits", version="2") == 1
+
+
+def test_replicas_that_come_and_go_under_new_names_fill_no_memory(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab", 4 << 20)
+    recorder = Recorder(SlabWriter(path))
+    for number in range(2 * MAX_PLAIN_SERIES):
+        recorder.add(ATTEMPTS, f"10.0.0.1:{number}", "ok")
+        recorder.put(HEALTHY, (f"10.0.0.1:{number}",), 1)
+    slabs = MergedSlabs()
+    slabs.add("only", SlabReader(path))
+    seen = scrape(slabs)
+    assert value(seen, "penstock_attempts_total") == 2 * MAX_PLAIN_SERIES
+    assert value(seen, "penstock_attempts_total", replica=OVERFLOW) > MAX_PLAIN_SERIES
+    healthy = [s for s in seen if s.name == "penstock_replica_healthy_workers"]
+    assert len(healthy) < MAX_PLAIN_SERIES
+    assert {s.value for s in healthy} == {1}
+
+
+def test_the_vitals_publish_what_there_is_and_take_back_what_is_gone(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab")
+    present = {("a:1",): 3, ("b:1",): 4}
+    vitals = Vitals(
+        Recorder(SlabWriter(path)), [lambda: [(REPLICA_IN_FLIGHT, labels, n) for labels, n in present.items()]]
+    )
+    slabs = MergedSlabs()
+    slabs.add("only", SlabReader(path))
+    name = "penstock_replica_in_flight"
+    vitals.publish()
+    assert {s.labels["replica"]: s.value for s in scrape(slabs) if s.name == name} == {"a:1": 3, "b:1": 4}
+    del present["a:1",]
+    present["b:1",] = 0
+    vitals.publish()
+    assert {s.labels["replica"]: s.value for s in scrape(slabs) if s.name == name} == {"b:1": 0}
+    present["a:1",] = 9
+    vitals.publish()
+    assert {s.labels["replica"]: s.value for s in scrape(slabs) if s.name == name} == {"a:1": 9, "b:1": 0}
+
+
+def test_an_event_loop_that_is_held_up_shows_in_its_lag(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab")
+    now = itertools.count(step=0.35)  # between two looks 0.35 s go by, where 0.1 s were asked for
+    vitals = Vitals(Recorder(SlabWriter(path)), [], look_s=0.1, looks=1, clock=lambda: next(now))
+
+    async def run() -> None:
+        task = asyncio.create_task(vitals.run())
+        await aio.until(lambda: value(scrape(slabs), "penstock_event_loop_lag_seconds_count") >= 1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    slabs = MergedSlabs()
+    slabs.add("only", SlabReader(path))
+    aio.run(run())
+    seen = scrape(slabs)
+    count = value(seen, "penstock_event_loop_lag_seconds_count")
+    assert value(seen, "penstock_event_loop_lag_seconds_sum") == pytest.approx(0.25 * count)
+
+
+def test_two_scrapes_never_show_a_counter_that_went_down(tmp_path: Path) -> None:
+    """While a worker counts, dies and is followed by another."""
+    slabs, before = MergedSlabs(), dict[tuple[str, ...], float]()
+    for life in range(3):
+        path = slab(tmp_path, f"{life}")
+        recorder = Recorder(SlabWriter(path))
+        slabs.add(f"life {life}", SlabReader(path))
+        for number in range(20):
+            series = recorder.requests("rest", "digits", 1, "stable")
+            series.begin()
+            series.answered([0.0, 0.001, 0.002, 0.003 + 0.001 * number, 0.1], 0.0)
+            series.finish("ok", 0.1)
+            series.end()
+            recorder.add(ATTEMPTS, "a:1", "ok")
+            if number == 10:
+                slabs.retire(f"life {life - 1}")
+            seen = {
+                (s.name, *sorted(map(str, s.labels.items()))): s.value
+                for s in scrape(slabs)
+                if s.name.endswith(("_total", "_bucket", "_count", "_sum"))
+            }
+            assert all(seen[key] >= was for key, was in before.items())
+            before = seen
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian's prometheus) is not installed")
+def test_promtool_finds_nothing_to_say_about_a_scrape(tmp_path: Path) -> None:
+    path = slab(tmp_path, "slab")
+    recorder = Recorder(SlabWriter(path))
+    series = recorder.requests("rest", 'odd "name"\n', 1, "stable")
+    series.begin()
+    series.answered([0.0, 0.1, 0.2, 0.3, 0.4], 0.1)
+    series.finish("ok", 0.4)
+    recorder.answers("digits", 1, "stable").count_class("scores", 1, 3)
+    recorder.answers("digits", 1, "stable").count_non_finite()
+    recorder.add_time(LOOP_LAG, 0.002)
+    for family in COUNTERS:
+        recorder.add(family, *("x" for _ in LABELS[family]))
+    for family in GAUGE_FAMILIES:
+        recorder.put(family, tuple("x" for _ in LABELS[family]), 1)
+    slabs, split = MergedSlabs(), TimeSplit()
+    slabs.add("only", SlabReader(path))
+    split.settle({("digits", "1"): GatewayTimes(*range(1, 8))}, {("digits", "1"): TritonTimes(1, 3, 1, 1)})
+    registry = CollectorRegistry()
+    registry.register(GatewayCollector(slabs, Window(), lambda: 0.0, split))
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=generate_latest(registry), capture_output=True, timeout=30, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
