@@ -18,9 +18,11 @@ from loadtest.bench.h2load import H2Load, find_h2load
 from loadtest.bench.measure import GATEWAY, PROTOCOLS, Case, Measurement
 from loadtest.bench.memory import FLAT, sentences, watch
 from loadtest.bench.model import LARGE, publish
+from loadtest.bench.part import Part
+from loadtest.bench.ports import free_ports
 from loadtest.bench.report import Comparison, as_json, compare, markdown, targets_table
 from loadtest.bench.system import System
-from loadtest.bench.variants import Variant, parse, scaling
+from loadtest.bench.variants import Variant, parse, scaling, tracing
 from loadtest.run import EXIT_FAILED, run_command
 
 MILLION = 1_000_000
@@ -39,6 +41,7 @@ WORKERS_SCALING = (1, 2)
 @click.option(
     "--workers-scaling", is_flag=True, help="Also a gateway of 1 worker (with --workers 1: of 2), in the same run."
 )
+@click.option("--tracing", "traced", is_flag=True, help="Also gateways that trace 0 % and 1 %, in the same run.")
 @click.option(
     "--variant",
     "variants",
@@ -66,6 +69,7 @@ def main(
     protocol: tuple[str, ...],
     large: bool,
     workers_scaling: bool,
+    traced: bool,
     variants: tuple[str, ...],
     memory: int | None,
     strict: bool,
@@ -88,7 +92,7 @@ def main(
         if memory is not None:
             met = bench.memory(protocol, memory, file)
         else:
-            met = bench.speed(cases, rounds, seconds, beside, file)
+            met = bench.speed(cases, rounds, seconds, beside, traced=traced, file=file)
     if strict and not met:
         sys.exit(EXIT_FAILED)
 
@@ -110,13 +114,20 @@ class Bench:
         publish(folder / "repository")
 
     def speed(
-        self, cases: Sequence[Case], rounds: int, seconds: float, variants: Sequence[Variant], file: Path | None
+        self,
+        cases: Sequence[Case],
+        rounds: int,
+        seconds: float,
+        variants: Sequence[Variant],
+        *,
+        traced: bool,
+        file: Path | None,
     ) -> bool:
         """Compare, print, and return whether every target was met."""
         with self._system() as system:
             self._facts["triton"] = system.triton_version()
             gateways = {GATEWAY: system.gateway}
-            for one in variants:
+            for one in [*variants, *(tracing(self._start_sink(system)) if traced else [])]:
                 gateways[one.name] = system.add_gateway(one.name, one.workers or self._workers, one.settings)
             measurement = Measurement(system, self._h2load, self._folder, gateways)
             measurement.verify()
@@ -139,6 +150,13 @@ class Bench:
             result = watch(measurement, system.gateway, protocols, requests, _say)
         _tell(sentences(result), {"facts": self._facts, "memory": result}, file)
         return bool(result["verdict"] == FLAT)
+
+    def _start_sink(self, system: System) -> str:
+        """Start what takes the spans, and return its URL."""
+        address = f"127.0.0.1:{free_ports(1)[0]}"
+        command = [sys.executable, "-m", "loadtest.bench.sink", address]
+        system.add(Part("sink", command, self._folder / "sink.log", rest=address))
+        return f"http://{address}/v1/traces"
 
     def _system(self) -> System:
         _say("starting Triton, controller and gateway")

@@ -84,10 +84,14 @@ class System:
     def add_gateway(self, name: str, workers: int, settings: Mapping[str, Any] | None = None) -> Part:
         """Start one more gateway in front of the same Tritons, with settings of its own, and wait until it serves."""
         part = self._gateway(name, workers, merged(self._settings, settings or {}), free_ports(3))
-        self.parts.append(part)
-        part.start()
+        self.add(part)
         self.await_ready(part)
         return part
+
+    def add(self, part: Part) -> None:
+        """Start one more process, and end it with the system."""
+        self.parts.append(part)
+        part.start()
 
     def await_ready(self, part: Part, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until a Triton or a gateway says that it serves every model.

@@ -58,6 +58,14 @@ def scaling(counts: Iterable[int]) -> list[Variant]:
     return [Variant(f"{count} worker{'s' if count > 1 else ''}", count, {}) for count in sorted(counts)]
 
 
+def tracing(endpoint: str) -> list[Variant]:
+    """Return gateways that trace none and one in a hundred of the requests without a trace of their own."""
+    return [
+        Variant(f"traced {ratio:.0%}", None, {"gateway": {"tracing": {"endpoint": endpoint, "sample_ratio": ratio}}})
+        for ratio in (0.0, 0.01)
+    ]
+
+
 def _count(value: str, text: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ConfigurationError(f"--variant '{text}': workers is '{value}'; expected a number from 1")

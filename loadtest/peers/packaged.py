@@ -70,7 +70,13 @@ class PackagedPeer:
         port = free_ports(4)[0]
         launch = self.launch(self.environment, site, port)
         # Whatever it writes into a home directory goes into a folder that is thrown away.
-        environment = {"HOME": str(site.folder), "OMP_NUM_THREADS": "1", **launch.environment}
+        environment = {
+            "HOME": str(site.folder),
+            "OMP_NUM_THREADS": "1",
+            "PEER_BATCH_SIZE": str(MAX_BATCH_SIZE),
+            "PEER_BATCH_S": str(MAX_BATCH_S),
+            **launch.environment,
+        }
         address = f"127.0.0.1:{port}"
         part = Part(self.name, launch.command, site.folder / "log", rest=address, environment=environment)
         part.start()

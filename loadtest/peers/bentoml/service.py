@@ -10,7 +10,7 @@ import bentoml
 import numpy as np
 import onnxruntime
 
-MAX_BATCH_SIZE = 64
+MAX_BATCH_SIZE = int(os.environ["PEER_BATCH_SIZE"])
 MAX_LATENCY_MS = 10_000  # beyond it BentoML answers 503, which voids the run
 
 

@@ -2,6 +2,7 @@
 # Runs in an environment of its own, whose packages are not here to be checked.
 """LitServe with its own batching, in LitServe's environment: ``server.py MODEL PORT PROCESSES``."""
 
+import os
 import sys
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import onnxruntime
 from fastapi import Request
 
-MAX_BATCH_SIZE = 64
-BATCH_TIMEOUT_S = 0.001
+MAX_BATCH_SIZE = int(os.environ["PEER_BATCH_SIZE"])
+BATCH_TIMEOUT_S = float(os.environ["PEER_BATCH_S"])
 
 
 class Doubler(litserve.LitAPI):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Any
@@ -15,8 +16,8 @@ from loopback import stay_on_loopback
 from ray import serve
 from starlette.requests import Request
 
-MAX_BATCH_SIZE = 64
-BATCH_WAIT_S = 0.001
+MAX_BATCH_SIZE = int(os.environ["PEER_BATCH_SIZE"])
+BATCH_WAIT_S = float(os.environ["PEER_BATCH_S"])
 MAX_ONGOING = 256
 
 

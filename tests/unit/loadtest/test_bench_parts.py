@@ -11,7 +11,9 @@ from loadtest.bench.model import LARGE, MODELS, SMALL
 from loadtest.bench.part import Part
 from loadtest.bench.ports import free_ports
 from loadtest.bench.system import merged
-from loadtest.bench.variants import Variant, parse, scaling
+from loadtest.bench.variants import Variant, parse, scaling, tracing
+from loadtest.connection import HttpConnection
+from loadtest.record import Failure
 from services.core.errors import ConfigurationError, PenstockError
 
 STUBBORN = "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -92,6 +94,32 @@ def test_a_variant_names_settings_and_workers() -> None:
     assert one == Variant("traced", None, {"gateway": {"tracing": {"ratio": 0.01, "on": True}}})
     assert two == Variant("one", 1, {})
     assert [variant.name for variant in scaling({2, 1})] == ["1 worker", "2 workers"]
+
+
+def test_traced_gateways_export_to_the_same_place_and_differ_in_the_share() -> None:
+    none, some = tracing("http://127.0.0.1:1/v1/traces")
+    assert (none.name, some.name) == ("traced 0%", "traced 1%")
+    assert none.settings["gateway"]["tracing"] == {"endpoint": "http://127.0.0.1:1/v1/traces", "sample_ratio": 0.0}
+    assert some.settings["gateway"]["tracing"]["sample_ratio"] == 0.01
+
+
+def test_the_sink_takes_what_is_posted_on_one_connection(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    one = Part("sink", [sys.executable, "-m", "loadtest.bench.sink", address], tmp_path / "log", rest=address)
+    one.start()
+    http = HttpConnection(address, 5.0)
+    try:
+        for _ in range(200):
+            if not isinstance(http.exchange("POST", "/v1/traces", "", b"x"), Failure):
+                break
+            time.sleep(0.05)
+        for size in (0, 1, 100_000):
+            outcome = http.exchange("POST", "/v1/traces", "", b"x" * size)
+            assert not isinstance(outcome, Failure)
+            assert (outcome[0], bytes(outcome[1].body)) == (200, b"")
+    finally:
+        http.close()
+        one.stop()
 
 
 @pytest.mark.parametrize("text", ["no colon", ": a=1", "gateway: a=1", "x: a", "x: workers=0", "x: workers=two"])
