@@ -57,10 +57,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Served:
-    """An answer, with the part that its version plays now."""
+    """An answer, with the part that its version plays now; a decoupled model's request may have several."""
 
     response: InferResponse
     role: Role
+    decoupled: bool = False
 
 
 class Call(Protocol[Encoded_co]):
@@ -202,7 +203,7 @@ class Pipeline:
             async with aclosing(self._streamed(request, choice.version, _left(trace.deadline, begun))) as responses:
                 async for response in responses:
                     self._observe(response, schema, choice)
-                    yield call.encode(Served(response, choice.role))
+                    yield call.encode(Served(response, choice.role, decoupled=True))
             outcome = OK.outcome
         except PenstockError as error:
             outcome = status_of(error).outcome

@@ -1,8 +1,10 @@
-"""ModelStreamInfer: requests of one stream, several at once, answered as Triton answers them.
+"""ModelStreamInfer: requests of one stream, several at once, answered as Triton 2.51 answers them.
 
 The responses of models that are not decoupled come in the order of their requests; those of decoupled ones come when
-they come. An error of one request is a message that carries the request's id, and the stream goes on; a client that
-sends ``triton_grpc_error: true`` gets it as the status of the whole stream instead.
+they come. Each says in ``triton_final_response`` whether it is its request's last one, and the bare end of a decoupled
+model's responses is told to those who set ``triton_enable_empty_final_response``. An error is a message with the id of
+its request, and the stream goes on; where the client sends ``triton_grpc_error: true``, a failure of the model ends the
+whole stream with its status instead.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import aclosing
+from typing import Any
 
 from tritonclient.grpc import service_pb2
 
-from services.core.errors import PenstockError
+from services.core.errors import PenstockError, UpstreamFailure
 from services.core.inference import InferRequest
 from services.gateway.edge.buffer_budget import Hold
 from services.gateway.edge.grpc.call import defect
@@ -37,20 +40,13 @@ class StreamedCall:
     """One request of a stream, as the pipeline sees it.
 
     Attributes:
-        decoupled: Whether a response came that was not the last one.
+        id: The client's id, once it is decoded.
+        decoupled: Whether it is known that there may be several responses.
+        wants_final: Whether the client wants to be told of a bare end.
     """
 
-    __slots__ = (
-        "_message",
-        "_stream",
-        "_wants_final",
-        "decoupled",
-        "id",
-        "model",
-        "protocol",
-        "traceparent",
-        "tracestate",
-    )
+    __slots__ = ("_message", "_stream", "decoupled", "id", "model", "protocol", "traceparent", "tracestate",
+                 "wants_final")  # fmt: skip
 
     def __init__(self, stream: InferStream, message: Buffer) -> None:
         self.protocol = PROTOCOL
@@ -59,41 +55,57 @@ class StreamedCall:
         self.traceparent = stream.head.traceparent
         self.tracestate = stream.head.tracestate
         self.decoupled = False
+        self.wants_final = False
         self._stream = stream
         self._message = message
-        self._wants_final = False
 
     def decode(self) -> InferRequest:
         """Turn the message, the deadline and the metadata into a request."""
         stream = self._stream
         request = stream.site.wire.read(self._message)
         self.model, self.id = request.model, request.id
-        self._wants_final = request.parameters.get(_WANTS_FINAL) is True
+        self.wants_final = request.parameters.get(_WANTS_FINAL) is True
         request.deadline_s = stream.left_s()
         request.key = stream.head.key
         return request
 
     def encode(self, served: Served) -> Parts:
-        """Return the message of one response; nothing for an end that the client did not ask to be told of."""
+        """Return the message of one response; nothing for a bare end that the client does not want to be told of."""
         response = served.response
-        if not response.final:
-            self.decoupled = True
-        elif not response.outputs and not self._wants_final:
-            self.decoupled = True
-            return []
-        if self._wants_final:
-            response.parameters = {**response.parameters, _IS_FINAL: response.final}
+        self.decoupled = served.decoupled
+        if served.decoupled and response.final and not response.outputs:
+            return self.bare_end() if self.wants_final else []
+        response.parameters = {**response.parameters, _IS_FINAL: response.final}
         parts = encode_response(response)
         return [field_head(_INFER_RESPONSE, sum([len(part) for part in parts])), *parts]
 
+    def bare_end(self) -> Parts:
+        """Return the message that says that no further response follows."""
+        message = service_pb2.ModelStreamInferResponse()
+        self._describe(message.infer_response, final=True)
+        return [message.SerializeToString()]
+
+    def error(self, error: PenstockError) -> Parts:
+        """Return the message of an error; one of the model says which model, and whether more follows."""
+        message = service_pb2.ModelStreamInferResponse(error_message=words_of(error))
+        message.infer_response.id = self.id
+        if isinstance(error, UpstreamFailure):
+            self._describe(message.infer_response, final=not self.decoupled)
+        return [message.SerializeToString()]
+
+    def _describe(self, response: Any, *, final: bool) -> None:
+        response.model_name, response.id = self.model, self.id
+        response.parameters[_IS_FINAL].bool_param = final
+
 
 class _Lane:
-    """One request's place in the order of answers: its only response, once that is there."""
+    """One request's place in the order of answers: its only response once that is there, or that it has no place."""
 
-    __slots__ = ("parts",)
+    __slots__ = ("free", "parts")
 
     def __init__(self) -> None:
         self.parts: Parts | None = None
+        self.free = False
 
 
 class InferStream(Streaming):
@@ -139,10 +151,10 @@ class InferStream(Streaming):
             task.cancel()
 
     async def _work(self, lane: _Lane, compressed: bool, message: Buffer, hold: Hold) -> None:
-        call: StreamedCall | None = None
+        call = StreamedCall(self, b"")
         try:
             if compressed:
-                message = await self.plain(message, hold)
+                message = await self._inflated(message, hold)
             call = StreamedCall(self, message)
             async with aclosing(self.site.pipeline.stream(call)) as answers:
                 async for parts in answers:
@@ -153,33 +165,41 @@ class InferStream(Streaming):
             self._wrong(lane, defect(error, self.head.path), call)
         self._done(lane)
 
+    async def _inflated(self, message: Buffer, hold: Hold) -> Buffer:
+        try:
+            return await self.plain(message, hold)
+        except PenstockError as error:
+            self.refused(error)
+            raise
+
     async def _answer(self, call: StreamedCall, lane: _Lane, parts: Parts) -> None:
         if not call.decoupled:
             lane.parts = parts
             return
-        if lane in self._order:
-            self._order.remove(lane)
-            self._flush()
+        self._leave_order(lane)
         if parts and not self.send(parts):
             await self.room()
 
-    def _wrong(self, lane: _Lane, error: PenstockError, call: StreamedCall | None) -> None:
-        if call is None:
-            self.refused(error)
-        if self.head.errors_as_status:
+    def _wrong(self, lane: _Lane, error: PenstockError, call: StreamedCall) -> None:
+        if self.head.errors_as_status and isinstance(error, UpstreamFailure):
             self.fail(error)
-            return
-        message = service_pb2.ModelStreamInferResponse(error_message=words_of(error))
-        message.infer_response.id = call.id if call is not None else ""
-        parts: Parts = [message.SerializeToString()]
-        if lane in self._order:
-            lane.parts = parts
+        elif not call.decoupled:
+            lane.parts = call.error(error)
         else:
-            self.send(parts)
+            self.send(call.error(error))
+            if call.wants_final:
+                self.send(call.bare_end())
+
+    def _leave_order(self, lane: _Lane) -> None:
+        """Let the requests behind a decoupled one not wait for it."""
+        if not lane.free:
+            lane.free = True
+            self._order.remove(lane)
+            self._flush()
 
     def _done(self, lane: _Lane) -> None:
         """Let the answers go whose turn it is, and take further requests for them."""
-        if lane not in self._order:
+        if lane.free:
             self._in_flight -= 1
         elif lane.parts is None:
             lane.parts = []
