@@ -19,12 +19,16 @@ from services.core.errors import (
     Unimplemented,
     UpstreamFailure,
 )
-from services.triton.faults import Broken, ModelProcessDied, NotLoaded
+from services.triton.faults import Broken, ModelProcessDied, NotLoaded, NotSent
 
 _QUEUE_FULL = "Exceeds maximum queue size"
 _QUEUE_TIMEOUT = "Request timeout expired"
 _NOT_LOADED = ("unknown model", "no available versions", "is not ready", "has stopped accepting")
 _PROCESS_DIED = re.compile(r"Stub process .* is not healthy|stub process.*(exited|died)", re.IGNORECASE)
+# What a request that does not fit its model is told, and what gRPC says of a connection that is lost or never was.
+_UNFIT = re.compile(r"unexpected (shape|datatype|inference (in|out)put)|expected \d+ inputs but got|must specify")
+_NO_CONNECTION = "failed to connect to all addresses"
+_LOST_CONNECTION = re.compile(r"socket|connect|transport|channel|goaway|broken pipe|reset", re.IGNORECASE)
 _MAX_WORDS = 2000
 # What a Python-based model raises comes with the stack of its process behind it.
 _TRACEBACK = re.compile(r"\s*\n\nAt:\n(?:[ \t]+\S.*(?:\n|$))+")
@@ -74,12 +78,20 @@ def error_from_grpc(code: int, words: str) -> PenstockError:
     found = _by_words(words, may_lack=code in (3, 5, _UNAVAILABLE))
     if found is not None:
         return found
+    if code == _UNAVAILABLE and _NO_CONNECTION in words:
+        return NotSent(words)
     if code == _UNAVAILABLE and _LOST_CONNECTION.search(words):
         return Broken(words)
     return _BY_CODE.get(code, UpstreamFailure)(words)
 
 
-_LOST_CONNECTION = re.compile(r"socket|connect|transport|channel|goaway|broken pipe|reset", re.IGNORECASE)
+def error_from_stream(words: str) -> PenstockError:
+    """Return the error for a message in a stream, which comes without a code."""
+    words = without_traceback(words[:_MAX_WORDS])
+    found = _by_words(words, may_lack=True)
+    if found is not None:
+        return found
+    return InvalidRequest(words) if _UNFIT.search(words) else UpstreamFailure(words)
 
 
 def without_traceback(words: str) -> str:
