@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from pathlib import Path
@@ -32,6 +31,7 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
     Ends with 0 after SIGTERM or Ctrl-C, when every request in flight has its answer. SIGHUP replaces the workers one
     after the other without losing a request.
     """
+    from services.gateway import logs
     from services.gateway.fleet import Endpoints, Fleet
     from services.gateway.settings import Behaviour, GatewaySettings
 
@@ -45,7 +45,10 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
             triton=triton_targets(read, chosen.triton, "gateway.triton"),
             controller=control,
             limits=chosen.limits,
+            admission=chosen.admission,
             replicas=chosen.replicas,
+            tracing=chosen.tracing,
+            log=chosen.log,
         ),
         state_dir=read.state_dir.absolute(),
         host=chosen.host,
@@ -54,7 +57,7 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
         metrics_port=chosen.metrics_port,
         workers=chosen.workers,
     )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(chosen.log, "gateway")
 
     async def serve() -> None:
         stop, roll = asyncio.Event(), asyncio.Event()

@@ -16,7 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.cli.yamlfile import load_yaml
 from services.core.errors import ConfigurationError
 from services.core.replica_address import ReplicaAddress, Targets, parse_targets
+from services.gateway.admission.settings import AdmissionSettings
 from services.gateway.limits import Limits
+from services.gateway.logs import LogSettings
+from services.gateway.tracing.settings import TracingSettings
 from services.triton.replicas.settings import ReplicaSettings
 
 PREFIX = "PENSTOCK_"
@@ -48,7 +51,10 @@ class GatewaySettings(Section):
     metrics_port: Port = 8002
     workers: int = Field(2, ge=1, le=256)
     limits: Limits = Limits()
+    admission: AdmissionSettings = AdmissionSettings()
     replicas: ReplicaSettings = ReplicaSettings()
+    tracing: TracingSettings = TracingSettings()
+    log: LogSettings = LogSettings()
     triton: str | None = Field(None, description=_TRITONS)
     controller: str | None = Field(None, description="HOST:PORT of the controller's gRPC; default is its section's.")
 
