@@ -76,6 +76,7 @@ class Gateway:
         self._http = RestServer(
             http_listener,
             pipeline,
+            routes,
             documents(catalog, routes),
             limits=limits,
             budget=budget,

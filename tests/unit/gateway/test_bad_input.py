@@ -77,7 +77,6 @@ ROWS = [
     Row("text cut in its length", ("length prefix",), model="echo", inputs=[_texts(b"\0\0\0\0\0\0", 2)]),
     Row("too few texts", ("1 BYTES element", "needs 3"), model="echo", inputs=[_texts(b"\x01\0\0\0a", 3)]),
     Row("unknown output", ("'best'", "'scores'"), outputs=[RequestedOutput("best")]),
-    Row("an output twice", ("twice",), outputs=[RequestedOutput("scores"), RequestedOutput("scores")]),
     Row(
         "classes of text",
         ("BYTES", "classification"),

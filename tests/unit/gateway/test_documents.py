@@ -65,7 +65,7 @@ async def test_the_repository_index_is_triton_s_with_or_without_a_body() -> None
         ("/v2/models/nobody/stats", None, 404),
         ("/v2/models/digits/versions/3", None, 404),  # loaded, but not in the table
         ("/v2/models/digits/versions/x", None, 404),
-        ("/v2/models/nobody/ready", None, 400),
+        ("/v2/models/nobody/ready", None, 404),
         ("/nothing", None, 404),
         ("/v2/models/digits/infer", None, 405),
         ("/v2/models/digits/infer/", b"{}", 404),

@@ -60,8 +60,6 @@ REFUSED = [
     (b"GET / HTTP/2.0", HOST, 505),
     (b"PRI * HTTP/2.0", b"", 505),
     (b"GET / HTTP/0.9", HOST, 505),
-    (b"BREW / HTTP/1.1", HOST, 501),
-    (b"get / HTTP/1.1", HOST, 501),
     (b"GET /", HOST, 400),
     (b"GET  / HTTP/1.1", HOST, 400),
     (b"GET / HTTP/1.1 ", HOST, 400),

@@ -14,7 +14,7 @@ import enum
 
 from services.core.errors import Overloaded, PayloadTooLarge, PenstockError
 from services.gateway.edge.buffer_budget import Hold
-from services.gateway.edge.rest.answering import document_reply, infer_reply
+from services.gateway.edge.rest.answering import defect, document_reply, infer_reply
 from services.gateway.edge.rest.bulk import BulkBody
 from services.gateway.edge.rest.chunks import ChunkDecoder
 from services.gateway.edge.rest.head import END, too_long_target
@@ -119,6 +119,12 @@ class RestConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
+        try:
+            self._received_data(data)
+        except Exception as error:  # noqa: BLE001 - the last line before a client without an answer
+            self._refuse(defect(error))
+
+    def _received_data(self, data: bytes) -> None:
         if self._phase is Phase.HEAD:
             if self._ahead:
                 data = self._take_ahead() + data
@@ -229,6 +235,10 @@ class RestConnection(asyncio.Protocol):
         except HttpRefusal as refusal:
             self._refuse(refusal)
             return
+        if opening.infer is not None and opening.refusal is None:
+            unserved = self._site.unserved(opening.infer)
+            if unserved is not None:
+                opening = opening._replace(refusal=unserved)
         self._opening = opening
         self._skipped = False
         self._requests += 1
@@ -429,7 +439,7 @@ class RestConnection(asyncio.Protocol):
 
     def _proceed(self) -> None:
         if self._phase is Phase.HEAD and self._ahead:
-            self._read_head(self._take_ahead())
+            self.data_received(b"")
 
     def _refuse(self, error: PenstockError) -> None:
         """Answer before the request was read to its end; nothing more can be understood on this connection."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
@@ -12,22 +12,44 @@ from pydantic import ValidationError
 from services.core.errors import InvalidRequest, PenstockError, Unimplemented, status_of
 from services.gateway.catalog import SERVER_NAME, Catalog, Document, version_number
 from services.gateway.edge.rest.models import (
-    ErrorBody,
     IndexEntry,
     IndexRequest,
     InferenceRequest,
-    InferenceResponse,
     ModelMetadata,
     Pointer,
     ServerMetadata,
+)
+from services.gateway.edge.rest.openapi import (
+    BODY_ERRORS,
+    INDEX_EXTRA,
+    INFER_EXTRA,
+    INFER_RESPONSES,
+    NOT_READY,
+    TRITON_ERRORS,
+    Model,
+    Version,
+    errors,
 )
 from services.gateway.edge.rest.response import error_body, retry_after
 from services.gateway.edge.words import words_of
 from services.gateway.routes import Routes
 
 _NOT_READY = 400  # Triton's, and what the protocol says: 200 for true, 4xx for false
-_INFER = "/v2/models/{model}/infer"
-_INFER_VERSION = "/v2/models/{model}/versions/{version}/infer"
+
+
+class _Documents(FastAPI):
+    """FastAPI without its own refusal of what does not fit, which the gateway gives another form (400)."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the description."""
+        if self.openapi_schema is None:
+            described = super().openapi()
+            for path in described["paths"].values():
+                for operation in path.values():
+                    operation["responses"].pop("422", None)
+            for name in ("HTTPValidationError", "ValidationError"):
+                described["components"]["schemas"].pop(name, None)
+        return super().openapi()
 
 
 def documents(catalog: Catalog, routes: Routes) -> FastAPI:
@@ -37,16 +59,16 @@ def documents(catalog: Catalog, routes: Routes) -> FastAPI:
         catalog: Where the documents come from.
         routes: The present route table, for the pointer at the root.
     """
-    app = FastAPI(
+    app = _Documents(
         title="Penstock gateway",
         summary="Open Inference Protocol v2, with Triton's binary tensor and classification extensions.",
         version=catalog.server()["version"],
         redirect_slashes=False,
-        responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     app.include_router(_root(catalog, routes))
     app.include_router(_server(catalog))
-    app.include_router(_models(catalog))
+    app.include_router(_models(catalog, routes, "/v2/models/{model}"))
+    app.include_router(_models(catalog, routes, "/v2/models/{model}/versions/{version}"))
     app.add_exception_handler(PenstockError, _penstock_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -58,7 +80,7 @@ def documents(catalog: Catalog, routes: Routes) -> FastAPI:
 def _root(catalog: Catalog, routes: Routes) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/", response_model=Pointer, summary="Where to look")
+    @router.get("/", response_model=Pointer, responses=errors(), summary="Where to look")
     async def root(request: Request) -> Pointer:
         base = str(request.base_url).rstrip("/")
         table = routes.table
@@ -74,15 +96,17 @@ def _root(catalog: Catalog, routes: Routes) -> APIRouter:
 def _server(catalog: Catalog) -> APIRouter:
     router = APIRouter(tags=["server"])
 
-    @router.get("/v2", response_model=ServerMetadata, summary="Who answers")
+    @router.get("/v2", response_model=ServerMetadata, responses=errors(), summary="Who answers")
     async def server() -> Document:
         return catalog.server()
 
-    @router.get("/v2/health/live", response_class=Response, summary="Is the process alive?")
+    @router.get("/v2/health/live", response_class=Response, responses=errors(), summary="Is the process alive?")
     async def live() -> Response:
         return Response()
 
-    @router.get("/v2/health/ready", response_class=Response, summary="Should requests be sent here?")
+    @router.get(
+        "/v2/health/ready", response_class=Response, responses=NOT_READY, summary="Should requests be sent here?"
+    )
     async def ready() -> Response:
         return _state(await catalog.not_ready())
 
@@ -90,51 +114,60 @@ def _server(catalog: Catalog) -> APIRouter:
         "/v2/repository/index",
         response_model=list[IndexEntry],
         response_model_exclude_unset=True,
+        responses=errors(*BODY_ERRORS, *TRITON_ERRORS),
+        openapi_extra=INDEX_EXTRA,
         summary="Models in Triton's repository",
-        openapi_extra={"requestBody": {"content": {"application/json": {"schema": IndexRequest.model_json_schema()}}}},
     )
     async def index(request: Request) -> list[Document]:
         return await catalog.index(ready_only=_index_request(await request.body()).ready)
 
-    @router.get("/v2/models/stats", summary="Triton's statistics of every model")
+    @router.get("/v2/models/stats", responses=errors(*TRITON_ERRORS), summary="Triton's statistics of every model")
     async def statistics() -> Document:
         return await catalog.statistics(None, None)
 
     return router
 
 
-def _models(catalog: Catalog) -> APIRouter:
-    router = APIRouter(tags=["models"])
+def _models(catalog: Catalog, routes: Routes, prefix: str) -> APIRouter:
+    """Return the documents of models at ``prefix``, whose version is a part of the path or the stable one."""
+    router = APIRouter(prefix=prefix, tags=["models"])
+    number: Any = Depends(_version if "{version}" in prefix else _no_version)
+    found = errors(404, *TRITON_ERRORS)
 
-    @router.get("/v2/models/{model}", response_model=ModelMetadata, response_model_exclude_unset=True)
     @router.get(
-        "/v2/models/{model}/versions/{version}", response_model=ModelMetadata, response_model_exclude_unset=True
+        "", response_model=ModelMetadata, response_model_exclude_unset=True, responses=found, summary="Interface"
     )
-    async def metadata(model: str, version: str = "") -> Document:
-        return await catalog.metadata(model, version_number(version))
+    async def metadata(model: Model, version: int | None = number) -> Document:
+        return await catalog.metadata(model, version)
 
-    @router.get("/v2/models/{model}/ready", response_class=Response)
-    @router.get("/v2/models/{model}/versions/{version}/ready", response_class=Response)
-    async def ready(model: str, version: str = "") -> Response:
-        return _state(await catalog.model_not_ready(model, version_number(version)))
+    @router.get("/ready", response_class=Response, responses=NOT_READY | errors(404), summary="Can it answer now?")
+    async def ready(model: Model, version: int | None = number) -> Response:
+        if routes.table is not None:
+            routes.route(model, version)
+        return _state(await catalog.model_not_ready(model, version))
 
-    @router.get("/v2/models/{model}/config")
-    @router.get("/v2/models/{model}/versions/{version}/config")
-    async def configuration(model: str, version: str = "") -> Document:
-        return await catalog.configuration(model, version_number(version))
+    @router.get("/config", responses=found, summary="Triton's configuration")
+    async def configuration(model: Model, version: int | None = number) -> Document:
+        return await catalog.configuration(model, version)
 
-    @router.get("/v2/models/{model}/stats")
-    @router.get("/v2/models/{model}/versions/{version}/stats")
-    async def statistics(model: str, version: str = "") -> Document:
-        return await catalog.statistics(model, version_number(version))
+    @router.get("/stats", responses=found, summary="Triton's statistics")
+    async def statistics(model: Model, version: int | None = number) -> Document:
+        return await catalog.statistics(model, version)
 
-    # These are answered by the hot path (infer.py) before they come here; here they are only described.
-    @router.post(_INFER, response_model=InferenceResponse)
-    @router.post(_INFER_VERSION, response_model=InferenceResponse)
-    async def infer(model: str, body: InferenceRequest, version: str = "") -> None:
-        raise Unimplemented(f"inference on {model} {version} {body.id} is served by the hot path in front of this")
+    # Answered on the connection itself, before it would come here; here it is only described.
+    @router.post("/infer", responses=INFER_RESPONSES, openapi_extra=INFER_EXTRA, summary="Inference")
+    async def infer(model: Model, body: InferenceRequest, version: int | None = number) -> Document:
+        raise Unimplemented(f"inference on {model} {version} {body.id} is not served by the documents")
 
     return router
+
+
+def _version(version: Version) -> int | None:
+    return version_number(version)
+
+
+def _no_version() -> None:
+    return None
 
 
 def _index_request(body: bytes) -> IndexRequest:

@@ -25,7 +25,6 @@ from services.gateway.limits import Limits
 END = b"\r\n\r\n"
 Headers = list[tuple[bytes, bytes]]
 
-_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"})
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 # A field's value: visible characters, blanks and the bytes from 0x80 on.
 _FIELDS = re.compile(rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
@@ -42,7 +41,7 @@ class Head:
     """One request's head.
 
     Attributes:
-        method: In capitals.
+        method: As it was sent; methods have a case.
         path: The target's path as it was sent, still percent-encoded.
         query: What follows the question mark; empty for none.
         headers: Names in lower case, values without blanks around them, in order of arrival.
@@ -89,8 +88,6 @@ def parse_head(raw: bytes, limits: Limits) -> Head:
     method, target = line[1], line[2]
     if line[3] != b"1":
         raise HttpRefusal(VERSION_NOT_SUPPORTED, f"this is HTTP/{shown(line[3])}.{shown(line[4])}; send HTTP/1.1")
-    if method not in _METHODS:
-        raise HttpRefusal(NOT_IMPLEMENTED, f"the method {shown(method)} is not known here; send GET or POST")
     if len(target) > limits.max_url_bytes:
         raise too_long_target(limits)
     if _FIELDS.fullmatch(raw, line.end()) is None:

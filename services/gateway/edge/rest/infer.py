@@ -42,7 +42,7 @@ class InferHead:
 
     Attributes:
         model: Model name.
-        version: Version from the path, as it is there; empty for none.
+        version: Version from the path; None for the one that the route table chooses.
         header_length: ``Inference-Header-Content-Length``; None where the whole body is JSON.
         coding: How the body is compressed; empty for not at all.
         accepts: How the answer may be compressed; empty for not at all.
@@ -58,15 +58,17 @@ class InferHead:
         "header_length",
         "key",
         "model",
+        "raw_version",
         "timeout_s",
         "traceparent",
         "tracestate",
         "version",
     )
 
-    def __init__(self, model: str, version: str) -> None:
+    def __init__(self, model: str, raw_version: bytes) -> None:
         self.model = model
-        self.version = version
+        self.raw_version = raw_version
+        self.version: int | None = None
         self.header_length: int | None = None
         self.coding = b""
         self.accepts = b""
@@ -83,16 +85,18 @@ def infer_target(head: Head) -> InferHead | None:
     path = _PATH.fullmatch(head.path)
     if path is None:
         return None
-    return InferHead(_segment(path[1]), _segment(path[2] or b""))
+    return InferHead(_name(path[1]), path[2] or b"")
 
 
 def read_headers(infer: InferHead, head: Head) -> None:
-    """Read the headers that an inference request is about.
+    """Read the version and the headers that an inference request is about.
 
     Raises:
-        InvalidRequest: One of them makes no sense.
+        NotFound: The version is no number.
+        InvalidRequest: A header makes no sense.
         UnsupportedEncoding: The body has a coding that is not served.
     """
+    infer.version = version_number(shown(infer.raw_version))
     for name, value in head.headers:
         reader = _READERS.get(name)
         if reader is not None:
@@ -121,8 +125,7 @@ class RestCall:
     def decode(self) -> InferRequest:
         """Parse the path and the body."""
         head = self._head
-        version = version_number(head.version) if head.version else None
-        request, self._forms = parse(head.model, version, self._body, head.header_length)
+        request, self._forms = parse(head.model, head.version, self._body, head.header_length)
         request.key = head.key
         request.deadline_s = head.timeout_s
         request.traceparent = head.traceparent
@@ -158,7 +161,7 @@ def needs_preparation(head: InferHead, body: Buffer, limits: Limits) -> bool:
     return text.count(b"[") + text.count(b"{") > limits.max_json_depth or len(text) // 2 >= limits.max_json_values
 
 
-def _segment(raw: bytes) -> str:
+def _name(raw: bytes) -> str:
     return unquote_to_bytes(raw).decode("utf-8", "backslashreplace") if b"%" in raw else raw.decode("ascii")
 
 

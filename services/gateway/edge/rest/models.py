@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from services.core.tensor import ITEM_SIZE
+
+Datatype = Annotated[str, Field(json_schema_extra={"enum": list(ITEM_SIZE)})]
+Dimension = Annotated[int, Field(ge=0)]
+Scalar = bool | int | float | str
+Parameters = dict[str, Scalar]
 
 
 class ErrorBody(BaseModel):
@@ -25,8 +32,8 @@ class TensorMetadata(BaseModel):
     """An input or output of a model; -1 stands for any size."""
 
     name: str
-    datatype: str
-    shape: list[int]
+    datatype: Datatype
+    shape: list[Annotated[int, Field(ge=-1)]]
 
 
 class ModelMetadata(BaseModel):
@@ -67,46 +74,46 @@ class Pointer(BaseModel):
 
 
 class InputTensor(BaseModel):
-    """An input: ``data``, or ``parameters.binary_data_size`` with the bytes after the JSON header."""
+    """An input: ``data`` in any nesting, or ``parameters.binary_data_size`` with the bytes after the JSON header."""
 
     name: str
-    datatype: str
-    shape: list[int]
-    data: list[Any] | None = None
-    parameters: dict[str, Any] | None = None
+    datatype: Datatype
+    shape: list[Dimension]
+    data: list[Any] = []
+    parameters: Parameters = {}
 
 
 class OutputRequest(BaseModel):
     """An output that is wanted: parameters ``binary_data`` and ``classification``."""
 
     name: str
-    parameters: dict[str, Any] | None = None
+    parameters: Parameters = {}
 
 
 class InferenceRequest(BaseModel):
     """One inference request."""
 
-    id: str | None = None
-    parameters: dict[str, bool | int | float | str] | None = None
+    id: str = ""
+    parameters: Parameters = {}
     inputs: list[InputTensor]
-    outputs: list[OutputRequest] | None = None
+    outputs: list[OutputRequest] = []
 
 
 class OutputTensor(BaseModel):
     """An output: flat ``data``, or ``parameters.binary_data_size``."""
 
     name: str
-    datatype: str
-    shape: list[int]
-    data: list[Any] | None = None
-    parameters: dict[str, Any] | None = None
+    datatype: Datatype
+    shape: list[Dimension]
+    data: list[Any] = []
+    parameters: Parameters = {}
 
 
 class InferenceResponse(BaseModel):
     """One answer, with the version that gave it."""
 
-    id: str | None = None
+    id: str = ""
     model_name: str
     model_version: str
-    parameters: dict[str, Any] | None = None
+    parameters: Parameters = {}
     outputs: list[OutputTensor]

@@ -155,12 +155,12 @@ def _output(item: Any, by_output: dict[str, bool]) -> RequestedOutput:
     name = _text(_object(item, "outputs[]").get("name"), "outputs[].name")
     parameters = item.get("parameters")
     if parameters is None:
-        by_output[name] = False
+        by_output.setdefault(name, False)
         return RequestedOutput(name)
     place = f"the parameters of output '{name}'"
     if _SHARED_MEMORY in _object(parameters, place):
         raise Forbidden(f"output '{name}' wants shared memory, which the gateway does not open to clients")
-    by_output[name] = _flag(parameters.get("binary_data", False), f"'binary_data' in {place}")
+    by_output.setdefault(name, _flag(parameters.get("binary_data", False), f"'binary_data' in {place}"))
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes <= _MAX_CLASSES:
         raise InvalidRequest(f"'classification' in {place} is {_short(classes)}; expected a number of classes")

@@ -14,6 +14,7 @@ from services.gateway.edge.rest.connection import RestConnection
 from services.gateway.edge.rest.site import Site
 from services.gateway.limits import Limits
 from services.gateway.pipeline import Pipeline
+from services.gateway.routes import Routes
 
 _BACKLOG = 2048
 # How long a server that stops still answers its open connections, each answer asking for the connection to be closed:
@@ -31,6 +32,7 @@ class RestServer:
     Args:
         listener: A bound socket; closed by the server.
         pipeline: Where inference requests go.
+        routes: Which models are served.
         app: The application for everything else.
         limits: Bounds.
         budget: Bytes of requests that the worker may hold, shared with its other edges.
@@ -41,6 +43,7 @@ class RestServer:
         self,
         listener: socket.socket,
         pipeline: Pipeline,
+        routes: Routes,
         app: ASGIApp,
         *,
         limits: Limits,
@@ -49,6 +52,7 @@ class RestServer:
     ) -> None:
         self._listener = listener
         self._pipeline = pipeline
+        self._routes = routes
         self._bridge = Bridge(app, limits.max_response_bytes)
         self._limits = limits
         self._budget = budget
@@ -74,6 +78,7 @@ class RestServer:
         loop = asyncio.get_running_loop()
         self._site = site = Site(
             pipeline=self._pipeline,
+            routes=self._routes,
             bridge=self._bridge,
             limits=self._limits,
             budget=self._budget,

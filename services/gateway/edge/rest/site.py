@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from services.core.errors import PenstockError
 from services.gateway.edge.buffer_budget import BufferBudget
 from services.gateway.edge.rest.bridge import Bridge
+from services.gateway.edge.rest.infer import InferHead
 from services.gateway.edge.rest.opening import Openings
 from services.gateway.limits import Limits
 from services.gateway.pipeline import Pipeline
+from services.gateway.routes import Routes
 
 if TYPE_CHECKING:
     from services.gateway.edge.rest.connection import RestConnection
@@ -27,6 +30,7 @@ class Site:
 
     Args:
         pipeline: Where inference requests go.
+        routes: Which models are served.
         bridge: Where all others go.
         limits: Bounds.
         budget: Bytes of requests that the worker may hold.
@@ -38,6 +42,7 @@ class Site:
         self,
         *,
         pipeline: Pipeline,
+        routes: Routes,
         bridge: Bridge,
         limits: Limits,
         budget: BufferBudget,
@@ -45,6 +50,7 @@ class Site:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.pipeline = pipeline
+        self._routes = routes
         self.bridge = bridge
         self.limits = limits
         self.budget = budget
@@ -56,6 +62,14 @@ class Site:
         self.now = 0.0
         self.quiet = asyncio.Event()  # set while there is neither a connection nor a request
         self.quiet.set()
+
+    def unserved(self, infer: InferHead) -> PenstockError | None:
+        """Return why a model or version is not served now; None when it is. Nothing is read for one that is not."""
+        try:
+            self._routes.route(infer.model, infer.version)
+        except PenstockError as error:
+            return error
+        return None
 
     def opened(self, connection: RestConnection) -> bool:
         """Count a connection; False when it is one too many."""
