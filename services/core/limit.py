@@ -42,9 +42,9 @@ SWING = 1.2
 """The factor between the base and the two limits that are tried."""
 
 _MIN_SLOT_S = 0.1
-_LATENCIES_PER_SLOT = 4.0
+_LATENCIES_PER_SLOT = 3.0
 # Requests that entered before the queue in Triton had adapted to a new slot say nothing about it.
-_SETTLING_LATENCIES = 0.25
+_SETTLING_LATENCIES = 0.5
 _LEAST_SAMPLES = 4
 _LEAST_CONTRAST = 0.1
 _FILLED = 0.9
@@ -60,8 +60,8 @@ _UNDECIDED_STEP = 0.1
 _GIVE_EVERY_PAIRS = 8
 _GIVE = 0.85
 
-_FIRST_VARIANCE = 0.005
-_LEAST_VARIANCE = 0.0004
+_FIRST_VARIANCE = 0.001
+_LEAST_VARIANCE = 0.0001
 _SMOOTH_VARIANCE = 0.1
 _SMOOTH_LATENCY = 0.05
 
@@ -144,7 +144,7 @@ class KneeLimit:
         most: Never above.
     """
 
-    def __init__(self, initial: int = 8, least: int = 1, most: int = 512) -> None:
+    def __init__(self, initial: int = 4, least: int = 2, most: int = 512) -> None:
         self.reason = "not tried yet"
         self._least, self._most = least, most
         self._base = float(min(most, max(least, initial)))
@@ -154,6 +154,7 @@ class KneeLimit:
         self._points: list[tuple[float, float]] = []
         self._trials: list[float] = []
         self._variance = _FIRST_VARIANCE
+        self._repeats = 0
         self._run = 0
         self._before_drops = 0.0
         self.value = self._limit_in(0)
@@ -233,7 +234,9 @@ class KneeLimit:
         if contrast < _LEAST_CONTRAST:
             return
         if abs(n2 - n0) < _LEAST_CONTRAST:
-            self._variance += _SMOOTH_VARIANCE * ((x2 - x0) ** 2 / 2 - self._variance)
+            self._repeats += 1
+            rate = max(_SMOOTH_VARIANCE, 1 / (1 + self._repeats))
+            self._variance += rate * ((x2 - x0) ** 2 / 2 - self._variance)
         elasticity = (x1 - (x0 + x2) / 2) / contrast
         self._trials.append(max(-1.0, min(1.5, elasticity)))
         # One point and the mean of two: one and a half variances.

@@ -18,6 +18,7 @@ _CALM_S = 1.0
 _LEAST_RETRY_S = 0.1
 _MOST_RETRY_S = 30.0
 _UNKNOWN_RETRY_S = 1.0
+_UNKNOWN_QUEUE = 64
 # Multiples of the golden ratio, modulo 1, spread evenly: clients refused together do not come back together.
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -113,7 +114,7 @@ class Gate:
         most = self._settings.max_queued
         rate = self.rate_per_s(now)
         if math.isinf(rate):
-            return min(most, self.limit.value)
+            return min(most, _UNKNOWN_QUEUE)
         calm = now >= self._calm_from
         if calm:
             delay_s = max(self._settings.burst_delay_s, self.latency_s)
