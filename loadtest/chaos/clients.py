@@ -27,7 +27,6 @@ class Clients:
     Attributes:
         journal: What became of every request.
         deadline_s: Time for an answer.
-        lateness_s: How late the latest request was sent, seconds: the generator's own fault.
 
     Args:
         rest: HOST:PORT of the gateway's REST.
@@ -41,7 +40,6 @@ class Clients:
         self, rest: str, grpc: str, models: Sequence[BenchModel], rate_per_s: float, deadline_s: float
     ) -> None:
         self.journal = Journal()
-        self.lateness_s = 0.0
         self._rest, self._grpc = rest, grpc
         self._rate_per_s = rate_per_s
         self.deadline_s = deadline_s
@@ -76,7 +74,6 @@ class Clients:
                     await asyncio.sleep(begun + offset - time.monotonic())
                     if self._stop.is_set():
                         break
-                    self.lateness_s = max(self.lateness_s, time.monotonic() - begun - offset)
                     requests.create_task(self._send(rest, grpc, next(turns), begun + offset))
         finally:
             rest.close()
@@ -84,12 +81,12 @@ class Clients:
 
     async def _send(self, rest: RestClient, grpc: GrpcClient, kind: _Kind, due: float) -> None:
         # asyncio's clock is time.monotonic: a moment on one is a moment on the other.
-        deadline, resent = due + self.deadline_s, False
+        deadline, resent, late_s = due + self.deadline_s, False, time.monotonic() - due
         if kind.protocol == "rest":
             failure, resent = await rest.send(kind.interface, kind.payload, deadline)
         else:
             failure = await grpc.send(kind.interface, kind.payload, deadline - time.monotonic())
-        self.journal.note(Entry(due, time.monotonic() - due, kind.protocol, failure, resent))
+        self.journal.note(Entry(due, time.monotonic() - due, kind.protocol, failure, resent, late_s))
 
 
 class _Kind(NamedTuple):

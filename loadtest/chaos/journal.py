@@ -23,6 +23,7 @@ class Entry:
         protocol: ``rest`` or ``grpc``.
         failure: Why it has no right answer; None for one that has.
         resent: Whether a kept-alive connection closed under it, unanswered, and it was sent again.
+        late_s: How much later than due it was sent: the generator's own fault.
     """
 
     due_s: float
@@ -30,6 +31,7 @@ class Entry:
     protocol: str
     failure: Failure | None
     resent: bool = False
+    late_s: float = 0.0
 
     @property
     def over_deadline(self) -> bool:
@@ -86,6 +88,11 @@ class Summary:
     def resent(self) -> int:
         """Those that a client had to send twice, because a kept-alive connection was closed under them."""
         return sum(entry.resent for entry in self._entries)
+
+    @property
+    def generator_late_s(self) -> float:
+        """How much later than due the latest one was sent."""
+        return max((entry.late_s for entry in self._entries), default=0.0)
 
     @property
     def kinds(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.chaos.result import Result
+from loadtest.chaos.result import Promise, Result
 
 
 def print_table(console: Console, results: Sequence[Result]) -> None:
@@ -26,12 +26,16 @@ def print_table(console: Console, results: Sequence[Result]) -> None:
             str(summary.over_deadline),
             *("-" if value is None else f"{value:.1f}" for value in times),
             "\n".join(f"{name} {_words(value)}" for name, value in result.facts.items()),
-            "\n".join(f"{'yes' if one.kept else 'NO'}: {one.words}" for one in result.promises),
+            "\n".join([*(["VOID: no CPU"] if result.void else []), *map(_told, result.promises)]),
         )
     console.print(table)
     for result in results:
         for kind, count in result.summary.kinds.items():
             console.print(f"{result.name}: {count} x {kind}: {result.summary.examples[kind]}", highlight=False)
+
+
+def _told(promise: Promise) -> str:
+    return f"{'yes' if promise.kept else 'NO'}: {promise.words}"
 
 
 def _words(value: Any) -> str:

@@ -83,9 +83,17 @@ class ControllerMetrics(Collector):
         )
         yield GaugeMetricFamily(
             "penstock_controller_triton_up",
-            "1 while Triton answers.",
+            "1 while a Triton answers.",
             value=float(self._reconciler.server_problem is None),
         )
+        loaded = self._reconciler.loaded
+        replicas = GaugeMetricFamily(
+            "penstock_controller_triton_replica_up", "1 while a Triton says what it has loaded.", labels=["replica"]
+        )
+        if loaded is not None:
+            for replica in sorted(loaded.servers.keys() | loaded.away.keys()):
+                replicas.add_metric([replica], float(replica not in loaded.away))
+        yield replicas
         ticks = self._reconciler.ticks
         yield CounterMetricFamily(
             "penstock_controller_ticks",

@@ -79,10 +79,15 @@ class Overview:
         """Return whether decisions can be made, and what keeps them from it."""
         problems = {
             "store": self._ledger.problem,
-            "triton": self._reconciler.server_problem,
+            "triton": self._reconciler.server_problem or self._away(),
             "repository": self._repository.problem,
         }
         return {"ready": self._ledger.problem is None, **{name: words or "ok" for name, words in problems.items()}}
+
+    def _away(self) -> str | None:
+        loaded = self._reconciler.loaded
+        away = {} if loaded is None else loaded.away
+        return "; ".join(f"{replica}: {why}" for replica, why in away.items()) or None
 
     def _model(self, name: str) -> dict[str, Any]:
         loaded = self._reconciler.loaded

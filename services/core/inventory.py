@@ -15,10 +15,14 @@ class Inventory(Mapping[str, frozenset[int]]):
 
     Args:
         servers: READY versions by model, by server.
+        away: Servers that did not answer, with the reason.
     """
 
-    def __init__(self, servers: Mapping[str, Mapping[str, frozenset[int]]]) -> None:
+    def __init__(
+        self, servers: Mapping[str, Mapping[str, frozenset[int]]], away: Mapping[str, str] | None = None
+    ) -> None:
         self.servers = dict(servers)
+        self.away = dict(away or {})
         names = {model for loaded in self.servers.values() for model in loaded}
         sets = {model: [loaded.get(model, _NONE) for loaded in self.servers.values()] for model in sorted(names)}
         self._somewhere = {model: _NONE.union(*each) for model, each in sets.items()}
@@ -43,4 +47,4 @@ class Inventory(Mapping[str, frozenset[int]]):
         return len(self._everywhere)
 
     def __repr__(self) -> str:
-        return f"Inventory({self.servers!r})"
+        return f"Inventory({self.servers!r}, away={self.away!r})"

@@ -69,14 +69,11 @@ class ModelServerGroup:
 
     async def loaded(self) -> Inventory:
         """Return what is READY on every replica that can be reached."""
-        replicas = await self._looked_at()
-        now = self._clock()
+        replicas, now = await self._looked_at(), self._clock()
+        counted = [one for one in replicas if one.problem is None or now - one.seen_at < self._patience_s]
         return Inventory(
-            {
-                replica.name: replica.seen
-                for replica in replicas
-                if replica.problem is None or now - replica.seen_at < self._patience_s
-            }
+            {replica.name: replica.seen for replica in counted},
+            {replica.name: replica.problem for replica in replicas if replica.problem is not None},
         )
 
     async def load(self, model: str, versions: frozenset[int], tolerated: frozenset[int] = NOTHING) -> None:
@@ -103,10 +100,6 @@ class ModelServerGroup:
     async def ready(self) -> bool:
         """Whether any replica is ready."""
         return any(await asyncio.gather(*(replica.server.ready() for replica in await self._present())))
-
-    def problems(self) -> dict[str, str | None]:
-        """Return for each replica why it did not answer the last look; None for one that did."""
-        return {name: replica.problem for name, replica in self._replicas.items()}
 
     async def aclose(self) -> None:
         """End every question that is still under way."""

@@ -115,3 +115,16 @@ async def test_a_hanging_replica_does_not_keep_the_others_from_their_versions() 
         world.servers[2].speak()
         await world.tick(3)
         assert sets(world) == [{2}, {2}, {2}]
+
+
+async def test_which_replica_is_away_is_said_while_the_others_serve() -> None:
+    async with plane() as world:
+        await world.serve()
+        assert world.overview.readiness()["triton"] == "ok"
+        world.servers[2].away = True
+        await world.tick()
+        assert world.overview.readiness()["triton"] == "c: the fake Triton is away"
+        metrics = world.metrics.text().decode()
+        assert 'penstock_controller_triton_replica_up{replica="a"} 1.0' in metrics
+        assert 'penstock_controller_triton_replica_up{replica="c"} 0.0' in metrics
+        assert "penstock_controller_triton_up 1.0" in metrics
