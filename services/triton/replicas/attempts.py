@@ -47,12 +47,12 @@ class Attempts:
         Raises:
             PenstockError: As ``Upstream.infer``; the replica has been judged by it.
         """
-        clock, replica = self._clock, pair.replica
+        clock, replica, version = self._clock, pair.replica, pair.version
         begun = clock()
         pair.begin(begun)
         try:
             response = await replica.upstream.attempt(
-                request, pair.version.version, timeout_s, left_s, resend=False, group=group
+                request, version.version, timeout_s, left_s, resend=False, group=group
             )
         except PenstockError as error:
             self._failed(pair, request, error, begun)
@@ -65,9 +65,10 @@ class Attempts:
             replica.in_flight -= 1
         now = clock()
         seconds = response.exchange_s
-        pair.latency_s = smoothed(pair.latency_s, seconds, now - pair.heard_at)
+        latency_s = smoothed(pair.latency_s, seconds, now - pair.heard_at)
+        pair.latency_s = max(version.least_s, latency_s)
         pair.heard_at = pair.waiting_since = replica.heard_at = replica.waiting_since = now
-        pair.version.latencies.observe(seconds)
+        version.latencies.observe(seconds)
         if pair.failing or pair.health.failures or replica.health.failures:
             pair.recovered()
         self._ended(request, replica.name, OK.outcome, begun, now)

@@ -6,10 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-# How fast a latency falls when answers are quicker than it: after this time nothing of an old one is left.
-DECAY_S = 5.0
-# How much of a rise is taken over with one answer.
-_RISE = 0.5
+# Over how long latencies are smoothed.
+SMOOTHED_OVER_S = 1.0
 
 
 class Loaded(Protocol):
@@ -65,19 +63,25 @@ def choose(candidates: Sequence[Some], draw: Callable[[], float]) -> Some:
 
 
 def smoothed(latency_s: float, seconds: float, since_s: float) -> float:
-    """Return the latency after an answer: up by half of the rise at once, down with time.
+    """Return the latency after an answer: an average over about the last second.
 
-    After the peak-sensitive average of Finagle: a replica that becomes slow must lose its traffic now, and one that was
-    slow must earn it back. Half instead of all of a rise, because one long request among short ones says little.
+    A peak-sensitive average, as Finagle has it, was tried and herds where latencies are noisy: whoever had no outlier
+    for some seconds looks ten times as fast and gets everything. What is sudden shows in the requests in flight, and
+    in ``silent``.
 
     Args:
         latency_s: The latency before; 0 for none.
         seconds: How long the answer took.
         since_s: Time since the last answer.
     """
-    if seconds > latency_s:
-        return latency_s + (seconds - latency_s) * _RISE if latency_s else seconds
-    return latency_s + (seconds - latency_s) * min(1.0, since_s / DECAY_S)
+    if not latency_s or since_s >= SMOOTHED_OVER_S:
+        return seconds
+    return latency_s + (seconds - latency_s) * (since_s / SMOOTHED_OVER_S)
+
+
+def silent(latency_s: float, silent_s: float) -> float:
+    """Return the latency of somebody with requests in flight who has said nothing for a time: at least that time."""
+    return max(latency_s, silent_s)
 
 
 def ranked(key: str, names: Iterable[str]) -> list[str]:

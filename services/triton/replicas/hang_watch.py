@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.triton.faults import GivenUp
+from services.triton.replicas.balance import silent
 from services.triton.replicas.health import Reason
 from services.triton.replicas.replica import Pair, Replica
 from services.triton.replicas.roster import Roster
@@ -14,9 +14,9 @@ LOOK_EVERY_S = 0.1
 # A look that comes this late means that this process was held up, and with it everything that it should have heard.
 _LATE_S = 0.1
 _PERIOD_S = 30.0
-# Without traffic a bad latency is believed for so long, and then less with each look.
-_STALE_S = 2.0
-_FORGET = 0.97
+# Without traffic a latency is believed for so long, and then less with each look.
+_STALE_S = 0.5
+_FORGET = 0.1
 
 
 class HangWatch:
@@ -47,7 +47,7 @@ class HangWatch:
             self._excuse(late_s)
         for replica in list(self._roster.replicas.values()):
             self._roster.set_share(replica, now)
-            if replica.in_flight and replica.health.healthy:
+            if replica.in_flight:
                 self._listen(replica, now)
         self._learn(now)
         return late_s
@@ -55,29 +55,24 @@ class HangWatch:
     def _listen(self, replica: Replica, now: float) -> None:
         silent_s = now - replica.waiting_since
         if silent_s >= self._settings.hang_after_s and self._others_live(replica, now, silent_s):
-            if self._roster.eject(replica, Reason.HANG, f"{replica.in_flight} requests, silent for {silent_s:.2f} s"):
-                for pair in replica.pairs.values():
-                    self._give_up(pair)
+            words = f"{replica.in_flight} requests, silent for {silent_s:.2f} s"
+            if not self._roster.eject(replica, Reason.HANG, words):
+                self._roster.give_up(replica)
             return
         if silent_s >= self._settings.hang_after_s / 2:
             self._ask(replica)
         for pair in replica.pairs.values():
+            if not pair.in_flight:
+                continue
             silent_s = now - pair.waiting_since
-            hangs = pair.in_flight and pair.health.healthy and silent_s >= pair.version.hang_s
-            if hangs and _elsewhere(pair):
+            pair.latency_s = silent(pair.latency_s, silent_s)
+            if silent_s >= pair.version.hang_s and _elsewhere(pair):
                 self._roster.eject(pair, Reason.HANG, f"{pair.in_flight} requests, silent for {silent_s:.2f} s")
-                self._give_up(pair)
 
     def _others_live(self, replica: Replica, now: float, silent_s: float) -> bool:
         """Whether it is this one that is silent, not everything: a machine that stands still is nobody's fault."""
         others = [other for other in self._roster.replicas.values() if other is not replica and other.health.healthy]
         return any(not other.in_flight or now - other.waiting_since < silent_s / 2 for other in others)
-
-    def _give_up(self, pair: Pair) -> None:
-        """End the first attempts here at once, if another replica can take them."""
-        if _elsewhere(pair):
-            name = pair.replica.name
-            pair.replica.give_up(pair, GivenUp(f"{name} has requests and has said nothing for too long"))
 
     def _excuse(self, late_s: float) -> None:
         """Take time in which this process did not run out of every silence."""
@@ -95,9 +90,11 @@ class HangWatch:
             version.bound(self._settings)
             if ends:
                 version.latencies.begin_period()
+            typical_s = version.typical_s
+            version.least_s = typical_s / 2
             for pair in version.pairs:
                 if not pair.in_flight and now - pair.heard_at > _STALE_S:
-                    pair.latency_s *= _FORGET
+                    pair.latency_s += (typical_s - pair.latency_s) * _FORGET
 
 
 def _elsewhere(pair: Pair) -> bool:

@@ -41,6 +41,7 @@ class Version:
         pairs: It on every replica.
         well: It where both it and the replica are well: where requests go first.
         latencies: How long its answers take.
+        least_s: Least smoothed latency of a pair: nobody looks more than twice as fast as usual, or it gets everything.
         hang_s: Silence after which it hangs; infinite while nobody knows what is usual.
         fair_s: Time that an attempt must have had before its lateness is held against anybody.
         attempt_s: Bound on a first attempt.
@@ -58,6 +59,7 @@ class Version:
         "hang_s",
         "hedge_s",
         "latencies",
+        "least_s",
         "made_at",
         "model",
         "pairs",
@@ -73,6 +75,7 @@ class Version:
         self.pairs: list[Pair] = []
         self.well: list[Pair] = []
         self.latencies = LatencySketch()
+        self.least_s = 0.0
         self.hang_s = math.inf
         self.fair_s = settings.hang_after_s
         self.attempt_s = settings.attempt_timeout_s

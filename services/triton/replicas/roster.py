@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from services.core.replica_address import ReplicaAddress
+from services.triton.faults import GivenUp
 from services.triton.replicas.events import ReplicaEvents, ReplicaState
 from services.triton.replicas.health import Reason
 from services.triton.replicas.replica import Pair, Replica, Version, VersionKey
@@ -97,6 +98,15 @@ class Roster:
         )
         self._refresh(at_fault)
         self._events.ejected(name, model, version, reason)
+        if reason in (Reason.HANG, Reason.TIMEOUT):
+            self.give_up(at_fault)
+
+    def give_up(self, silent: Replica | Pair) -> None:
+        """End first attempts at somebody who is silent at once, where another replica can take them."""
+        for pair in silent.pairs.values() if isinstance(silent, Replica) else (silent,):
+            if pair.in_flight and any(other.replica is not pair.replica for other in pair.version.well):
+                name = pair.replica.name
+                pair.replica.give_up(pair, GivenUp(f"{name} has requests and has said nothing for too long"))
 
     def readmit(self, ejected: Replica | Pair, *, on_trial: bool = False) -> None:
         """Send traffic again: a replica starts slowly."""
