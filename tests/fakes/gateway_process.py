@@ -68,9 +68,9 @@ class GatewayProcess:
 
 @asynccontextmanager
 async def gateway_process(
-    state_dir: Path, triton_port: int, controller_port: int, *options: str, workers: int = 2
+    state_dir: Path, triton_port: int | str, controller_port: int, *options: str, workers: int = 2
 ) -> AsyncIterator[GatewayProcess]:
-    """Run a gateway on free ports; it is drained at the end."""
+    """Run a gateway on free ports, in front of a Triton at HTTP or ``HTTP/GRPC``; it is drained at the end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
