@@ -24,7 +24,7 @@ from loadtest.run import run_command
 
 EXIT_MISSED = 1
 _PIPE_WIDTH = 160
-NAMES = ("kill", "stop", "roll-tritons", "sick", "roll-workers")
+NAMES = ("kill", "stop", "roll-tritons", "end-servers", "kill-models", "sick", "roll-workers")
 
 
 @click.command(context_settings={"max_content_width": 120})
@@ -77,6 +77,8 @@ def run(
         "kill": lambda stage: experiments.kill(stage, kills, requests),
         "stop": lambda stage: experiments.stop(stage, stops),
         "roll-tritons": experiments.roll_tritons,
+        "end-servers": experiments.end_servers,
+        "kill-models": experiments.kill_models,
         "sick": experiments.sick,
         "roll-workers": experiments.roll_workers,
     }

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import psutil
 
 from loadtest.bench.part import Part
+from loadtest.chaos.models import PLAIN
 from loadtest.chaos.result import Promise, Result
 from loadtest.chaos.stage import Stage
 
@@ -20,6 +21,7 @@ EJECTED_WITHIN_S = 2.0
 OVER_DEADLINE_SHARE = 0.001
 _STOP_S = 5.0
 _SICK_S = 10.0
+_END_TIMEOUT_S = 60.0
 
 
 def kill(stage: Stage, kills: int, least_requests: int) -> Result:
@@ -86,6 +88,38 @@ def roll_tritons(stage: Stage) -> Result:
     return Result("rolling SIGTERM of all Tritons", summary, time.monotonic() - begun, promises, facts)
 
 
+def end_servers(stage: Stage) -> Result:
+    """Tell every server to end (SIGTERM), one after the other, behind the back of whoever started it."""
+    begun, ends_s = time.monotonic(), list[float]()
+    for triton in stage.system.tritons:
+        server, told = triton.child(SERVER), time.monotonic()
+        server.terminate()
+        psutil.wait_procs([server], timeout=_END_TIMEOUT_S)
+        ends_s.append(time.monotonic() - told)
+        stage.settle(triton)
+        stage.say(f"{triton.name}: its server ended in {ends_s[-1]:.1f} s, and another serves")
+    summary = stage.since(begun)
+    promises = [Promise("0 failed", summary.failed == 0)]
+    facts = {"ended_s": _spread(ends_s)}
+    return Result("SIGTERM of each server alone", summary, time.monotonic() - begun, promises, facts)
+
+
+def kill_models(stage: Stage) -> Result:
+    """Kill the process of one model in every Triton, one after the other: Triton lives, and calls the model ready."""
+    begun, mended_s = time.monotonic(), list[float]()
+    for triton in stage.system.tritons:
+        process, killed = triton.child(f"/{PLAIN.name}/"), time.monotonic()
+        process.kill()
+        psutil.wait_procs([process], timeout=_END_TIMEOUT_S)  # until Triton collects it, as it loads the model again
+        stage.settle(triton)
+        mended_s.append(time.monotonic() - killed)
+        stage.say(f"{triton.name}: {PLAIN.name} was loaded again within {mended_s[-1]:.1f} s")
+    summary = stage.since(begun)
+    promises = [Promise("0 failed", summary.failed == 0)]
+    facts = {"back_s": _spread(mended_s)}
+    return Result("SIGKILL of a model's process", summary, time.monotonic() - begun, promises, facts)
+
+
 def sick(stage: Stage) -> Result:
     """Leave one Triton of all in good health: one hangs, the others are killed and stay away."""
     first, *others = stage.system.tritons
@@ -118,7 +152,7 @@ def roll_workers(stage: Stage) -> Result:
     for worker in workers:
         ended.add(worker.pid)
         worker.terminate()
-        psutil.wait_procs([worker], timeout=60)
+        psutil.wait_procs([worker], timeout=_END_TIMEOUT_S)
         stage.await_workers(len(workers), frozenset(ended))
         stage.say(f"worker {worker.pid} was replaced")
     summary = stage.since(begun)
