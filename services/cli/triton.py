@@ -45,6 +45,7 @@ def triton(console: Console, /, file: Path | None, **flags: object) -> None:
         ports=TritonPorts(chosen.http_port, chosen.grpc_port, chosen.metrics_port),
         host=chosen.host,
         exit_timeout_s=chosen.exit_timeout_s,
+        trace_endpoint=settings.gateway.tracing.endpoint,
     )
     _log_to_stderr()
     asyncio.run(_serve(supervisor, console))
