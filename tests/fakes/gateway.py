@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -85,8 +86,9 @@ async def serving(
     *,
     table: bool = True,
     admission: AdmissionSettings | None = None,
+    grpc_listener: socket.socket | None = None,
 ) -> AsyncIterator[Running]:
-    """Run a gateway on free ports; it is drained at the end."""
+    """Run a gateway on free ports, or gRPC on a given socket; it is drained at the end."""
     upstream = upstream or FakeUpstream()
     routes = Routes()
     with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +99,7 @@ async def serving(
             routes,
             SlabWriter(slab),
             http_listener=listen_shared("127.0.0.1", 0, 1)[0],
-            grpc_listener=listen_shared("127.0.0.1", 0, 1)[0],
+            grpc_listener=grpc_listener or listen_shared("127.0.0.1", 0, 1)[0],
             limits=replace(limits or Limits(drain_s=2.0), unready_s=0.0),
             admission=admission,
         )

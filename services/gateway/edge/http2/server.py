@@ -7,9 +7,9 @@ import socket
 
 from services.gateway.edge.http2.bounds import Bounds
 from services.gateway.edge.http2.connection import Application
+from services.gateway.edge.http2.patience import LOOK_EVERY_S
 from services.gateway.edge.http2.protocol import Http2Protocol
 
-_LOOK_EVERY_S = 0.25
 _POLL_S = 0.01
 # After the last answer: time for clients to take it and to close.
 _FAREWELL_S = 1.5
@@ -86,7 +86,7 @@ class Http2Server:
 
     async def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
             now = loop.time()
             for connection in list(self._connections):
                 connection.look(now)
