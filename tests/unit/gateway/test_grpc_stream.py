@@ -150,8 +150,11 @@ async def test_errors_are_messages_with_their_requests_id_and_the_stream_goes_on
         wrong = _digits("wrong")
         wrong.inputs[0].datatype = "FP64"
         nobody = service_pb2.ModelInferRequest(model_name="nobody", id="nobody")
-        answers = [one async for one in stub.ModelStreamInfer(iter([_digits("1"), wrong, nobody, _digits("2")]))]
-        assert [one.infer_response.id for one in answers] == ["1", "wrong", "nobody", "2"]
+        version = service_pb2.ModelInferRequest(model_name="digits", model_version="x", id="version")
+        sent = [_digits("1"), wrong, nobody, _digits("2"), version]
+        answers = [one async for one in stub.ModelStreamInfer(iter(sent))]
+        assert [one.infer_response.id for one in answers] == ["1", "wrong", "nobody", "2", "version"]
+        assert running.count("request", protocol="grpc", model="digits", outcome="not_found") == 1
         assert "FP64" in answers[1].error_message
         assert "'nobody'" in answers[2].error_message
         assert not answers[1].infer_response.parameters

@@ -226,6 +226,10 @@ def _call_for_ever(port: int, stop: threading.Event, answered: list[int], failur
     channel.close()
 
 
+async def _more_than(answered: list[int], count: int) -> None:
+    await eventually(lambda: answered[0] > count)
+
+
 def test_clients_that_call_steadily_lose_nothing_while_servers_replace_each_other() -> None:
     """Five times another server takes over the port, as a parent does it with its workers."""
 
@@ -241,15 +245,16 @@ def test_clients_that_call_steadily_lose_nothing_while_servers_replace_each_othe
             previous = first
             for _ in range(5):
                 before = answered[0]
-                await eventually(lambda before=before: answered[0] > before + 100)
+                await _more_than(answered, before + 100)
                 successor = serving(limits=limits, grpc_listener=shared.dup())
                 running = await successor.__aenter__()
                 await previous.gateway.stop()
                 previous = running
             before = answered[0]
-            await eventually(lambda: answered[0] > before + 100)
+            await _more_than(answered, before + 100)
             stop.set()
-            await asyncio.to_thread(lambda: [thread.join() for thread in threads])
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
             await previous.gateway.stop()
         shared.close()
         return answered[0], failures

@@ -44,7 +44,11 @@ class InferCall(Unary):
 
     def decode(self) -> InferRequest:
         """Turn the message, the deadline and the metadata into a request."""
-        request = self.site.wire.read(self.message)
+        try:
+            request = self.site.wire.read(self.message)
+        except PenstockError:
+            self.model, _ = self.site.wire.names(self.message)
+            raise
         self.model = request.model
         request.deadline_s = self.left_s()
         request.key = self.head.key

@@ -62,7 +62,11 @@ class StreamedCall:
     def decode(self) -> InferRequest:
         """Turn the message, the deadline and the metadata into a request."""
         stream = self._stream
-        request = stream.site.wire.read(self._message)
+        try:
+            request = stream.site.wire.read(self._message)
+        except PenstockError:
+            self.model, self.id = stream.site.wire.names(self._message)
+            raise
         self.model, self.id = request.model, request.id
         self.wants_final = request.parameters.get(_WANTS_FINAL) is True
         request.deadline_s = stream.left_s()
@@ -176,8 +180,9 @@ class InferStream(Streaming):
         if not call.decoupled:
             lane.parts = parts
             return
+        whole = not parts or self.send(parts)
         self._leave_order(lane)
-        if parts and not self.send(parts):
+        if not whole:
             await self.room()
 
     def _wrong(self, lane: _Lane, error: PenstockError, call: StreamedCall) -> None:

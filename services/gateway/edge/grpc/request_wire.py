@@ -11,6 +11,7 @@ Counting the fields of a message before protobuf sees it also bounds what it can
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
@@ -113,6 +114,15 @@ class RequestWire:
             return self._read_whole(data, layout)
         return template.fill(layout.id.decode("ascii"), layout.raw)
 
+    def names(self, data: Buffer) -> tuple[str, str]:
+        """Return the model's name and the id of a message that ``read`` refused, as far as they can be told."""
+        try:
+            self._layout(memoryview(data))
+            message = _parse(data)
+        except InvalidRequest:
+            return "", ""
+        return message.model_name, message.id[: self._limits.max_name_bytes]
+
     def _read_whole(self, data: Buffer, layout: Layout) -> InferRequest:
         request = decode(_parse(data), self._limits)
         if layout.raw and len(layout.key) <= _MOST_TEMPLATE_BYTES:
@@ -175,7 +185,7 @@ class RequestWire:
         )
 
 
-def _parse(data: Buffer) -> object:
+def _parse(data: Buffer) -> Any:
     message = service_pb2.ModelInferRequest()
     try:
         message.ParseFromString(data if isinstance(data, bytes) else memoryview(data))
