@@ -74,6 +74,8 @@ class HttpPool:
         headers: Mapping[str, str] | None = None,
         body_parts: Sequence[Buffer] = (),
         timeout_s: float = 10.0,
+        *,
+        fresh: bool = False,
     ) -> HttpResponse:
         """Send one request and return its whole answer, whatever its status.
 
@@ -86,6 +88,7 @@ class HttpPool:
             headers: Further headers; ``Host`` and ``Content-Length`` are added.
             body_parts: The body in pieces, which must not change before the answer is there.
             timeout_s: Bound on the whole exchange, connecting included.
+            fresh: Whether to use a connection of its own, made for this request and closed after it.
 
         Raises:
             Overloaded: Every connection is busy.
@@ -93,7 +96,10 @@ class HttpPool:
             DeadlineExceeded: No complete answer in time.
             UpstreamFailure: The answer is not HTTP or is too large.
         """
-        return await self.exchange(self.opening(method, path, headers or {}), b"", body_parts, timeout_s)
+        opening = self.opening(method, path, headers or {})
+        if fresh:
+            return await self._exchange_apart(opening, body_parts, timeout_s)
+        return await self.exchange(opening, b"", body_parts, timeout_s)
 
     def opening(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         """Return the part of a request's head that many requests have in common, for ``exchange``.
@@ -127,12 +133,7 @@ class HttpPool:
             resend: Whether to send again what a reused connection may have lost.
             group: What ``give_up`` knows this exchange by.
         """
-        length = sum([len(part) for part in body_parts])
-        head = b"%b%bContent-Length: %d\r\n\r\n" % (opening, lines, length)
-        if length < _JOIN_BELOW_BYTES:
-            message: Sequence[Buffer] = (b"".join((head, *body_parts)),)
-        else:
-            message = (head, *body_parts)
+        message = _message(opening, lines, body_parts)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         connection = self._idle.pop() if self._idle else await self._connect(loop, timeout_s)
@@ -154,6 +155,17 @@ class HttpPool:
         for connection in [c for c in self._open if c.group is group and c.answer is not None]:
             connection.fail(error)
 
+    def close_idle(self) -> None:
+        """Close what is idle now, and what is busy as soon as its answer is there; later requests connect anew.
+
+        A server that is about to end waits for its connections, the idle ones too.
+        """
+        for connection in list(self._open):
+            if connection.answer is None:
+                self._close(connection)
+            else:
+                connection.on_idle = self._close
+
     async def aclose(self) -> None:
         """Close every connection; requests in flight fail with ``Unavailable``."""
         self._all_closed = asyncio.Event()
@@ -163,6 +175,14 @@ class HttpPool:
             connection.fail(Unavailable(f"{self.address}: the connection pool is closed"))
         if self._open:
             await self._all_closed.wait()
+
+    async def _exchange_apart(self, opening: bytes, body_parts: Sequence[Buffer], timeout_s: float) -> HttpResponse:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        connection = await self._connect(loop, timeout_s)
+        connection.on_idle = self._close
+        message = _message(opening, b"Connection: close\r\n", body_parts)
+        return await self._answer(connection, message, deadline, timeout_s, None)
 
     async def _answer(
         self, connection: Connection, message: Sequence[Buffer], deadline: float, timeout_s: float, group: object
@@ -231,6 +251,9 @@ class HttpPool:
             connection.fail(Unavailable(f"{self.address}: the connection pool was closed meanwhile"))
         return connection
 
+    def _close(self, connection: Connection) -> None:
+        connection.fail(Unavailable(f"{self.address}: this connection is closed"))
+
     def _is_closed(self) -> bool:
         return self._all_closed is not None
 
@@ -243,3 +266,11 @@ class HttpPool:
             self._idle.remove(connection)
         if self._all_closed is not None and not self._open:
             self._all_closed.set()
+
+
+def _message(opening: bytes, lines: bytes, body_parts: Sequence[Buffer]) -> Sequence[Buffer]:
+    length = sum([len(part) for part in body_parts])
+    head = b"%b%bContent-Length: %d\r\n\r\n" % (opening, lines, length)
+    if length < _JOIN_BELOW_BYTES:
+        return (b"".join((head, *body_parts)),)
+    return (head, *body_parts)

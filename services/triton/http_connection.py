@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httptools
 
-from services.triton.faults import Broken, NoAnswer, Nonsense
+from services.triton.faults import Broken, NoAnswer, Nonsense, NotSent
 
 if TYPE_CHECKING:
     from services.core.errors import PenstockError
@@ -92,7 +92,6 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_heads",
         "_max_wire_bytes",
-        "_on_idle",
         "_on_lost",
         "_parser",
         "_sent_at",
@@ -102,6 +101,7 @@ class Connection(asyncio.Protocol):
         "answer",
         "deadline",
         "group",
+        "on_idle",
         "timeout_s",
     )
 
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
         self._address = address
         self._max_wire_bytes = max_wire_bytes
         self._heads = heads
-        self._on_idle = on_idle
+        self.on_idle = on_idle
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
         self._sent_at = _now()
         transport = self._transport
         if transport is None or transport.is_closing():
-            self.fail(self._broken("it closed before the request was sent"))
+            self.fail(self._unsent())
         elif len(message) == 1:
             transport.write(message[0])
         else:
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
         if answer is None or answer.done():
             self.fail(Nonsense(f"{self._address} sent bytes that nobody asked for"))
         elif not self._wire_bytes and self._is_known(answer, data):
-            self._on_idle(self)
+            self.on_idle(self)
         else:
             self._parse(answer, data)
 
@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
         self._wire_bytes = 0
         answer.set_result(response)
         if self._stays:
-            self._on_idle(self)
+            self.on_idle(self)
         elif self._transport is not None:
             self._transport.abort()
 
@@ -253,6 +253,10 @@ class Connection(asyncio.Protocol):
             self._complete = HttpResponse(status, headers, whole, _now() - self._sent_at)
             # Only here: the parser forgets it as soon as the message is over.
             self._stays = self._parser.should_keep_alive()
+
+    def _unsent(self) -> PenstockError:
+        how = "it closed the connection before the request was sent"
+        return self._broken(how) if self._exchanges > 1 else NotSent(f"{self._address}: {how}")
 
     def _broken(self, how: str) -> Broken:
         if self._wire_bytes:

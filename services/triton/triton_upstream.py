@@ -146,8 +146,12 @@ class TritonUpstream:
             return False
 
     async def says_ready(self, timeout_s: float) -> bool:
-        """Whether Triton says that it is ready; raises as ``infer`` for one that says nothing."""
-        response = await self._control.request("GET", "/v2/health/ready", timeout_s=timeout_s)
+        """Whether Triton says that it is ready; raises as ``infer`` for one that says nothing.
+
+        It is asked on a new connection: after SIGTERM a Triton serves its old connections as if nothing were, ready
+        included, and closes every new one.
+        """
+        response = await self._control.request("GET", "/v2/health/ready", timeout_s=timeout_s, fresh=True)
         return response.status == _OK
 
     def _new_opening(self, model: str, version: int) -> bytes:

@@ -175,6 +175,11 @@ class Replica:
         self._pool.give_up(pair, error)
         self._streams.give_up(pair, error)
 
+    def close_idle(self) -> None:
+        """Close idle connections: a Triton that is about to end waits for them."""
+        self._pool.close_idle()
+        self._control.close_idle()
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self._streams.aclose()

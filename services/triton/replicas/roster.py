@@ -74,6 +74,7 @@ class Roster:
                 _log.info("replica %s left; it finishes what it has", name)
                 self.leaving[name] = self.replicas.pop(name)
                 replica.leaving_since = self._clock()
+                replica.close_idle()
                 self._events.ejected(name, None, None, Reason.LEFT)
         for name, address in wanted.items():
             if name not in self.replicas:
@@ -100,6 +101,8 @@ class Roster:
         self._events.ejected(name, model, version, reason)
         if reason in (Reason.HANG, Reason.TIMEOUT):
             self.give_up(at_fault)
+        if isinstance(at_fault, Replica):
+            at_fault.close_idle()
 
     def give_up(self, silent: Replica | Pair) -> None:
         """End first attempts at somebody who is silent at once, where another replica can take them."""
