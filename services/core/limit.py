@@ -2,12 +2,12 @@
 
 The situation decides the algorithm. Triton fills batches, so latency grows with concurrency long before anything
 queues, and ever more where batches are large: no level of latency marks the knee. Saturated, in simulation
-(``python -m tests.fakes.limit_comparison`` prints the table), the limits of Netflix's concurrency-limits do this:
+(``python -m tests.fakes.limit_comparison`` prints it all), the limits of Netflix's concurrency-limits do this:
 
-- Vegas, as every gradient on the least latency, takes a full batch for a queue: 37 to 80 % of the throughput where
-  batches matter, and a queue ten times too long where its measured minimum was one of a busy moment;
-- Gradient2 compares with its own past, which under lasting overload is a full queue: 77 to 96 %, and 20 times the
-  latency on a model without batches, because its least limit knows nothing about the model;
+- Vegas, as every gradient on the least latency, takes a full batch for a queue: 37 to 78 % of the throughput where
+  batches matter, and a long queue whenever its minimum was measured in a busy moment;
+- Gradient2 compares with its own past, which under lasting overload is a full queue: 77 to 90 %, and twenty times the
+  latency on a model without batches, because its least limit, 20, knows nothing of the model;
 - AIMD grows until requests time out: full throughput, with a queue in Triton as long as its clients' patience.
 
 What does mark the knee is Little's law: beyond it, more in flight gives no more answers. So this limit experiments. It
@@ -42,6 +42,11 @@ SWING = 1.2
 """The factor between the base and the two limits that are tried."""
 
 _MIN_SLOT_S = 0.1
+_START_SLOT_S = 0.025
+# Alone it may take from others while it starts: half of all that there is leaves this much for doubling.
+_START_CLEAR = 0.65
+_START_MOST = 32.0
+_START_DOUBTS = 2
 _LATENCIES_PER_SLOT = 3.0
 # Requests that entered before the queue in Triton had adapted to a new slot say nothing about it.
 _SETTLING_LATENCIES = 0.5
@@ -70,7 +75,7 @@ _DROPS_AT_LEAST = 3
 _DROPS_SHARE = 0.2
 _DROP_FACTOR = 0.7
 _DROP_LATENCIES = 2.0
-_RESUME = 0.7
+_RESUME = 0.9
 
 _OK = OK.outcome
 _REFUSED = status_of(Overloaded("")).outcome
@@ -148,7 +153,7 @@ class KneeLimit:
         self.reason = "not tried yet"
         self._least, self._most = least, most
         self._base = float(min(most, max(least, initial)))
-        self._slot_s = _MIN_SLOT_S
+        self._slot_s = _START_SLOT_S
         self._slot = _Slot(-2, 0.0, 0.0)
         self._latency_s = 0.0
         self._points: list[tuple[float, float]] = []
@@ -157,6 +162,9 @@ class KneeLimit:
         self._repeats = 0
         self._run = 0
         self._before_drops = 0.0
+        self._starting = self._base < _START_MOST
+        self._started_from: tuple[float, float] | None = None
+        self._doubts = 0
         self.value = self._limit_in(0)
 
     @property
@@ -182,10 +190,11 @@ class KneeLimit:
     def _turn(self, now: float) -> _Slot:
         """Close the slot that is over and begin the one that is now."""
         self._close(self._slot)
-        needed_s = max(_MIN_SLOT_S, _LATENCIES_PER_SLOT * self._latency_s)
+        least_s = _START_SLOT_S if self._starting else _MIN_SLOT_S
+        needed_s = max(least_s, _LATENCIES_PER_SLOT * self._latency_s)
         before = self._slot
         if not self._slot_s / 4 <= needed_s <= self._slot_s:
-            length_s = _MIN_SLOT_S * 2.0 ** math.ceil(math.log2(needed_s / _MIN_SLOT_S))
+            length_s = _START_SLOT_S * 2.0 ** math.ceil(math.log2(needed_s / _START_SLOT_S))
             if length_s != self._slot_s:
                 self._slot_s = length_s
                 self._points.clear()
@@ -198,6 +207,8 @@ class KneeLimit:
 
     def _limit_in(self, number: int) -> int:
         """The lower limit in even slots, the higher one in odd slots."""
+        if self._starting:
+            return round(self._base)
         low = max(self._least, round(self._base / SWING))
         if number & 1:
             return max(self._least, min(self._most, max(low + 1, round(self._base * SWING))))
@@ -215,12 +226,33 @@ class KneeLimit:
         if slot.samples < _LEAST_SAMPLES or not slot.filled(self.value):
             self._points.clear()
             return
+        in_flight = slot.in_flight / slot.samples
+        point = math.log(in_flight), math.log(in_flight / (slot.latency_s / slot.samples))
+        if self._starting:
+            self._start(point)
+            return
         if slot.number & 1 and not self._points:
             return
-        in_flight = slot.in_flight / slot.samples
-        self._points.append((math.log(in_flight), math.log(in_flight / (slot.latency_s / slot.samples))))
+        self._points.append(point)
         if len(self._points) == 3 and not slot.number & 1:  # noqa: PLR2004 - low, high, low
             self._compare(slot.number)
+
+    def _start(self, point: tuple[float, float]) -> None:
+        """Double from slot to slot for as long as throughput nearly does, as TCP starts."""
+        before, self._started_from = self._started_from, point
+        if before is not None:
+            contrast = point[0] - before[0]
+            if point[1] - before[1] < _START_CLEAR * contrast or contrast < _LEAST_CONTRAST:
+                self._doubts += 1
+                if self._doubts < _START_DOUBTS:
+                    self._started_from = before
+                    return
+                self._starting = False
+                self._move(min(self._base, math.sqrt(2) * math.exp(before[0])), "doubling it brought too little")
+                return
+        self._doubts = 0
+        self._move(2 * self._base, "throughput still doubles with it")
+        self._starting = self._base < _START_MOST
 
     def _compare(self, number: int) -> None:
         """Take the elasticity from the last three points; the outer two cancel a drift of the machine."""
@@ -263,6 +295,7 @@ class KneeLimit:
 
     def _shrink(self, slot: _Slot) -> None:
         self._before_drops = max(self._before_drops, self._base)
+        self._starting = False
         self._run = 0
         total = slot.drops + slot.answers
         self._move(self._base * _DROP_FACTOR, f"{slot.drops} of {total} requests timed out or were refused by Triton")

@@ -226,7 +226,7 @@ def simulate(
     _Simulation(server, workers, seed, timeout_s).run(until)
 
 
-def best_fixed(server: Server, *, most: int = 512, seconds: float = 20.0, seed: int = 1) -> tuple[int, float]:
+def best_fixed(server: Server, *, most: int = 200, seconds: float = 6.0, seed: int = 1) -> tuple[int, float]:
     """Return the smallest fixed limit with 97 % of the throughput that any has, and the most throughput of any."""
     found: dict[int, float] = {}
     value = 1
@@ -234,6 +234,6 @@ def best_fixed(server: Server, *, most: int = 512, seconds: float = 20.0, seed: 
         worker = Worker(FixedLimit(value))
         simulate(server, [worker], seconds, seed=seed)
         found[value] = worker.throughput(seconds / 4, seconds)
-        value = max(value + 1, value * 5 // 4)
+        value = max(value + 1, value * 4 // 3)
     most_found = max(found.values())
     return min(value for value, rate in found.items() if rate >= 0.97 * most_found), most_found
