@@ -7,7 +7,6 @@ the code that the RFC asks for, and is never raised to whoever calls.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,17 +14,18 @@ from services.gateway.edge.http2 import frames
 from services.gateway.edge.http2.bounds import Bounds
 from services.gateway.edge.http2.calm import Calm
 from services.gateway.edge.http2.faults import Code, ConnectionFault, StreamFault
+from services.gateway.edge.http2.frame_checks import check_frame
 from services.gateway.edge.http2.frame_reader import FrameReader
-from services.gateway.edge.http2.frames import ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, PADDED, PRIORITIZED
+from services.gateway.edge.http2.frames import ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM
 from services.gateway.edge.http2.head import Head, read_head
+from services.gateway.edge.http2.header_assembly import HeaderAssembly, fragment_of
 from services.gateway.edge.http2.hpack_reader import Header, HpackReader
+from services.gateway.edge.http2.past_streams import PastStreams
 from services.gateway.edge.http2.sender import Sender
 from services.gateway.edge.http2.stream import Buffer, Stream
 
 _DRAIN = b"penstock"
 _ALIVE = b"are here"
-_REMEMBERED = 256
-_MOST_CONTINUATIONS = 32
 _EARNED_PER_REQUEST = 8
 _BYTES_TO_EARN_ONE = 1024
 
@@ -90,22 +90,15 @@ class Connection:
         self._sent_before = 0
         self._greeted = False
         self._requests = 0
-        self._last_id = 0
         self._final_id: int | None = None
         self._over = False
-        # Streams that ended with both sides' words, and streams that were cut off while the client may still send.
-        self._ended: deque[int] = deque(maxlen=_REMEMBERED)
-        self._cut: deque[int] = deque(maxlen=_REMEMBERED)
-        # The header block under way: its stream, the flags of its HEADERS frame and its parts.
-        self._block_of = 0
-        self._block_flags = 0
-        self._block: list[bytes] = []
+        self._past = PastStreams()
+        self._assembly = HeaderAssembly(2 * bounds.max_header_bytes)
         self._on = {
             frames.HEADERS: self._on_headers,
             frames.PRIORITY: self._on_priority,
             frames.RST_STREAM: self._on_rst_stream,
             frames.SETTINGS: self._on_settings,
-            frames.PUSH_PROMISE: self._on_push_promise,
             frames.PING: self._on_ping,
             frames.GOAWAY: self._on_goaway,
             frames.WINDOW_UPDATE: self._on_window_update,
@@ -142,10 +135,11 @@ class Connection:
         try:
             for kind, flags, stream_id, payload, size, begins in self._reader.feed(data):
                 try:
-                    if kind == DATA and self._greeted and not self._block_of:
+                    if kind == DATA and self._greeted and not self._assembly.stream_id:
                         self._on_data(flags, stream_id, payload, size, begins)
                     else:
                         self._expect(kind, stream_id)
+                        check_frame(kind, flags, stream_id, payload)
                         if kind in self._on:
                             self._on[kind](flags, stream_id, payload)
                         else:
@@ -157,7 +151,7 @@ class Connection:
         except ConnectionFault as fault:
             self.fail(fault)
             return
-        if not self._reader.holds and not self._block_of:
+        if not self._reader.holds and not self._assembly.stream_id:
             self.held_since = None
         elif self.held_since is None:
             self.held_since = now
@@ -166,8 +160,8 @@ class Connection:
         """End the connection with an error."""
         if self._over:
             return
-        self.fault = fault
-        self._send(frames.goaway(self._last_id, fault.code, fault.words))
+        self.fault = fault.with_traceback(None)  # which would hold this connection
+        self._send(frames.goaway(self._past.last_id, fault.code, fault.words))
         self._end()
 
     def lost(self) -> None:
@@ -190,8 +184,8 @@ class Connection:
         """Take no new request from here on; the connection is done with its last stream."""
         if self._over or self._final_id is not None:
             return
-        self._final_id = self._last_id
-        self._send(frames.goaway(self._last_id, Code.NO_ERROR, "moving on"))
+        self._final_id = self._past.last_id
+        self._send(frames.goaway(self._past.last_id, Code.NO_ERROR, "moving on"))
         self._maybe_done()
 
     def ask_alive(self) -> None:
@@ -223,7 +217,8 @@ class Connection:
     # Frames
 
     def _expect(self, kind: int, stream_id: int) -> None:
-        if self._block_of and (kind != CONTINUATION or stream_id != self._block_of):
+        assembled = self._assembly.stream_id
+        if assembled and (kind != CONTINUATION or stream_id != assembled):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "another frame inside a header block")
         if not self._greeted and kind != frames.SETTINGS:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
@@ -240,7 +235,8 @@ class Connection:
             self._unreported = 0
         stream = self.streams.get(stream_id)
         if stream is None:
-            self._on_late_frame(stream_id, "DATA")
+            self._past.judge(stream_id, "DATA")
+            self._idle_frames.spend(self.now)
             return
         if stream.remote_closed:
             raise StreamFault(stream_id, Code.STREAM_CLOSED, "data after the end of the stream")
@@ -262,40 +258,20 @@ class Connection:
         if stream.receiver is not None and (payload or ended):
             stream.receiver.data(payload, ended)
 
-    def _on_late_frame(self, stream_id: int, kind: str) -> None:
-        """Judge a frame on a stream that is not open; returns where it is to be ignored."""
-        if stream_id == 0 or stream_id % 2 == 0 or stream_id > self._last_id:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"{kind} on stream {stream_id}, which nobody opened")
-        if stream_id not in self._cut:
-            raise ConnectionFault(Code.STREAM_CLOSED, f"{kind} on stream {stream_id}, which has ended")
-        self._idle_frames.spend(self.now)
-
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id % 2 == 0:
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"HEADERS on stream {stream_id}, which is not a client's")
-        if flags & (PADDED | PRIORITIZED):
-            payload = _unpadded(payload, flags)
-            if flags & PRIORITIZED:
-                _no_loop(stream_id, payload)
-                payload = payload[5:]
+        fragment = fragment_of(stream_id, flags, payload)
         if flags & END_HEADERS:
-            self._on_block(stream_id, flags, payload)
+            self._on_block(stream_id, flags, fragment)
         else:
-            self._block_of, self._block_flags, self._block = stream_id, flags, [payload]
+            self._assembly.begin(stream_id, flags, fragment)
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if not self._block_of:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
-        self._block.append(payload)
-        size = sum([len(part) for part in self._block])
-        if len(self._block) > _MOST_CONTINUATIONS or size > 2 * self.bounds.max_header_bytes:
-            raise ConnectionFault(
-                Code.ENHANCE_YOUR_CALM, f"a header block of {size} bytes in {len(self._block)} frames, without an end"
-            )
+        assembly = self._assembly
+        assembly.add(payload)
         if flags & END_HEADERS:
-            block = b"".join(self._block)
-            self._block_of, self._block = 0, []
-            self._on_block(stream_id, self._block_flags, block)
+            self._on_block(stream_id, assembly.flags, assembly.complete())
 
     def _on_block(self, stream_id: int, flags: int, block: bytes) -> None:
         head, known = self._hpack.read(block)
@@ -303,17 +279,16 @@ class Connection:
         stream = self.streams.get(stream_id)
         if stream is not None:
             self._on_trailers(stream, head, ended)
-        elif stream_id > self._last_id:
-            self._last_id = stream_id
+        elif stream_id > self._past.last_id:
+            self._past.last_id = stream_id
             self._on_request(stream_id, head, known, ended)
-        elif stream_id in self._ended or stream_id in self._cut:
-            self._on_late_frame(stream_id, "HEADERS")
         else:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"stream {stream_id} is opened after stream {self._last_id}")
+            self._past.judge(stream_id, "HEADERS")
+            self._idle_frames.spend(self.now)
 
     def _on_request(self, stream_id: int, head: Head, known: Any, ended: bool) -> None:
         if self._final_id is not None:
-            self._cut.append(stream_id)  # the client was told that this one is not answered
+            self._past.add(stream_id, cut=True)  # the client was told that this one is not answered
             return
         if len(self.streams) >= self.bounds.max_streams:
             raise StreamFault(stream_id, Code.REFUSED_STREAM, f"{self.bounds.max_streams} streams are open")
@@ -343,69 +318,35 @@ class Connection:
             stream.receiver.data(b"", True)
 
     def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id == 0:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "PRIORITY on stream 0")
         self._idle_frames.spend(self.now)
         if len(payload) != 5:  # noqa: PLR2004 - RFC 9113, section 6.3
             raise self._fault_of(stream_id, Code.FRAME_SIZE_ERROR, "a PRIORITY frame that has not five bytes")
         if frames.read_number(payload) == stream_id:
             raise self._fault_of(stream_id, Code.PROTOCOL_ERROR, "a stream that depends on itself")
 
-    def _on_rst_stream(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        if len(payload) != 4:  # noqa: PLR2004 - RFC 9113, section 6.4
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a RST_STREAM frame that has not four bytes")
+    def _on_rst_stream(self, _flags: int, stream_id: int, _payload: bytes) -> None:
         stream = self.streams.get(stream_id)
         if stream is not None:
             self._forget(stream, cut=False)
             if stream.receiver is not None:
                 stream.receiver.gone()
             self._resets.spend(self.now)
-        elif stream_id == 0 or stream_id > self._last_id:
+        elif self._past.is_idle(stream_id):
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"RST_STREAM on stream {stream_id}, which nobody opened")
         else:
             self._idle_frames.spend(self.now)
 
-    def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "SETTINGS on a stream")
-        if len(payload) % 6 or (flags & ACK and payload):
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a SETTINGS frame of {len(payload)} bytes")
+    def _on_settings(self, flags: int, _stream_id: int, payload: bytes) -> None:
         self._idle_frames.spend(self.now, 1 + len(payload) // 6)
         if flags & ACK:
             return
         self._greeted = True
         for name, value in frames.read_settings(payload):
-            self._apply(name, value)
+            self.sender.apply(name, value, self.streams.values())
         self._send(frames.SETTINGS_ACK)
         self.sender.pump()
 
-    def _apply(self, name: int, value: int) -> None:
-        if name == frames.HEADER_TABLE_SIZE:
-            self.sender.set_table_size(value)
-        elif name == frames.ENABLE_PUSH and value > 1:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"SETTINGS_ENABLE_PUSH is {value}; expected 0 or 1")
-        elif name == frames.INITIAL_WINDOW_SIZE:
-            if value > frames.LARGEST_WINDOW:
-                raise ConnectionFault(Code.FLOW_CONTROL_ERROR, f"SETTINGS_INITIAL_WINDOW_SIZE is {value}")
-            grown = value - self.sender.initial_window
-            self.sender.initial_window = value
-            for stream in self.streams.values():
-                stream.send_window += grown
-                if stream.send_window > frames.LARGEST_WINDOW:
-                    raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a stream's window is larger than 2^31 - 1")
-        elif name == frames.MAX_FRAME_SIZE:
-            if not frames.DEFAULT_FRAME_SIZE <= value <= frames.LARGEST_FRAME_SIZE:
-                raise ConnectionFault(Code.PROTOCOL_ERROR, f"SETTINGS_MAX_FRAME_SIZE is {value}")
-            self.sender.set_max_frame_size(value)
-
-    def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
-        raise ConnectionFault(Code.PROTOCOL_ERROR, "a client cannot push")
-
-    def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "PING on a stream")
-        if len(payload) != 8:  # noqa: PLR2004 - RFC 9113, section 6.7
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a PING frame of {len(payload)} bytes")
+    def _on_ping(self, flags: int, _stream_id: int, payload: bytes) -> None:
         self._idle_frames.spend(self.now)
         if not flags & ACK:
             self.used_at = self.now
@@ -413,16 +354,10 @@ class Connection:
         elif payload == _DRAIN and self.draining_since is not None:
             self.close_when_finished()
 
-    def _on_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "GOAWAY on a stream")
-        if len(payload) < 8:  # noqa: PLR2004 - RFC 9113, section 6.8
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a GOAWAY frame of {len(payload)} bytes")
+    def _on_goaway(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
         self._idle_frames.spend(self.now)
 
     def _on_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        if len(payload) != 4:  # noqa: PLR2004 - RFC 9113, section 6.9
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a WINDOW_UPDATE frame of {len(payload)} bytes")
         # Whoever takes data may say so, and whoever takes none has nothing to say.
         taken = self.sender.sent_bytes - self._sent_before
         self._sent_before = self.sender.sent_bytes
@@ -436,7 +371,7 @@ class Connection:
             return
         stream = self.streams.get(stream_id)
         if stream is None:
-            if stream_id > self._last_id:
+            if self._past.is_idle(stream_id):
                 raise ConnectionFault(Code.PROTOCOL_ERROR, f"WINDOW_UPDATE on stream {stream_id}, which nobody opened")
         elif not increment:
             raise StreamFault(stream_id, Code.PROTOCOL_ERROR, "a WINDOW_UPDATE by 0")
@@ -450,14 +385,14 @@ class Connection:
         return head, None if head.fault or head.trailers else self._application.read(head)
 
     def _fault_of(self, stream_id: int, code: Code, words: str) -> Exception:
-        """Return the fault for a frame that is allowed on streams that are not open, which cannot be reset."""
+        """Return the fault of a frame that may come on a stream that is not open, which cannot be reset."""
         return StreamFault(stream_id, code, words) if stream_id in self.streams else ConnectionFault(code, words)
 
     def _cut_off(self, fault: StreamFault) -> None:
         stream = self.streams.get(fault.stream_id)
         self._send(frames.rst_stream(fault.stream_id, fault.code))
         if stream is None:
-            self._cut.append(fault.stream_id)
+            self._past.add(fault.stream_id, cut=True)
         else:
             self._forget(stream, cut=True)
             if stream.receiver is not None:
@@ -477,7 +412,7 @@ class Connection:
         stream.queue = None
         stream.queued_bytes = 0
         del self.streams[stream.id]
-        (self._cut if cut else self._ended).append(stream.id)
+        self._past.add(stream.id, cut=cut)
         self.used_at = self.now
         if self._final_id is not None:
             self._maybe_done()
@@ -496,22 +431,3 @@ class Connection:
             if stream.receiver is not None:
                 stream.receiver.gone()
         self._done()
-
-
-def _unpadded(payload: bytes, flags: int) -> bytes:
-    padding = 0
-    if flags & PADDED:
-        if not payload:
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a padded frame without the length of its padding")
-        padding = payload[0]
-        payload = payload[1:]
-    if flags & PRIORITIZED and len(payload) < 5:  # noqa: PLR2004 - RFC 9113, section 6.2
-        raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a HEADERS frame that is too short for its priority")
-    if padding > len(payload) - (5 if flags & PRIORITIZED else 0):
-        raise ConnectionFault(Code.PROTOCOL_ERROR, f"{padding} bytes of padding in a HEADERS frame that has fewer")
-    return payload[: len(payload) - padding]
-
-
-def _no_loop(stream_id: int, payload: bytes) -> None:
-    if frames.read_number(payload) == stream_id:
-        raise ConnectionFault(Code.PROTOCOL_ERROR, "a stream that depends on itself")

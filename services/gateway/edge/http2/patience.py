@@ -50,6 +50,7 @@ class Patience:
             if now - connection.used_at > bounds.idle_timeout_s:
                 connection.drain(now)
             return True
+        connection.used_at = now
         self._look_at_streams(now)
         return self._is_alive(now)
 

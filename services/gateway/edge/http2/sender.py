@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from services.gateway.edge.http2 import frames
 from services.gateway.edge.http2.faults import Code, ConnectionFault, StreamFault
@@ -171,15 +171,35 @@ class Sender:
         if stream.queued_bytes:
             self.pump()
 
-    def set_table_size(self, size: int) -> None:
-        """Obey the client's bound on the table for our header blocks: it is empty, and has to be declared so once."""
-        if size < frames.DEFAULT_TABLE_SIZE and not self._table_shrunk:
-            self._table_shrunk = True
-            self._prefix = EMPTY_TABLE
+    def apply(self, name: int, value: int, streams: Iterable[Stream]) -> None:
+        """Obey one of the client's settings; unknown ones have no meaning.
 
-    def set_max_frame_size(self, size: int) -> None:
-        """Obey the client's bound on frames."""
-        self._max_frame_size = size
+        Raises:
+            ConnectionFault: It has a value that it cannot have.
+        """
+        if name == frames.HEADER_TABLE_SIZE:
+            # Our header blocks need no table. A client that makes it smaller has to be told once that it is empty.
+            if value < frames.DEFAULT_TABLE_SIZE and not self._table_shrunk:
+                self._table_shrunk = True
+                self._prefix = EMPTY_TABLE
+        elif name == frames.ENABLE_PUSH and value > 1:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, f"SETTINGS_ENABLE_PUSH is {value}; expected 0 or 1")
+        elif name == frames.INITIAL_WINDOW_SIZE:
+            self._set_initial_window(value, streams)
+        elif name == frames.MAX_FRAME_SIZE:
+            if not frames.DEFAULT_FRAME_SIZE <= value <= frames.LARGEST_FRAME_SIZE:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, f"SETTINGS_MAX_FRAME_SIZE is {value}")
+            self._max_frame_size = value
+
+    def _set_initial_window(self, value: int, streams: Iterable[Stream]) -> None:
+        if value > frames.LARGEST_WINDOW:
+            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, f"SETTINGS_INITIAL_WINDOW_SIZE is {value}")
+        grown = value - self.initial_window
+        self.initial_window = value
+        for stream in streams:
+            stream.send_window += grown
+            if stream.send_window > frames.LARGEST_WINDOW:
+                raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a stream's window is larger than 2^31 - 1")
 
     def _block(self, stream: Stream, block: bytes, *, end: bool) -> None:
         if self._prefix:
