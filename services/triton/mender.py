@@ -5,27 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from services.core.errors import PenstockError
 from services.process.backoff import Backoff
 from services.triton.model_server import ModelServer
-from services.triton.stub_watch import ModelVersion
+from services.triton.stub_watch import ModelVersion, Stubs
 
 _log = logging.getLogger(__name__)
-
-
-class ModelProcesses(Protocol):
-    """The processes of Python-based models. Adapter: ``StubWatch``."""
-
-    living: frozenset[ModelVersion]
-    strangers: int
-
-    def dead(self) -> frozenset[ModelVersion]:
-        """Look now, and return the versions of which a process died and was not collected."""
-        ...
 
 
 @dataclass(slots=True)
@@ -46,8 +34,8 @@ class Mender:
 
     Args:
         server: Loads and unloads.
-        processes: Says what died.
-        runs_as_process: Whether the versions of a model are processes of their own.
+        look: Says which processes there are; may block.
+        processes: How many processes a READY version must have; 0 for one that is none of its own.
         clock: Monotonic clock, seconds.
         jitter: Source of numbers from 0 to 1.
     """
@@ -55,45 +43,51 @@ class Mender:
     def __init__(
         self,
         server: ModelServer,
-        processes: ModelProcesses,
-        runs_as_process: Callable[[str], bool],
+        look: Callable[[], Stubs],
+        processes: Callable[[str, int], Awaitable[int]],
         clock: Callable[[], float],
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._server = server
+        self._look = look
         self._processes = processes
-        self._runs_as_process = runs_as_process
         self._clock = clock
         self._jitter = jitter
         self._cases: dict[ModelVersion, _Case] = {}
 
     async def look(self) -> None:
-        """Mend what died since the last look; nothing is raised when that fails, the next look tries again."""
-        dead = await asyncio.to_thread(self._processes.dead)
-        if not dead and not self._processes.strangers:
+        """Mend what died since the last look; nothing is raised when that fails, a later look tries again."""
+        stubs = await asyncio.to_thread(self._look)
+        if not stubs.ended:
             return
         try:
-            loaded = await self._server.loaded()
+            broken = await self._broken(stubs)
         except PenstockError as error:
-            _log.warning("triton: a model's process died, and what is loaded cannot be seen: %s", error)
+            _log.warning("triton: a model's process ended, and whose it was cannot be seen: %s", error)
             return
-        if self._processes.strangers:
-            dead |= self._without_process((model, version) for model in loaded for version in loaded[model])
-        # While Triton unloads a version its process is dead too, for a moment; the version is not READY then.
-        for model in sorted({model for model, version in dead if version in loaded.everywhere(model)}):
-            versions = loaded.everywhere(model)
-            await self._mend(model, versions, frozenset(version for version in versions if (model, version) in dead))
+        for model in sorted({model for model, _ in broken}):
+            await self._mend(model, frozenset(version for name, version in broken if name == model))
 
-    def _without_process(self, loaded: Iterable[ModelVersion]) -> frozenset[ModelVersion]:
-        return frozenset(
-            (model, version)
-            for model, version in loaded
-            if (model, version) not in self._processes.living and self._runs_as_process(model)
-        )
+    async def _broken(self, stubs: Stubs) -> set[ModelVersion]:
+        """Return the versions that are READY and lack a process.
 
-    async def _mend(self, model: str, loaded: frozenset[int], dead: frozenset[int]) -> None:
+        What ended may as well have been unloaded, even if its version is there again by now; so it is the number of the
+        living that counts, and it counts twice: before and after Triton said that the version is READY.
+        """
+        loaded = await self._server.loaded()
+        lacking: dict[ModelVersion, int] = {}
+        for key in ((model, version) for model in loaded for version in loaded[model]):
+            needed = await self._processes(*key)
+            if stubs.living[key] < needed:
+                lacking[key] = needed
+        if not lacking:
+            return set()
+        living = (await asyncio.to_thread(self._look)).living
+        return {key for key, needed in lacking.items() if living[key] < needed}
+
+    async def _mend(self, model: str, broken: frozenset[int]) -> None:
         now = self._clock()
-        due = frozenset(version for version in dead if now >= self._case(model, version).not_before)
+        due = frozenset(version for version in broken if now >= self._case(model, version).not_before)
         if not due:
             return
         for version in due:
@@ -103,8 +97,9 @@ class Mender:
         words = f"model '{model}' version {', '.join(map(str, sorted(due)))}"
         _log.error("triton: the process of %s died; loading it again", words)
         try:
+            loaded = (await self._server.loaded()).everywhere(model)
             await self._server.load(model, loaded - due)
-            await self._server.load(model, loaded)
+            await self._server.load(model, loaded | due)
         except PenstockError as error:
             _log.error("triton: %s not loaded again: %s", words, error)
         else:

@@ -1,22 +1,39 @@
-"""The processes that run Python-based models, children of Triton: which model version each belongs to, and which died.
+"""The processes that run Python-based models, children of Triton: how many live of each model version.
 
 When one of them dies, Triton 2.51 neither starts another nor says so: its version stays READY, and every request to it
-fails until it is loaded again. What tells is the process itself: Triton collects the exit status of a child only while
-it unloads its model, so one that died by itself stays behind as a zombie.
+fails until it is loaded again. What tells is the processes: a version that has fewer than it has instances is broken.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import psutil
 
+from services.core.errors import UpstreamFailure
+
 _log = logging.getLogger(__name__)
-# The kernel keeps 15 characters of a name, and of a zombie nothing else.
+# The kernel keeps 15 characters of a name, and of a process that ended nothing else.
 _NAME = "triton_python_backend_stub"[:15]
 
 ModelVersion = tuple[str, int]
+
+
+class Stubs(NamedTuple):
+    """What one look found.
+
+    Attributes:
+        living: Living processes by model and version.
+        ended: How many ended and were not collected. Triton collects one when it has unloaded its version, which may be
+            seconds after another process of the same version serves.
+    """
+
+    living: Counter[ModelVersion]
+    ended: int
 
 
 class StubWatch:
@@ -30,38 +47,23 @@ class StubWatch:
     def __init__(self, server_pid: int, root: Path) -> None:
         self._server_pid = server_pid
         self._root = root
-        self._known: dict[int, ModelVersion] = {}
-        self.living: frozenset[ModelVersion] = frozenset()
-        self.strangers = 0
 
-    def dead(self) -> frozenset[ModelVersion]:
-        """Look now, and return the versions of which a process died and was not collected.
-
-        Afterwards ``living`` has the versions with at least one living process, and ``strangers`` the number of dead
-        ones that lived too short to be seen, so that nobody knows whose they were.
-        """
-        living: dict[int, ModelVersion] = {}
-        dead: set[ModelVersion] = set()
-        self.strangers = 0
+    def look(self) -> Stubs:
+        """Return the processes of now."""
+        living, ended = Counter[ModelVersion](), 0
         for process in self._children():
             try:
                 if not process.name().startswith(_NAME):
                     continue
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    owner = self._owner(process.cmdline())
-                    if owner is not None:
-                        living[process.pid] = owner
-                elif (known := self._known.get(process.pid)) is not None:
-                    dead.add(known)
-                    living[process.pid] = known
-                else:
-                    self.strangers += 1
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    ended += 1
+                elif (owner := self._owner(process.cmdline())) is not None:
+                    living[owner] += 1
+            except psutil.ZombieProcess:
+                ended += 1
             except psutil.Error:
-                continue  # it ended while we looked
-        # A number is given to another process only after its zombie was collected: then it is not among the children.
-        self._known = living
-        self.living = frozenset(owner for pid, owner in living.items() if owner not in dead)
-        return frozenset(dead)
+                continue  # it was collected while we looked
+        return Stubs(living, ended)
 
     def _children(self) -> list[psutil.Process]:
         try:
@@ -77,3 +79,21 @@ class StubWatch:
         except (IndexError, ValueError):
             _log.debug("a process of Triton with the arguments %s belongs to no version", arguments)
             return None
+
+
+def processes_of(config: Mapping[str, Any], is_python: Callable[[str], bool]) -> int:
+    """Return how many processes run a version: one for each instance of a Python-based backend, else none.
+
+    Args:
+        config: The configuration that Triton says it runs the version with.
+        is_python: Whether a backend is Python-based.
+
+    Raises:
+        UpstreamFailure: The configuration makes no sense.
+    """
+    try:
+        if not is_python(config["backend"]):
+            return 0
+        return sum(group["count"] * max(1, len(group.get("gpus") or ())) for group in config["instance_group"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UpstreamFailure(f"Triton's configuration of a model makes no sense: {error!r}") from error

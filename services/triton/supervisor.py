@@ -23,7 +23,7 @@ from services.triton.installation import TritonInstallation
 from services.triton.layout import RepositoryLayout
 from services.triton.loaded_memory import LoadedMemory
 from services.triton.mender import Mender
-from services.triton.stub_watch import StubWatch
+from services.triton.stub_watch import StubWatch, processes_of
 from services.triton.triton_members import TritonConnections
 from services.triton.triton_model_server import TritonModelServer
 
@@ -269,14 +269,13 @@ class TritonSupervisor:
         _log.info("triton: loaded model '%s' versions %s again", model, sorted(versions))
 
     def _mender(self, child: ChildProcess, server: TritonModelServer) -> Mender:
-        def runs_as_process(model: str) -> bool:
-            try:
-                backend = str(self.repository.config(model).backend)
-            except PenstockError:
-                return False
+        def is_python(backend: str) -> bool:
             return backend == "python" or (self._launch.backend_directory / backend / "model.py").is_file()
 
-        return Mender(server, StubWatch(child.pid or 0, self.repository.root), runs_as_process, time.monotonic)
+        async def processes(model: str, version: int) -> int:
+            return processes_of(await server.config(model, version), is_python)
+
+        return Mender(server, StubWatch(child.pid or 0, self.repository.root).look, processes, time.monotonic)
 
     async def _remember(self, server: TritonModelServer) -> None:
         try:

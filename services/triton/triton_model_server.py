@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import orjson
 from google.protobuf import json_format
@@ -77,6 +78,22 @@ class TritonModelServer:
     async def occupied(self) -> frozenset[str]:
         """Return the models that have a version loaded, or on its way in or out."""
         return frozenset(row.model for row in await self._index() if row.state in {_READY, "LOADING", "UNLOADING"})
+
+    async def config(self, model: str, version: int) -> dict[str, Any]:
+        """Return the configuration that a loaded version runs with.
+
+        Raises:
+            Unavailable: The server does not answer, or the version is not loaded.
+            UpstreamFailure: The answer makes no sense.
+        """
+        path = f"/v2/models/{quote(model, safe='')}/versions/{version}/config"
+        response = await self._pool.request("GET", path, _FRESH, timeout_s=_INDEX_TIMEOUT_S)
+        if response.status != _OK:
+            raise error_from(response.status, response.body)
+        try:
+            return dict(orjson.loads(response.body))
+        except (ValueError, TypeError) as error:
+            raise UpstreamFailure(f"Triton's configuration of model '{model}' makes no sense: {error!r}") from error
 
     async def load(self, model: str, versions: frozenset[int], tolerated: frozenset[int] = NOTHING) -> None:
         """Make exactly these versions READY, and leave those that are tolerated."""

@@ -50,49 +50,21 @@ def watch(tmp_path: Path) -> StubWatch:
     return StubWatch(os.getpid(), tmp_path / "models")
 
 
-def test_a_process_that_died_and_was_not_collected_tells_its_version(start: Start, watch: StubWatch) -> None:
-    one, _ = start("m/1/model.onnx"), start("m/2/model.onnx")
-    assert watch.dead() == frozenset()
-    assert watch.living == {("m", 1), ("m", 2)}
+def test_living_processes_are_counted_by_version_and_ended_ones_at_all(start: Start, watch: StubWatch) -> None:
+    one, *_ = start("m/1/model.onnx"), start("m/1/model.onnx"), start("n/2/model.py")
+    assert watch.look() == ({("m", 1): 2, ("n", 2): 1}, 0)
     kill_but_do_not_collect(one)
-    for _ in range(2):
-        assert watch.dead() == {("m", 1)}
-        assert watch.living == {("m", 2)}
+    assert watch.look() == ({("m", 1): 1, ("n", 2): 1}, 1)
     one.wait(10)
-    assert watch.dead() == frozenset()
-
-
-def test_a_version_of_which_one_process_of_two_died_is_dead(start: Start, watch: StubWatch) -> None:
-    one, _ = start("m/1/model.py"), start("m/1/model.py")
-    watch.dead()
-    kill_but_do_not_collect(one)
-    assert watch.dead() == {("m", 1)}
-    assert watch.living == frozenset()
-
-
-def test_a_process_that_was_collected_died_of_an_unload(start: Start, watch: StubWatch) -> None:
-    one = start("m/1/model.onnx")
-    watch.dead()
-    one.kill()
-    one.wait(10)
-    assert watch.dead() == frozenset()
-    assert watch.strangers == 0
-
-
-def test_a_process_that_died_before_it_was_seen_is_a_stranger(start: Start, watch: StubWatch) -> None:
-    kill_but_do_not_collect(start("m/1/model.onnx"))
-    assert watch.dead() == frozenset()
-    assert watch.strangers == 1
+    assert watch.look() == ({("m", 1): 1, ("n", 2): 1}, 0)
 
 
 def test_what_is_no_model_of_the_repository_belongs_to_nobody(start: Start, tmp_path: Path) -> None:
-    watch = StubWatch(os.getpid(), tmp_path / "elsewhere")
     start("m/1/model.onnx")
-    watch.dead()
-    assert watch.living == frozenset()
+    assert StubWatch(os.getpid(), tmp_path / "elsewhere").look() == ({}, 0)
 
 
 def test_a_triton_that_is_gone_has_no_processes(tmp_path: Path) -> None:
     ended = subprocess.Popen(["true"])
     ended.wait(10)
-    assert StubWatch(ended.pid, tmp_path).dead() == frozenset()
+    assert StubWatch(ended.pid, tmp_path).look() == ({}, 0)
