@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from loadtest.bench.ports import free_ports
-from loadtest.hostile.models import ECHO
+from loadtest.hostile.models import ECHO, REPEAT
 from loadtest.hostile.wire import http
 from services.core.errors import PenstockError
 
@@ -59,7 +59,7 @@ class BareTriton:
         self._command = [word for word in command if not _OPTIONS.match(word)] + [
             *(f"--backend-config={backend},shm-region-prefix-name={self._prefix}" for backend in backends),
             "--model-control-mode=explicit",
-            f"--load-model={ECHO}",
+            *(f"--load-model={model}" for model in (ECHO, REPEAT)),
             "--exit-timeout-secs=1",
         ]
         self._log = folder / "bare-triton.log"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,14 @@ import orjson
 from tritonclient.grpc import service_pb2
 
 from loadtest.hostile.bare import post
-from loadtest.hostile.models import ECHO
+from loadtest.hostile.models import ECHO, REPEAT
 
 _INFER = f"/v2/models/{ECHO}/infer"
 _LENGTH = "Inference-Header-Content-Length"
 _MIB = 1 << 20
 _GZIP = 31  # zlib's word for a gzip member
 _OVERWRITTEN_BYTES = 64 * 1024
+_STREAMS = 20
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class Target:
     regions: tuple[str, ...]
 
 
-Make = Callable[[Target], list[bytes]]
+# A whole HTTP request, the message of a call, or the messages of a stream.
+Request = bytes | tuple[bytes, ...]
+Make = Callable[[Target], Sequence[Request]]
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,16 @@ class Case:
     Attributes:
         name: What it is called in the table.
         about: What is in it.
-        make: Builds its requests: whole HTTP requests, or messages for ``method``.
+        make: Builds its requests.
         method: Method of the gRPC service; empty for HTTP.
+        served: Whether it is no mistake of the client's, so that the gateway has to answer it.
     """
 
     name: str
     about: str
     make: Make
     method: str = ""
+    served: bool = False
 
 
 def _input(name: str, datatype: str, shape: list[int], **more: object) -> dict[str, object]:
@@ -152,6 +157,15 @@ def _overwrite(target: Target) -> list[bytes]:
     return requests
 
 
+def _mixed(_target: Target) -> list[Request]:
+    messages = []
+    for model in (REPEAT, ECHO):
+        message = service_pb2.ModelInferRequest(model_name=model, raw_input_contents=[b"\7"])
+        message.inputs.add(name="INT8", datatype="INT8", shape=[1])
+        messages.append(message.SerializeToString())
+    return [tuple(messages)] * _STREAMS
+
+
 def _gigabytes(_target: Target) -> list[bytes]:
     document = {"inputs": [_input("FP32", "FP32", [1 << 18, 1 << 18], data=[1])]}
     return [post(_INFER, orjson.dumps(document))]
@@ -187,6 +201,9 @@ CASES = (
     Case("shared memory", "Triton's own, registered and written over", _overwrite),
     Case("inline model", "a model of the client's, in a load request", _load),
     Case("inline model, gRPC", "the same, RepositoryModelLoad", _load_message, "RepositoryModelLoad"),
+    Case(
+        "mixed stream", "requests for two models, one decoupled, in a stream", _mixed, "ModelStreamInfer", served=True
+    ),
     Case("unload", "of the model that others use", _unload),
     Case("unload, gRPC", "the same, RepositoryModelUnload", _unload_message, "RepositoryModelUnload"),
 )

@@ -1,4 +1,4 @@
-"""One case against the gateway: is it refused, how fast, and does the Triton behind it notice?"""
+"""One case against the gateway: is it refused (or served), how fast, and does the Triton behind it notice?"""
 
 from __future__ import annotations
 
@@ -67,13 +67,17 @@ class Behind:
         found = [match[1] for word in self._process.cmdline() if (match := _PREFIX.search(word))]
         return regions_of(found[0]) if found else ()
 
-    def faults(self) -> list[str]:
-        """Return how it differs from what it was, in words."""
+    def faults(self, *, served: bool) -> list[str]:
+        """Return how it differs from what it was, in words; its counts count unless something was served."""
         now: psutil.Process = self._system.direct.child("tritonserver")
         if now != self._process:
             return [f"Triton is another process: {self._process.pid} became {now.pid}"]
         counts = self._read()
-        faults = [f"Triton counted something: {self._counts} became {counts}"] if counts != self._counts else []
+        faults = (
+            [f"Triton counted something: {self._counts} became {counts}"]
+            if counts != self._counts and not served
+            else []
+        )
         if not answers(self._system.gateway.rest, _TIMEOUT_S):
             return [*faults, "the gateway does not answer an ordinary request any more"]
         # Triton counts an inference after it has answered it.
@@ -101,14 +105,19 @@ def refused(system: System, behind: Behind, case: Case, marker: Path) -> Refusal
     for _ in range(TIMES):
         gateway = system.gateway
         replies += [send(case, one, rest=gateway.rest, grpc=gateway.grpc, timeout_s=_TIMEOUT_S) for one in requests]
-    faults = [f"answered {reply.status}: {reply.words}" for reply in replies if not _is_refusal(case, reply)]
+    right = _is_answer if case.served else _is_refusal
+    faults = [f"answered {reply.status}: {reply.words}" for reply in replies if not right(case, reply)]
     if marker.exists():
         faults.append("the client's code ran")
-    faults += behind.faults()
+    faults += behind.faults(served=case.served)
     times = [reply.ms for reply in replies]
-    size = max(map(len, requests))
+    size = max(len(one) if isinstance(one, bytes) else sum(map(len, one)) for one in requests)
     last = replies[-1]
     return Refusal(size, last.status, last.words, statistics.median(times), max(times), tuple(dict.fromkeys(faults)))
+
+
+def _is_answer(_case: Case, reply: Reply) -> bool:
+    return reply.status == 0 and "error" not in reply.words
 
 
 def _is_refusal(case: Case, reply: Reply) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtest.hostile.bare import BareTriton, answers
-from loadtest.hostile.cases import Case, Target
+from loadtest.hostile.cases import Case, Request, Target
 from loadtest.hostile.wire import Reply, http, rpc
 
 # How long a bare Triton may be silent before it counts as hung, and is ended.
@@ -59,6 +59,8 @@ def strike(bare: BareTriton, case: Case, marker: Path) -> Harm:
     with _watched(bare) as peak:
         before = peak[0]
         for request in requests:
+            if bare.ended():
+                break
             send(case, request, rest=bare.rest, grpc=bare.grpc, timeout_s=PATIENCE_S)
         asked = time.monotonic()
         while not alive and not bare.ended() and time.monotonic() - asked < PATIENCE_S:
@@ -69,9 +71,11 @@ def strike(bare: BareTriton, case: Case, marker: Path) -> Harm:
     return Harm(ended, silent_s, peak[0] - before, marker.exists())
 
 
-def send(case: Case, request: bytes, *, rest: str, grpc: str, timeout_s: float) -> Reply:
+def send(case: Case, request: Request, *, rest: str, grpc: str, timeout_s: float) -> Reply:
     """Send one request of a case over its protocol."""
-    return rpc(grpc, case.method, request, timeout_s) if case.method else http(rest, request, timeout_s)
+    if isinstance(request, bytes) and not case.method:
+        return http(rest, request, timeout_s)
+    return rpc(grpc, case.method, request, timeout_s)
 
 
 @contextmanager

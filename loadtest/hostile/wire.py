@@ -6,9 +6,11 @@ import contextlib
 import selectors
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import grpc
+from tritonclient.grpc import service_pb2
 
 from services.core.address import Address
 
@@ -73,20 +75,30 @@ def _complete(answer: bytes) -> bool:
     return body.endswith(b"0\r\n\r\n")
 
 
-def rpc(address: str, method: str, message: bytes, timeout_s: float) -> Reply:
-    """Call a method of the inference service with these bytes as its message."""
+def rpc(address: str, method: str, messages: bytes | tuple[bytes, ...], timeout_s: float) -> Reply:
+    """Call a method of the inference service with these bytes as its message, or with the messages of a stream."""
     begun = time.perf_counter()
     with grpc.insecure_channel(address, (("grpc.max_send_message_length", -1),)) as channel:
-        call = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+        path = f"/inference.GRPCInferenceService/{method}"
+        words = ""
         try:
             grpc.channel_ready_future(channel).result(timeout_s)
             begun = time.perf_counter()
-            call(message, timeout=timeout_s)
+            if isinstance(messages, bytes):
+                channel.unary_unary(path)(messages, timeout=timeout_s)
+            else:
+                words = _responses(channel.stream_stream(path)(iter(messages), timeout=timeout_s))
         except grpc.FutureTimeoutError:
             return Reply(None, "no connection", _ms_since(begun))
         except grpc.RpcError as error:
             return Reply(error.code().value[0], (error.details() or "")[:_SHOWN], _ms_since(begun))
-        return Reply(0, "", _ms_since(begun))
+        return Reply(0, words, _ms_since(begun))
+
+
+def _responses(stream: Iterable[bytes]) -> str:
+    found = [service_pb2.ModelStreamInferResponse.FromString(data) for data in stream]
+    errors = [response.error_message for response in found if response.error_message]
+    return f"{len(found)} responses{', errors: ' if errors else ''}{'; '.join(errors)[:_SHOWN]}"
 
 
 def _ms_since(begun: float) -> float:

@@ -95,9 +95,9 @@ def no_version(request: Request, direct: Seen, _through: Seen) -> Seen:
     return _as("not found", direct) if text and not (text.isdigit() and int(text)) else direct
 
 
-def unknown_in_statistics(request: Request, direct: Seen, _through: Seen) -> Seen:
+def unknown_model(request: Request, direct: Seen, _through: Seen) -> Seen:
     about = isinstance(request, GrpcRequest) and request.method == "ModelStatistics"
-    about = about or (isinstance(request, RestRequest) and request.path.endswith("/stats"))
+    about = about or (isinstance(request, RestRequest) and request.path.endswith(("/stats", "/ready")))
     return _as("not found", direct) if about and direct.category == "invalid" else direct
 
 
@@ -155,9 +155,9 @@ def nul(request: Request, direct: Seen, through: Seen) -> Seen:
     return through if repr(through.content).replace(whole, cut) == repr(direct.content) else direct
 
 
-def digits(_request: Request, direct: Seen, through: Seen) -> Seen:
+def digits(request: Request, direct: Seen, through: Seen) -> Seen:
     """Triton's JSON parser is off by one in the last of 53 bits, at times."""
-    both = direct.category == through.category == "ok"
+    both = isinstance(request, RestRequest) and direct.category == through.category == "ok"
     return through if both and _nearly(direct.content, through.content) else direct
 
 

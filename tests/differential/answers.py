@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -102,7 +102,14 @@ def read_grpc(method: str, data: bytes) -> Any:
 
 
 def _by_request(responses: list[Any]) -> list[Any]:
-    """Return the responses of a stream by the id of their request: only among those is there an order."""
+    """Return the responses of a stream by the id of their request: only among those is there an order.
+
+    Of an error the id counts; what else Triton says beside its words depends on who found it.
+    """
+    for response in responses:
+        if "error_message" in response:
+            response["error_message"] = "in words"
+            response["infer_response"] = {"id": response.get("infer_response", {}).get("id")}
     return sorted(responses, key=lambda response: str(response.get("infer_response", {}).get("id", "")))
 
 
@@ -122,6 +129,13 @@ class Side:
         if isinstance(request, RestRequest):
             return await self._http(request)
         return await self._grpc(request)
+
+    async def apart(self, request: RestRequest | GrpcRequest) -> Seen:
+        """Send each message of a stream in a stream of its own, and return all answers as of one."""
+        assert isinstance(request, GrpcRequest)
+        seen = [await self.ask(replace(request, messages=(message,))) for message in request.messages]
+        broken = [one for one in seen if one.category != "ok"]
+        return broken[0] if broken else Seen("ok", content=_by_request([row for one in seen for row in one.content]))
 
     async def _http(self, request: RestRequest) -> Seen:
         try:

@@ -60,7 +60,7 @@ def message(ask: Ask, *, raw: bool) -> Any:
     """Return a ``ModelInferRequest``."""
     found = service_pb2.ModelInferRequest(model_name=ask.model, model_version=ask.version, id=ask.id or "")
     for name, value in ask.parameters.items():
-        _set(found.parameters[name], value, wide=name in ("priority", "timeout"))
+        _set(found.parameters[name], value, wide=name == "priority")
     for tensor in ask.inputs:
         item = found.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         if raw:

@@ -13,6 +13,7 @@ from services.core.route import Route, RouteTable
 from tests.differential.answers import Seen, Side, connected
 from tests.differential.grpc_forms import GrpcRequest
 from tests.differential.rest import RestRequest
+from tests.differential.survivable import is_mixed
 from tests.fakes.controller import controlling
 from tests.fakes.gateway import eventually
 from tests.fakes.gateway_process import GatewayProcess, gateway_process
@@ -51,10 +52,15 @@ class Lab:
         return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(_START_S)
 
     def both(self, request: RestRequest | GrpcRequest) -> tuple[Seen, Seen]:
-        """Send a request to both sides and return the answers: direct, through the gateway."""
+        """Send a request to both sides and return the answers: direct, through the gateway.
+
+        A stream that a bare Triton does not survive is sent there as a stream for each of its requests: what a request
+        is answered with does not depend on its company.
+        """
 
         async def ask() -> tuple[Seen, Seen]:
-            direct, through = await asyncio.gather(self.direct.ask(request), self.through.ask(request))
+            alone = self.direct.apart if is_mixed(request) else self.direct.ask
+            direct, through = await asyncio.gather(alone(request), self.through.ask(request))
             return direct, through
 
         return self.run(ask())
@@ -90,7 +96,8 @@ async def gateway_before(triton: RunningTriton, state_dir: Path, *options: str) 
     routes = {name: Route(name, _STABLE.get(name, 1), versions=found) for name, found in loaded.items()}
     async with controlling() as controller:
         await controller.publish(RouteTable(1, routes))
-        async with gateway_process(state_dir, triton.http_port, controller.port, *options, workers=1) as gateway:
+        replica = f"{triton.http_port}/{triton.grpc_port}"
+        async with gateway_process(state_dir, replica, controller.port, *options, workers=1) as gateway:
             await gateway.announced()
             await eventually((state_dir / "routes.json").exists)
             yield gateway

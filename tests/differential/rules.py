@@ -107,9 +107,9 @@ RULES = (
         _call(_code(version="1.0")),
     ),
     Rule(
-        "an unknown model has no statistics",
-        "404 as everywhere; Triton says 400 here",
-        a.unknown_in_statistics,
+        "an unknown model is 404",
+        "as everywhere; Triton says 400 where statistics or readiness are asked for",
+        a.unknown_model,
         GrpcRequest("ModelStatistics", (_STATISTICS,), None, ("nobody", "")),
     ),
     Rule(

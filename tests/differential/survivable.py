@@ -46,6 +46,12 @@ FATAL: dict[str, Callable[[Ask], bool]] = {
 _LARGE_SHAPE = re.compile(rb'"shape": \[[^\]]*\d{7}')
 
 
+def is_mixed(request: RestRequest | GrpcRequest) -> bool:
+    """Whether a stream has requests for a decoupled model and for others ("mixed stream")."""
+    stream = isinstance(request, GrpcRequest) and request.method == "ModelStreamInfer"
+    return stream and "repeat" in request.notes and set(request.notes) != {"repeat"}
+
+
 def survivable(request: RestRequest | GrpcRequest) -> bool:
     """Whether a bare Triton survives a request."""
     if isinstance(request, RestRequest) and _LARGE_SHAPE.search(request.body):
