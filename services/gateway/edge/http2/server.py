@@ -87,9 +87,11 @@ class Http2Server:
     async def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            now = loop.time()
-            for connection in list(self._connections):
-                connection.look(now)
+            self._look_at_all(loop.time())
+
+    def _look_at_all(self, now: float) -> None:
+        for connection in list(self._connections):
+            connection.look(now)
 
     async def _until_none(self, until: float) -> None:
         loop = asyncio.get_running_loop()
