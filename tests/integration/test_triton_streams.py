@@ -76,7 +76,7 @@ async def taken(
     answers = [] if into is None else into
     async with aclosing(upstream.stream(request, 1, 20.0)) as responses:
         async for response in responses:
-            answers.append(response)  # noqa: PERF401 - an extend would keep none of them when one fails
+            answers.append(response)
     return answers
 
 
