@@ -52,7 +52,7 @@ _LATENCIES_PER_SLOT = 3.0
 _SETTLING_LATENCIES = 0.5
 _LEAST_SAMPLES = 4
 _LEAST_CONTRAST = 0.1
-_FILLED = 0.9
+_FILLED = 0.5
 
 # How sure a move must be, in standard errors. A limit that is too low loses answers, one that is too high only time.
 _SURE_UP = 1.0
@@ -123,7 +123,7 @@ class FixedLimit:
 class _Slot:
     """What requests in one slot of time showed."""
 
-    __slots__ = ("answers", "drops", "end", "in_flight", "latency_s", "number", "samples", "since")
+    __slots__ = ("answers", "drops", "end", "in_flight", "latency_s", "most_in_flight", "number", "samples", "since")
 
     def __init__(self, number: int, length_s: float, settling_s: float) -> None:
         self.number = number
@@ -134,10 +134,14 @@ class _Slot:
         self.samples = 0
         self.latency_s = 0.0
         self.in_flight = 0
+        self.most_in_flight = 0
 
     def filled(self, limit: int) -> bool:
-        """Whether the limit was what bounded the requests in flight."""
-        return self.in_flight >= self.samples * (limit - max(0.5, (1 - _FILLED) * limit))
+        """Whether the limit was what bounded the requests in flight.
+
+        A batch leaves at once, so even with a full limit those that leave see half of it on average.
+        """
+        return self.most_in_flight >= limit and self.in_flight >= _FILLED * limit * self.samples
 
 
 class KneeLimit:
@@ -184,6 +188,7 @@ class KneeLimit:
                 slot.samples += 1
                 slot.latency_s += duration_s
                 slot.in_flight += in_flight
+                slot.most_in_flight = max(slot.most_in_flight, in_flight)
         elif outcome == _REFUSED or (outcome == _TIMED_OUT and duration_s > _DROP_LATENCIES * self._latency_s):
             slot.drops += 1
 

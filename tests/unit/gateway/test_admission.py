@@ -1,0 +1,456 @@
+"""Who is let in, who waits, who is refused and with which words."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from services.core.errors import OK, DeadlineExceeded, Overloaded, Unavailable
+from services.core.route import Route, RouteTable
+from services.gateway.admission import Admission, AdmissionSettings, GateState, Refusal, Slot
+from tests.fakes.aio import run, until
+from tests.fakes.clock import FakeClock
+
+FAR = 1_000_060.0  # a minute after the fake clock's start
+LATENCY_S = 0.01
+
+
+class Gate:
+    """An admission with a fixed limit of one model's requests, and helpers to fill it."""
+
+    def __init__(self, fixed_limit: int = 2, **settings: Any) -> None:
+        self.clock = FakeClock()
+        self.told: list[tuple[str, int, Refusal]] = []
+        self.published: list[int] = []
+        self.admission = Admission(
+            AdmissionSettings(fixed_limit=fixed_limit, **settings),
+            publish=self.published.append,
+            refused=lambda *what: self.told.append(what),
+            clock=self.clock,
+            wall=self.clock,
+        )
+        self.order: list[str] = []
+
+    def fill(self, model: str = "m", version: int = 1) -> list[Slot]:
+        slots: list[Slot] = []
+        while (slot := self.admission.enter(model, version)) is not None:
+            slots.append(slot)
+        return slots
+
+    def teach(self, latency_s: float = LATENCY_S, version: int = 1) -> None:
+        """Let the gate learn how long requests take."""
+        for _ in range(100):
+            slot = self.admission.enter("m", version)
+            assert slot is not None
+            self.clock.advance(latency_s)
+            slot.leave(latency_s, OK.outcome)
+
+    def wait(self, name: str = "", *, deadline: float = FAR, priority: int = 0, version: int = 1) -> asyncio.Task[Slot]:
+        async def waiting() -> Slot:
+            slot = await self.admission.wait("m", version, deadline=deadline, priority=priority)
+            self.order.append(name)
+            return slot
+
+        return asyncio.create_task(waiting())
+
+    def state(self, version: int = 1) -> GateState:
+        return next(state for state in self.admission.states() if state.version == version)
+
+
+def in_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def wrapper() -> None:
+        run(test())
+
+    wrapper.__name__ = test.__name__
+    return wrapper
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_requests_enter_until_the_limit_and_again_when_one_left() -> None:
+    gate = Gate(fixed_limit=3)
+    slots = gate.fill()
+    assert len(slots) == gate.admission.in_flight == gate.state().in_flight == 3
+    slots.pop().leave(LATENCY_S, OK.outcome)
+    assert len(gate.fill()) == 1
+    assert gate.published == [1, 2, 3, 2, 3]
+
+
+def test_a_place_is_given_back_once() -> None:
+    slot = Gate().fill()[0]
+    slot.leave(LATENCY_S, OK.outcome)
+    with pytest.raises(RuntimeError, match="twice"):
+        slot.leave(LATENCY_S, OK.outcome)
+
+
+@in_loop
+async def test_waiters_are_let_in_by_priority_then_deadline_then_arrival() -> None:
+    gate = Gate(fixed_limit=1, default_priority=2)
+    (slot,) = gate.fill()
+    for name, deadline, priority in (
+        ("default, late", FAR, 0),
+        ("low, early", FAR - 9, 3),
+        ("default, early", FAR - 9, 0),
+        ("the default's level, early, after it", FAR - 9, 2),
+        ("high, late", FAR, 1),
+    ):
+        gate.wait(name, deadline=deadline, priority=priority)
+        await settle()
+    for _ in range(5):
+        slot.leave(LATENCY_S, OK.outcome)
+        await settle()
+        slot = Slot(gate.admission, next(iter(gate.admission._gates.values())))
+    assert gate.order == [
+        "high, late",
+        "default, early",
+        "the default's level, early, after it",
+        "default, late",
+        "low, early",
+    ]
+
+
+@in_loop
+async def test_a_newcomer_does_not_overtake_who_waits_by_entering_at_once() -> None:
+    gate = Gate(fixed_limit=1)
+    (slot,) = gate.fill()
+    waiting = gate.wait()
+    await settle()
+    slot.leave(LATENCY_S, OK.outcome)  # the place is the waiter's, though it has not run yet
+    assert gate.admission.enter("m", 1) is None
+    await waiting
+
+
+@in_loop
+async def test_a_full_queue_refuses_at_once_with_numbers_and_a_time_to_come_back() -> None:
+    gate = Gate(fixed_limit=2, max_queued=3)
+    gate.fill()
+    for _ in range(3):
+        gate.wait()
+    await settle()
+    with pytest.raises(Overloaded) as refused:
+        await gate.admission.wait("m", 1, deadline=FAR, priority=0)
+    assert refused.value.message.startswith("2 requests of model 'm' version 1 are in flight, which is its limit now")
+    assert "and 3 wait; try again after" in refused.value.message
+    assert refused.value.retry_after_s > 0
+    assert gate.told == [("m", 1, Refusal.FULL)]
+    assert gate.state().refused == {Refusal.FULL: 1}
+    gate.admission.close()
+
+
+@in_loop
+async def test_a_more_urgent_request_takes_the_place_of_the_least_urgent_that_waits() -> None:
+    gate = Gate(fixed_limit=1, max_queued=2)
+    gate.fill()
+    kept, lost = gate.wait("kept", deadline=FAR - 30), gate.wait("lost", deadline=FAR - 20)
+    await settle()
+    urgent = gate.wait("urgent", deadline=FAR - 50)
+    with pytest.raises(Overloaded, match="more urgent"):
+        await lost
+    assert gate.told == [("m", 1, Refusal.DISPLACED)]
+    assert gate.state().queued == 2
+    assert not kept.done()
+    assert not urgent.done()
+    gate.admission.close()
+
+
+@in_loop
+async def test_without_a_queue_whatever_cannot_enter_is_refused_at_once() -> None:
+    gate = Gate(fixed_limit=1, max_queued=0)
+    gate.fill()
+    with pytest.raises(Overloaded, match="0 wait"):
+        await gate.admission.wait("m", 1, deadline=FAR, priority=1)
+
+
+@in_loop
+async def test_who_cannot_make_it_is_refused_at_once_and_not_at_its_deadline() -> None:
+    gate = Gate(fixed_limit=1)
+    gate.teach()
+    gate.fill()
+    waiting = [gate.wait(deadline=gate.clock.now + 1.0) for _ in range(5)]
+    await settle()
+    # Five before it and itself, at 10 ms each, and then 10 ms in Triton.
+    with pytest.raises(Overloaded, match="5 requests wait before this one") as refused:
+        await gate.admission.wait("m", 1, deadline=gate.clock.now + 0.06, priority=3)
+    assert "has 0.060 s left" in refused.value.message
+    assert gate.told == [("m", 1, Refusal.TOO_LATE)]
+    in_time = gate.wait(deadline=gate.clock.now + 0.08, priority=3)
+    await settle()
+    assert not in_time.done()
+    assert not any(task.done() for task in waiting)
+    gate.admission.close()
+
+
+@in_loop
+async def test_after_a_refusal_the_queue_is_held_short_until_a_second_passed_without_one() -> None:
+    gate = Gate(fixed_limit=1, queue_delay_s=0.03, burst_delay_s=0.2, longest_wait_s=100.0)
+    gate.teach()  # 100 requests/s
+    gate.fill()
+
+    async def accepted() -> int:
+        for number in range(100):
+            task = gate.wait()
+            await settle()
+            if task.done():
+                assert isinstance(task.exception(), Overloaded)
+                return number
+        raise AssertionError("nobody was refused")
+
+    assert await accepted() == 20, "a burst waits as long as burst_delay_s"
+    assert await accepted() == 0
+    for gone in (0.2, 0.2):
+        gate.clock.advance(gone)
+    for _ in range(18):  # the burst is worked off, but for two
+        gate.admission.left(next(iter(gate.admission._gates.values())), LATENCY_S, OK.outcome)
+        await settle()
+    assert await accepted() == 1, "no more than queue_delay_s now"
+    gate.clock.advance(1.1)
+    gate.admission.left(next(iter(gate.admission._gates.values())), LATENCY_S, OK.outcome)
+    await settle()
+    assert await accepted() > 10, "and a burst again after a calm second"
+    gate.admission.close()
+
+
+@in_loop
+async def test_a_waiter_whose_time_is_over_is_not_let_in() -> None:
+    gate = Gate(fixed_limit=1)
+    (slot,) = gate.fill()
+    waiting, next_one = gate.wait(deadline=gate.clock.now + 5.0), gate.wait()
+    await settle()
+    gate.clock.advance(5.0)  # the timer has not rung: it goes by the real time
+    slot.leave(5.0, OK.outcome)
+    with pytest.raises(DeadlineExceeded, match=r"waited 5.000 s for model 'm' version 1"):
+        await waiting
+    (await next_one).leave(LATENCY_S, OK.outcome)
+    assert gate.told == [("m", 1, Refusal.EXPIRED)]
+    assert gate.admission.in_flight == 0
+
+
+def real() -> tuple[Admission, list[Slot], float]:
+    """An admission by the real clock whose only place is taken, and the present time."""
+    import time
+
+    admission = Admission(AdmissionSettings(fixed_limit=1, longest_wait_s=0.05))
+    slot = admission.enter("m", 1)
+    assert slot is not None
+    return admission, [slot], time.perf_counter()
+
+
+@in_loop
+async def test_a_deadline_ends_the_wait_by_itself() -> None:
+    admission, _, now = real()
+    with pytest.raises(DeadlineExceeded):
+        await admission.wait("m", 1, deadline=now + 0.01, priority=0)
+    assert [state.queued for state in admission.states()] == [0]
+
+
+@in_loop
+async def test_nobody_waits_longer_than_the_longest_wait() -> None:
+    admission, _, now = real()
+    with pytest.raises(Overloaded, match="as long as any may"):
+        await admission.wait("m", 1, deadline=now + 60.0, priority=0)
+    assert admission.states()[0].refused == {Refusal.WAITED: 1}
+
+
+@in_loop
+async def test_a_cancelled_waiter_leaves_the_queue() -> None:
+    gate = Gate(fixed_limit=1)
+    (slot,) = gate.fill()
+    gone, stays = gate.wait("gone"), gate.wait("stays")
+    await settle()
+    gone.cancel()
+    await settle()
+    assert gate.state().queued == 1
+    slot.leave(LATENCY_S, OK.outcome)
+    (await stays).leave(LATENCY_S, OK.outcome)
+    assert gate.order == ["stays"]
+    assert gate.admission.in_flight == 0
+
+
+@in_loop
+async def test_a_waiter_that_is_cancelled_just_when_it_is_let_in_gives_its_place_on() -> None:
+    gate = Gate(fixed_limit=1)
+    (slot,) = gate.fill()
+    gone, stays = gate.wait("gone"), gate.wait("stays")
+    await settle()
+    slot.leave(LATENCY_S, OK.outcome)
+    gone.cancel()
+    (await stays).leave(LATENCY_S, OK.outcome)
+    await settle()
+    assert gone.cancelled()
+    assert gate.admission.in_flight == 0
+
+
+@in_loop
+async def test_one_versions_overload_does_not_touch_another() -> None:
+    gate = Gate(fixed_limit=2, max_queued=1)
+    gate.fill(version=2)
+    gate.wait(version=2)
+    await settle()
+    with pytest.raises(Overloaded, match="version 2"):
+        await gate.admission.wait("m", 2, deadline=FAR, priority=0)
+    assert len(gate.fill(version=1)) == 2
+    gate.admission.close()
+
+
+def test_one_model_never_has_all_places_of_a_worker() -> None:
+    gate = Gate(fixed_limit=1000, max_in_flight=100)
+    greedy = len(gate.fill("greedy"))
+    assert greedy == 80
+    second = len(gate.fill("greedy too"))
+    assert second >= 10
+    assert len(gate.fill("newcomer")) >= 1
+
+
+def test_a_worker_of_very_few_places_can_use_them() -> None:
+    assert len(Gate(fixed_limit=9, max_in_flight=2).fill()) == 2
+    assert len(Gate(fixed_limit=9, max_in_flight=1).fill()) == 1
+
+
+@in_loop
+async def test_who_waits_for_the_worker_and_not_for_its_version_is_let_in_when_another_version_leaves() -> None:
+    gate = Gate(fixed_limit=1000, max_in_flight=10)
+    first = gate.fill(version=1)
+    gate.fill(version=2)
+    waiting = gate.wait(version=3)
+    if not waiting.done():
+        await settle()
+    while not waiting.done():
+        first.pop().leave(LATENCY_S, OK.outcome)
+        await settle()
+    (await waiting).leave(LATENCY_S, OK.outcome)
+
+
+@in_loop
+async def test_an_ending_worker_refuses_who_waits_and_who_comes() -> None:
+    gate = Gate(fixed_limit=1)
+    (slot,) = gate.fill()
+    waiting = gate.wait()
+    await settle()
+    gate.admission.close()
+    with pytest.raises(Unavailable, match="ending"):
+        await waiting
+    with pytest.raises(Unavailable, match="ending"):
+        await gate.admission.wait("m", 1, deadline=FAR, priority=0)
+    slot.leave(LATENCY_S, OK.outcome)
+    assert [reason for *_, reason in gate.told] == [Refusal.ENDING] * 2
+
+
+@in_loop
+async def test_versions_that_are_not_served_any_more_are_forgotten_when_they_are_empty() -> None:
+    gate = Gate(fixed_limit=1)
+    (slot,) = gate.fill(version=1)
+    waiting = gate.wait(version=1)
+    await settle()
+    gate.fill(version=2)[0].leave(LATENCY_S, OK.outcome)
+    gate.fill(version=3)[0].leave(LATENCY_S, OK.outcome)
+    gate.admission.retain(RouteTable(2, {"m": Route("m", 3, versions=frozenset({3}))}))
+    assert [state.version for state in gate.admission.states()] == [1, 3]
+    slot.leave(LATENCY_S, OK.outcome)
+    (await waiting).leave(LATENCY_S, OK.outcome)
+    assert [state.version for state in gate.admission.states()] == [3]
+
+
+def test_streams_have_a_limit_that_somebody_chose() -> None:
+    admission = Admission(AdmissionSettings(stream_limit=7))
+    slots = [admission.enter("m", 1, decoupled=True) for _ in range(8)]
+    assert slots[-1] is None
+    for slot in slots[:-1]:
+        assert slot is not None
+        slot.leave(0.0, OK.outcome)
+    assert admission.states()[0].limit == 7
+
+
+def test_an_adapting_limit_begins_low_and_learns_from_requests_that_used_it_up() -> None:
+    gate = Gate(fixed_limit=0, initial_limit=4)
+    assert len(gate.fill()) == gate.state().limit == 4
+    gate = Gate(fixed_limit=0, initial_limit=4)
+    for _ in range(400):
+        slots = gate.fill()
+        gate.clock.advance(0.002)
+        for slot in slots:
+            slot.leave(0.002, OK.outcome)
+    assert gate.state().limit > 30
+    assert "10 % more" in gate.state().limit_reason or "doubles" in gate.state().limit_reason
+
+
+@in_loop
+async def test_a_version_that_was_idle_for_long_is_not_taken_for_a_stalled_one() -> None:
+    gate = Gate(fixed_limit=1)
+    gate.teach()
+    gate.clock.advance(3600.0)
+    gate.fill()
+    waiting = gate.wait(deadline=gate.clock.now + 1.0)
+    await settle()
+    assert not waiting.done()
+    gate.admission.close()
+
+
+@in_loop
+async def test_when_nothing_comes_back_newcomers_are_refused_soon() -> None:
+    gate = Gate(fixed_limit=1, longest_wait_s=100.0)
+    gate.teach()
+    gate.fill()
+    gate.clock.advance(2.0)
+    with pytest.raises(Overloaded, match="would have an answer in about"):
+        await gate.admission.wait("m", 1, deadline=gate.clock.now + 1.0, priority=0)
+
+
+@in_loop
+async def test_clients_that_are_refused_together_are_not_sent_back_together() -> None:
+    gate = Gate(fixed_limit=1, max_queued=0)
+    gate.teach(0.2)
+    gate.fill()
+    times: list[float] = []
+    for _ in range(20):
+        with pytest.raises(Overloaded) as refused:
+            await gate.admission.wait("m", 1, deadline=FAR, priority=0)
+        times.append(refused.value.retry_after_s)
+    assert len(set(times)) >= 15
+    assert min(times) >= 0.2
+
+
+@in_loop
+async def test_no_place_is_ever_lost_whatever_happens_in_which_order() -> None:
+    chance = random.Random(7)
+    admission = Admission(AdmissionSettings(fixed_limit=3, max_in_flight=8, max_queued=6, longest_wait_s=0.02))
+    most = 0
+
+    async def one() -> None:
+        nonlocal most
+        import time
+
+        version, now = chance.randint(1, 4), time.perf_counter()
+        slot = admission.enter("m", version)
+        if slot is None:
+            deadline = now + chance.choice([0.0, 0.003, 0.01, 10.0])
+            slot = await admission.wait("m", version, deadline=deadline, priority=chance.randint(0, 3))
+        most = max(most, admission.in_flight)
+        try:
+            await asyncio.sleep(chance.random() * 0.004)
+        finally:
+            slot.leave(time.perf_counter() - now, OK.outcome)
+
+    tasks: list[asyncio.Task[None]] = []
+    for _ in range(1500):
+        tasks.append(asyncio.create_task(one()))
+        if chance.random() < 0.2:
+            chance.choice(tasks).cancel()
+        if chance.random() < 0.3:
+            await asyncio.sleep(0.001)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    allowed = (Overloaded, DeadlineExceeded, asyncio.CancelledError)
+    assert all(result is None or isinstance(result, allowed) for result in results)
+    assert any(result is None for result in results)
+    assert 3 < most <= 8
+    await until(lambda: admission.in_flight == 0)
+    for state in admission.states():
+        assert (state.in_flight, state.queued) == (0, 0)
+    refused = sum(sum(state.refused.values()) for state in admission.states())
+    assert refused == sum(isinstance(result, (Overloaded, DeadlineExceeded)) for result in results)
