@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 
@@ -51,6 +52,43 @@ async def test_a_body_must_keep_its_pace_and_may_take_its_time_when_it_does() ->
             assert (status, headers[b"connection"]) == (408, b"close")
             assert b"20000 bytes per second" in words
         assert running.count("request", model="digits", outcome="invalid_argument") == 1
+
+
+@pytest.mark.parametrize("first", [0.0, 0.25])
+@in_loop
+async def test_a_head_that_dribbles_is_not_waited_for_however_often_a_byte_comes(first: float) -> None:
+    async with serving(limits=_limits(head_timeout_s=0.4)) as running, connected(running) as (reader, writer):
+        loop = asyncio.get_running_loop()
+        if not first:  # the head of a later request has as much time as the first
+            writer.write(REQUEST)
+            assert (await answer(reader))[0] == 200
+        begun = loop.time()
+        await asyncio.sleep(first)
+        reading = asyncio.create_task(answer(reader))
+        for byte in PATH * 2:
+            if reading.done():
+                break
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.03)
+        assert (await reading)[0] == 408
+        assert loop.time() - begun < 2.0
+
+
+@in_loop
+async def test_a_reader_that_takes_single_bytes_is_reset_and_the_kernel_keeps_nothing_for_it() -> None:
+    async with serving(limits=_limits(write_grace_s=0.3)) as running:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", running.gateway.http_port))
+        client.setblocking(False)
+        client.send((GET % b"/openapi.json") * 100)
+        await eventually(lambda: running.gateway.held_bytes)
+        while client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+            with contextlib.suppress(BlockingIOError):
+                client.recv(1)
+            await asyncio.sleep(0.02)
+        client.close()
+        await eventually(lambda: running.gateway.held_bytes == 0)
 
 
 @pytest.mark.parametrize("size", [300_000, 3_000_000])
@@ -187,6 +225,21 @@ async def test_a_client_that_leaves_frees_its_slot_whatever_it_was_doing() -> No
         reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         reset.close()
         await eventually(lambda: upstream.cancelled == 2)
+
+
+@in_loop
+async def test_clients_that_leave_at_once_leave_nothing_behind() -> None:
+    upstream = FakeUpstream(hold=asyncio.Event())
+    async with serving(upstream) as running:
+        for _ in range(100):
+            hasty = socket.create_connection(("127.0.0.1", running.gateway.http_port))
+            hasty.sendall(REQUEST)
+            hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            hasty.close()
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await running.gateway.stop()  # which waits for every request that it knows of
+        assert running.gateway.held_bytes == 0
 
 
 @in_loop
@@ -389,4 +442,4 @@ async def test_a_trace_context_is_taken_over_when_it_is_one(header: bytes, passe
     infer = infer_target(head)
     assert infer is not None
     read_headers(infer, head)
-    assert RestCall(infer, BODY).traceparent == (header.decode() if passes else "")
+    assert RestCall(infer, BODY, Limits()).traceparent == (header.decode() if passes else "")

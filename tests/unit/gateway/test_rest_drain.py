@@ -79,6 +79,8 @@ async def test_requests_under_way_are_finished_and_those_that_take_too_long_are_
             assert (status, headers[b"connection"]) == (200, b"close")
             upstream.hold = asyncio.Event()
             second.write(REQUEST)
+            status, headers, _ = await answer(slow)
+            assert (status, headers[b"connection"], headers[b"retry-after"]) == (503, b"close", b"1")
             assert await slow.read() == b""
             await stopping
         assert upstream.cancelled == 1

@@ -29,7 +29,7 @@ async def infer_reply(site: Site, infer: InferHead, body: Buffer, hold: Hold) ->
     try:
         if needs_preparation(infer, body, site.limits):
             body = await _prepared(site, infer, body, hold)
-        reply = await site.pipeline.serve(RestCall(infer, body))
+        reply = await site.pipeline.serve(RestCall(infer, body, site.limits))
         if infer.accepts:
             reply = await _compressed(reply, infer.accepts)
     except PenstockError as error:

@@ -10,8 +10,11 @@ from services.gateway.edge.rest.asgi import ASGIApp, Message, Scope
 from services.gateway.edge.rest.head import Head
 from services.gateway.edge.rest.response import Reply
 
+# The description and its pages are the same at every time, and not cheap to make.
+_CONSTANT = frozenset({b"/openapi.json", b"/docs", b"/redoc"})
 # The framing is the connection's own to say.
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date", b"server"})
+_OK = 200
 _START, _BODY = "http.response.start", "http.response.body"
 
 
@@ -26,12 +29,19 @@ class Bridge:
     def __init__(self, app: ASGIApp, max_answer_bytes: int) -> None:
         self._app = app
         self._max_answer_bytes = max_answer_bytes
+        self._constant: dict[bytes, Reply] = {}
 
     async def ask(self, head: Head, body: bytes, client: tuple[str, int] | None) -> Reply:
         """Return the application's answer."""
+        known = self._constant.get(head.path)
+        if known is not None:
+            return known
         answer = _Answer(body, self._max_answer_bytes)
         await self._app(_scope(head, client), answer.receive, answer.send)
-        return answer.reply()
+        reply = answer.reply()
+        if head.path in _CONSTANT and reply.status == _OK:
+            self._constant[head.path] = reply
+        return reply
 
 
 class _Answer:

@@ -10,17 +10,19 @@ answer, its next request is not begun.
 from __future__ import annotations
 
 import asyncio
-import enum
 
-from services.core.errors import Overloaded, PayloadTooLarge, PenstockError
+from services.core.errors import Overloaded, PenstockError, Unavailable
 from services.gateway.edge.buffer_budget import Hold
+from services.gateway.edge.rest.ahead import Ahead
 from services.gateway.edge.rest.answering import defect, document_reply, infer_reply
+from services.gateway.edge.rest.body import PiecedBody
 from services.gateway.edge.rest.bulk import BulkBody
-from services.gateway.edge.rest.chunks import ChunkDecoder
-from services.gateway.edge.rest.head import END, too_long_target
+from services.gateway.edge.rest.head import END, hopeless
 from services.gateway.edge.rest.infer import PROTOCOL, Buffer
-from services.gateway.edge.rest.opening import Opening, too_large_body, too_large_head
-from services.gateway.edge.rest.refusal import BAD_REQUEST, TIMEOUT, HttpRefusal, shown
+from services.gateway.edge.rest.opening import Opening
+from services.gateway.edge.rest.outlet import Outlet
+from services.gateway.edge.rest.phase import Phase
+from services.gateway.edge.rest.refusal import HttpRefusal, late_body, late_head
 from services.gateway.edge.rest.response import Reply, error_reply, written
 from services.gateway.edge.rest.site import Site
 
@@ -31,20 +33,7 @@ _KEEP = b"Connection: keep-alive\r\n"
 _BULK_BYTES = 128 * 1024
 # A refused client gets this long to stop sending before its connection is closed: closed at once, it would see a reset
 # instead of the answer.
-_LINGER_S = 2.0
-# A request line is at most this much longer than its target.
-_LINE_BYTES = 32
-
-
-class Phase(enum.Enum):
-    """What a connection does."""
-
-    HEAD = "waits for a head, or for the rest of one"
-    BODY = "receives a body"
-    BUSY = "answers"
-    WRITE = "waits for the client to take the answer"
-    LINGER = "throws away what a refused client still sends"
-    CLOSED = "closes"
+_LINGER_S = 1.5
 
 
 class RestConnection(asyncio.Protocol):
@@ -54,89 +43,45 @@ class RestConnection(asyncio.Protocol):
         site: What it shares with the others.
     """
 
-    __slots__ = (
-        "_ahead",
-        "_ahead_hold",
-        "_answer_hold",
-        "_bulk",
-        "_chunks",
-        "_close",
-        "_hold",
-        "_opening",
-        "_over",
-        "_paused",
-        "_phase",
-        "_pieces",
-        "_reading",
-        "_received",
-        "_requests",
-        "_since",
-        "_site",
-        "_skipped",
-        "_task",
-        "_transport",
-        "_unsent",
-        "_unsent_since",
-    )  # fmt: skip
-
     def __init__(self, site: Site) -> None:
         self._site = site
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # there from connection_made on
         self._phase = Phase.HEAD
-        self._since = site.now
+        self._since = site.now  # when the phase began
+        self._ahead = Ahead(site.budget)
+        self._outlet = Outlet(site.limits, site.budget)
         self._requests = 0
+        self._skipped = False  # an empty line before the present head
+        # The present request
         self._opening: Opening | None = None
-        self._task: asyncio.Task[None] | None = None
         self._hold = Hold(site.budget)
-        self._answer_hold = Hold(site.budget)
-        # What was read beyond the present request, or an incomplete head.
-        self._ahead = b""
-        self._ahead_hold = Hold(site.budget)
-        self._skipped = False
-        self._reading = True
-        self._pieces: list[bytes] = []
-        self._chunks: ChunkDecoder | None = None
+        self._body: PiecedBody | None = None
         self._bulk = False
         self._received = 0
-        self._paused = False
-        self._unsent = 0
-        self._unsent_since = 0.0
+        self._task: asyncio.Task[None] | None = None
+        # How it ends
         self._close = False  # whatever is left to read is dropped after the present answer
         self._over = False  # the client sends no more
+        self._cut_short = False  # the server does not wait longer for the present answer
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = transport  # type: ignore[assignment]  # asyncio gives a Protocol a Transport
-        # Paused means: there is something that the kernel did not take.
-        self._transport.set_write_buffer_limits(high=0)
+        self._ahead.attach(self._transport)
+        self._outlet.attach(self._transport)
         if not self._site.opened(self):
-            self._phase = Phase.CLOSED
             error = Overloaded(f"this gateway worker has {self._site.limits.max_connections} connections, its limit")
-            self._transport.write(b"".join(written(error_reply(error), _CLOSE)))
-            self._transport.close()
+            self._outlet.send(written(error_reply(error), _CLOSE))
+            self._shut()
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
         try:
-            self._received_data(data)
+            self._take(data)
         except Exception as error:  # noqa: BLE001 - the last line before a client without an answer
             self._refuse(defect(error))
-
-    def _received_data(self, data: bytes) -> None:
-        if self._phase is Phase.HEAD:
-            if self._ahead:
-                data = self._take_ahead() + data
-            self._read_head(data)
-        elif self._phase is Phase.BODY:
-            self._read_body(data)
-        elif self._phase is Phase.BUSY or self._phase is Phase.WRITE:
-            self._keep_ahead(data)
-        elif self._phase is Phase.LINGER:
-            self._received += len(data)
-            if self._received > self._site.limits.max_body_bytes:
-                self._transport.abort()
 
     def eof_received(self) -> bool | None:
         """Notice that the client sends no more: for an inference it has gone; a document it may still read."""
@@ -151,27 +96,19 @@ class RestConnection(asyncio.Protocol):
         self._phase = Phase.CLOSED
         if self._task is not None:
             self._task.cancel()
-        else:
-            self._hold.release()
-        self._take_ahead()
-        self._answer_hold.release()
-        self._pieces.clear()
+        self._hold.release()
+        self._body = None
+        self._ahead.take()
+        self._outlet.release()
         self._site.closed(self)
 
     def pause_writing(self) -> None:
         """Notice that the client does not take its answer as fast as it comes."""
-        self._paused = True
-        self._unsent = self._transport.get_write_buffer_size()
-        self._unsent_since = self._site.now
-        try:
-            self._answer_hold.add(self._unsent)
-        except Overloaded:
-            self._transport.abort()  # memory is short, and this client is one of those that hold it
+        self._outlet.block(self._site.now)
 
     def resume_writing(self) -> None:
         """Notice that the client took everything, and go on."""
-        self._paused = False
-        self._answer_hold.release()
+        self._outlet.unblock()
         if self._phase is Phase.WRITE:
             self._await_head()
 
@@ -197,32 +134,55 @@ class RestConnection(asyncio.Protocol):
         """Close the connection of a client that is too slow, or idle for too long."""
         limits, phase = self._site.limits, self._phase
         waited_s = now - self._since
-        if self._paused:
-            taken = self._unsent - self._transport.get_write_buffer_size()
-            if now - self._unsent_since > limits.write_grace_s + taken / limits.min_transfer_bytes_per_s:
-                self._transport.abort()
+        if self._outlet.blocked:
+            if self._outlet.too_slow(now):
+                self._outlet.reset()
         elif phase is Phase.HEAD:
             if self._ahead or not self._requests:
                 if waited_s > limits.head_timeout_s:
-                    self._head_is_late()
+                    self._refuse(late_head(limits)) if self._ahead else self._shut()
             elif waited_s > limits.idle_timeout_s:
-                self._transport.close()
+                self._shut()
         elif phase is Phase.BODY:
             if waited_s > limits.body_grace_s + self._received / limits.min_transfer_bytes_per_s:
-                self._refuse(self._slow_body(waited_s))
+                self._refuse(late_body(self._received, waited_s, limits))
         elif phase is Phase.LINGER and waited_s > _LINGER_S:
             self._transport.abort()
 
     def close_if_idle(self) -> None:
         """Close the connection unless a request is on its way."""
         if self._phase is Phase.HEAD and not self._ahead:
-            self._transport.close()
+            self._shut()
+
+    def cut_short(self) -> None:
+        """End what is under way: the time that a server that stops has for it is over."""
+        if self._phase is Phase.BUSY and self._task is not None:
+            self._cut_short = True
+            self._task.cancel()
+        else:
+            self._outlet.reset()
 
     def abort(self) -> None:
         """Close the connection at once."""
-        self._transport.abort()
+        self._outlet.reset()
 
     # Reading
+
+    def _take(self, data: bytes) -> None:
+        if self._phase is Phase.HEAD:
+            if self._ahead:
+                data = self._ahead.take() + data
+            elif self._requests:
+                self._since = self._site.now  # a later head begins; the first has had its time since the connection
+            self._read_head(data)
+        elif self._phase is Phase.BODY:
+            self._read_body(data)
+        elif self._phase is Phase.BUSY or self._phase is Phase.WRITE:
+            self._keep_ahead(data)
+        elif self._phase is Phase.LINGER:
+            self._received += len(data)
+            if self._received > self._site.limits.max_body_bytes:
+                self._transport.abort()
 
     def _read_head(self, data: bytes) -> None:
         end = data.find(END)
@@ -254,100 +214,65 @@ class RestConnection(asyncio.Protocol):
             self._begin_body(opening, data[end:])
 
     def _incomplete_head(self, data: bytes) -> None:
-        limits = self._site.limits
         if data.startswith(b"\r\n") and not self._skipped:
             # RFC 9112, 2.2: an empty line before a request, which some clients send after a body.
             self._skipped = True
             if len(data) > 2:  # noqa: PLR2004 - the empty line
                 self._read_head(data[2:])
             else:
-                self._resume()
-        elif not data[:1].isalpha() and data != b"\r":
-            words = f"this is no HTTP/1.1 request: it begins with '{shown(data)}'; send one"
-            self._refuse(HttpRefusal(BAD_REQUEST, words))
-        elif data.count(b"\n") != data.count(b"\r\n"):
-            self._refuse(HttpRefusal(BAD_REQUEST, "a line of the request's head ends without CR LF; send both"))
-        elif len(data) > limits.max_url_bytes + _LINE_BYTES and b"\r\n" not in data:
-            self._refuse(too_long_target(limits))
-        elif len(data) > limits.max_header_bytes:
-            self._refuse(too_large_head(limits))
+                self._ahead.resume()
+        elif (refusal := hopeless(data, self._site.limits)) is not None:
+            self._refuse(refusal)
         else:
             self._keep_ahead(data)
-            self._resume()
+            self._ahead.resume()
 
     def _begin_body(self, opening: Opening, first: bytes) -> None:
         self._phase = Phase.BODY
         self._since = self._site.now
         self._received = 0
-        head = opening.head
-        if head.expects and not first:
+        if opening.head.expects and not first:
             self._transport.write(_CONTINUE)
-        self._resume()
-        if head.chunked:
-            self._chunks = ChunkDecoder(self._site.limits)
-        elif (length := head.length or 0) > _BULK_BYTES:
+        self._ahead.resume()
+        length = opening.head.length or 0
+        if length > _BULK_BYTES:
             self.bulk_received(len(first))
             if self._phase is Phase.BODY:
                 self._bulk = True
                 self._switch_protocol(BulkBody(self, length, first))
-            return
-        if first:
-            self._read_body(first)
+        else:
+            self._body = PiecedBody(opening, self._site.limits, self._hold)
+            if first:
+                self._read_body(first)
 
     def _read_body(self, data: bytes) -> None:
         """Take a piece of a small body, or of one in chunks."""
+        body = self._body
+        if body is None:
+            raise RuntimeError("a piece of a body that nobody expects")
         try:
-            rest = self._body_piece(data)
-        except (HttpRefusal, PayloadTooLarge, Overloaded) as error:
+            rest = body.feed(data)
+        except PenstockError as error:
             self._refuse(error)
             return
+        self._received = body.received
         if rest is not None:
-            body, self._pieces, self._chunks = b"".join(self._pieces), [], None
+            self._body = None
             if rest:
                 self._keep_ahead(rest)
-            self._begin(body)
-
-    def _body_piece(self, data: bytes) -> bytes | None:
-        """Keep a piece and return what follows the body; None while it is not complete."""
-        opening, before = self._opened, self._received
-        self._hold.add(len(data))
-        self._received += len(data)
-        if self._chunks is None:
-            missing = (opening.head.length or 0) - before
-            self._pieces.append(data[:missing])
-            return data[missing:] if len(data) >= missing else None
-        self._pieces += self._chunks.feed(data)
-        if self._chunks.size > opening.max_body_bytes:
-            raise too_large_body(f"more than {opening.max_body_bytes} bytes", opening.max_body_bytes)
-        return self._chunks.rest if self._chunks.complete else None
+            self._begin(body.joined())
 
     def _keep_ahead(self, data: bytes) -> None:
         """Keep what was read too early; while a request is answered, read no more."""
         try:
-            self._ahead_hold.add(len(data))
+            self._ahead.keep(data)
         except Overloaded as error:
             if self._opening is None:
                 self._refuse(error)
-            else:
-                self._close = True
-            return
+                return
+            self._close = True
         if self._opening is not None:
-            if self._reading:
-                self._reading = False
-                self._transport.pause_reading()
-        elif not self._ahead:
-            self._since = self._site.now
-        self._ahead = self._ahead + data if self._ahead else data
-
-    def _take_ahead(self) -> bytes:
-        data, self._ahead = self._ahead, b""
-        self._ahead_hold.release()
-        return data
-
-    def _resume(self) -> None:
-        if not self._reading:
-            self._reading = True
-            self._transport.resume_reading()
+            self._ahead.pause()
 
     def _leave_bulk(self) -> None:
         if self._bulk:
@@ -370,35 +295,35 @@ class RestConnection(asyncio.Protocol):
 
     def _complete(self, opening: Opening, body: bytes) -> None:
         """Go on with a request that came in one piece."""
-        refusal = opening.refusal
-        if refusal is None:
-            try:
-                self._hold.add(len(body))
-            except Overloaded as error:
-                refusal = error
-        if refusal is None:
-            self._begin(body)
-        else:
+        try:
+            if opening.refusal is not None:
+                raise opening.refusal
+            self._hold.add(len(body))
+        except PenstockError as refusal:
             self._count_refusal(refusal)
             self._answer(error_reply(refusal))
+        else:
+            self._begin(body)
 
     def _begin(self, body: Buffer) -> None:
         self._phase = Phase.BUSY
-        self._site.active += 1
         self._task = self._site.loop.create_task(self._work(body))
 
     async def _work(self, body: Buffer) -> None:
         """Answer the present request."""
         site, opening = self._site, self._opened
+        site.active += 1  # here, because a task that is cancelled before it begins has no end either
         try:
             if opening.infer is not None:
                 reply = await infer_reply(site, opening.infer, body, self._hold)
             else:
                 reply = await document_reply(site, opening, bytes(body), self._transport.get_extra_info("peername"))
         except asyncio.CancelledError:
-            if self._phase is not Phase.CLOSED:
+            if self._phase is Phase.CLOSED:
+                return  # the one who cancelled was the client, by closing the connection
+            if not self._cut_short:
                 raise
-            return  # the one who cancelled was the client, by closing the connection
+            reply = error_reply(Unavailable("the gateway is shutting down and could not wait longer; send it again"))
         finally:
             self._task = None
             self._hold.release()
@@ -421,10 +346,10 @@ class RestConnection(asyncio.Protocol):
             and not self._site.draining()
         )
         closing = (_KEEP if head.old else b"") if keep else _CLOSE
-        self._send(written(reply, closing, with_body=head.method != b"HEAD"))
+        self._outlet.send(written(reply, closing, with_body=head.method != b"HEAD"))
         if not keep:
             self._finish()
-        elif self._paused:
+        elif self._outlet.blocked:
             self._phase = Phase.WRITE
         else:
             self._await_head()
@@ -435,7 +360,7 @@ class RestConnection(asyncio.Protocol):
         if self._ahead:
             self._site.loop.call_soon(self._proceed)
         else:
-            self._resume()
+            self._ahead.resume()
 
     def _proceed(self) -> None:
         if self._phase is Phase.HEAD and self._ahead:
@@ -447,52 +372,32 @@ class RestConnection(asyncio.Protocol):
             return
         self._count_refusal(error)
         self._leave_bulk()
-        self._pieces, self._chunks, self._opening = [], None, None
+        self._body = self._opening = None
         self._hold.release()
-        self._send(written(error_reply(error), _CLOSE))
+        self._outlet.send(written(error_reply(error), _CLOSE))
         self._linger()
 
     def _count_refusal(self, error: PenstockError) -> None:
         if self._opening is not None and self._opening.infer is not None:
             self._site.pipeline.refused(PROTOCOL, self._opening.infer.model, error)
 
-    def _send(self, pieces: list[Buffer]) -> None:
-        if len(pieces) == 1:
-            self._transport.write(pieces[0])
-        else:
-            self._transport.writelines(pieces)
-
     def _finish(self) -> None:
         """Close the connection; with a delay where the client may still be sending."""
-        if self._ahead or not self._reading:
+        if self._ahead or not self._ahead.reading:
             self._linger()
         else:
-            self._phase = Phase.CLOSED
-            self._transport.close()
+            self._shut()
+
+    def _shut(self) -> None:
+        """Close the connection when everything is sent."""
+        self._phase = Phase.CLOSED
+        self._transport.close()
 
     def _linger(self) -> None:
-        self._take_ahead()
+        self._ahead.take()
         self._phase = Phase.LINGER
         self._since = self._site.now
         self._received = 0
-        self._resume()
+        self._ahead.resume()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-
-    def _head_is_late(self) -> None:
-        if self._ahead:
-            limit_s = self._site.limits.head_timeout_s
-            self._refuse(
-                HttpRefusal(TIMEOUT, f"the request's head did not arrive within {limit_s:g} s; send it faster")
-            )
-        else:
-            self._phase = Phase.CLOSED
-            self._transport.close()
-
-    def _slow_body(self, waited_s: float) -> HttpRefusal:
-        limits = self._site.limits
-        return HttpRefusal(
-            TIMEOUT,
-            f"the request's body did not arrive in time: {self._received} bytes after {waited_s:.1f} s; expected "
-            f"{limits.min_transfer_bytes_per_s} bytes per second after the first {limits.body_grace_s:g} s",
-        )

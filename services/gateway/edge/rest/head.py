@@ -15,14 +15,17 @@ from services.gateway.edge.rest.refusal import (
     EXPECTATION_FAILED,
     HEADERS_TOO_LARGE,
     NOT_IMPLEMENTED,
-    URI_TOO_LONG,
     VERSION_NOT_SUPPORTED,
     HttpRefusal,
     shown,
+    too_large_head,
+    too_long_target,
 )
 from services.gateway.limits import Limits
 
 END = b"\r\n\r\n"
+# A request line is at most this much longer than its target.
+_LINE_BYTES = 32
 Headers = list[tuple[bytes, bytes]]
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
@@ -106,11 +109,17 @@ def parse_head(raw: bytes, limits: Limits) -> Head:
     return head
 
 
-def too_long_target(limits: Limits) -> HttpRefusal:
-    """Return the refusal of a target over the limit."""
-    return HttpRefusal(
-        URI_TOO_LONG, f"the request's target is longer than {limits.max_url_bytes} bytes; send a shorter one"
-    )
+def hopeless(data: bytes, limits: Limits) -> HttpRefusal | None:
+    """Return why the beginning of a head cannot become a request any more; None where it still can."""
+    if not data[:1].isalpha() and data != b"\r":
+        return HttpRefusal(BAD_REQUEST, f"this is no HTTP/1.1 request: it begins with '{shown(data)}'; send one")
+    if data.count(b"\n") != data.count(b"\r\n"):
+        return HttpRefusal(BAD_REQUEST, "a line of the request's head ends without CR LF; send both")
+    if len(data) > limits.max_url_bytes + _LINE_BYTES and b"\r\n" not in data:
+        return too_long_target(limits)
+    if len(data) > limits.max_header_bytes:
+        return too_large_head(limits)
+    return None
 
 
 def _interpret(head: Head) -> None:
@@ -197,7 +206,7 @@ def _origin_form(method: bytes, target: bytes) -> bytes:
 
 def _no_request_line(raw: bytes, limits: Limits) -> HttpRefusal:
     line = raw.partition(b"\r\n")[0]
-    if len(line) > limits.max_url_bytes + 32:  # the longest method, the version and two blanks
+    if len(line) > limits.max_url_bytes + _LINE_BYTES:
         return too_long_target(limits)
     target = line.partition(b" ")[2].rpartition(b" ")[0]
     if target and not target.isascii():

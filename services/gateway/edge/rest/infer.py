@@ -109,23 +109,25 @@ class RestCall:
     Args:
         head: Its path and headers.
         body: The whole body, not compressed.
+        limits: Bounds on what it holds.
     """
 
-    __slots__ = ("_body", "_forms", "_head", "model", "protocol", "traceparent", "tracestate")
+    __slots__ = ("_body", "_forms", "_head", "_limits", "model", "protocol", "traceparent", "tracestate")
 
-    def __init__(self, head: InferHead, body: Buffer) -> None:
+    def __init__(self, head: InferHead, body: Buffer, limits: Limits) -> None:
         self.protocol = PROTOCOL
         self.model = head.model
         self.traceparent = head.traceparent
         self.tracestate = head.tracestate
         self._head = head
         self._body = body
+        self._limits = limits
         self._forms = Forms(binary=False, by_output={})
 
     def decode(self) -> InferRequest:
         """Parse the path and the body."""
         head = self._head
-        request, self._forms = parse(head.model, head.version, self._body, head.header_length)
+        request, self._forms = parse(head.model, head.version, self._body, head.header_length, self._limits)
         request.key = head.key
         request.deadline_s = head.timeout_s
         request.traceparent = head.traceparent

@@ -8,7 +8,7 @@ from services.core.errors import PayloadTooLarge, PenstockError
 from services.gateway.edge.rest.gate import refused_path
 from services.gateway.edge.rest.head import Head, parse_head
 from services.gateway.edge.rest.infer import InferHead, infer_target, read_headers
-from services.gateway.edge.rest.refusal import HEADERS_TOO_LARGE, LENGTH_REQUIRED, HttpRefusal
+from services.gateway.edge.rest.refusal import LENGTH_REQUIRED, HttpRefusal, too_large_head
 from services.gateway.limits import MIB, Limits
 
 # Documents are asked for with small bodies or none.
@@ -82,13 +82,6 @@ class Openings:
         except PenstockError as error:
             refusal = error
         return Opening(head, infer, refusal, most)
-
-
-def too_large_head(limits: Limits) -> HttpRefusal:
-    """Return the refusal of a head over the limit."""
-    return HttpRefusal(
-        HEADERS_TOO_LARGE, f"the request's head is larger than {limits.max_header_bytes} bytes; send shorter headers"
-    )
 
 
 def too_large_body(found: str, most: int) -> PayloadTooLarge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.core.errors import InvalidRequest
+from services.gateway.limits import Limits
 
 BAD_REQUEST = 400
 METHOD_NOT_ALLOWED = 405
@@ -35,3 +36,31 @@ class HttpRefusal(InvalidRequest):
 def shown(data: bytes) -> str:
     """Return the beginning of what a client sent, in printable characters, for an error's words."""
     return repr(data[:_SHOWN_BYTES])[2:-1]
+
+
+def late_head(limits: Limits) -> HttpRefusal:
+    """Return the refusal of a head that takes too long."""
+    return HttpRefusal(TIMEOUT, f"the request's head did not arrive within {limits.head_timeout_s:g} s; send it faster")
+
+
+def late_body(received: int, waited_s: float, limits: Limits) -> HttpRefusal:
+    """Return the refusal of a body that takes too long."""
+    return HttpRefusal(
+        TIMEOUT,
+        f"the request's body did not arrive in time: {received} bytes after {waited_s:.1f} s; expected "
+        f"{limits.min_transfer_bytes_per_s} bytes per second after the first {limits.body_grace_s:g} s",
+    )
+
+
+def too_large_head(limits: Limits) -> HttpRefusal:
+    """Return the refusal of a head over the limit."""
+    return HttpRefusal(
+        HEADERS_TOO_LARGE, f"the request's head is larger than {limits.max_header_bytes} bytes; send shorter headers"
+    )
+
+
+def too_long_target(limits: Limits) -> HttpRefusal:
+    """Return the refusal of a target over the limit."""
+    return HttpRefusal(
+        URI_TOO_LONG, f"the request's target is longer than {limits.max_url_bytes} bytes; send a shorter one"
+    )

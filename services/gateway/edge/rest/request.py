@@ -10,6 +10,7 @@ import codecs
 import json
 import re
 import reprlib
+import sys
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,6 +19,7 @@ from services.core.errors import Forbidden, InvalidRequest
 from services.core.inference import InferRequest, Parameter, RequestedOutput
 from services.core.tensor import ITEM_SIZE, Tensor, element_count
 from services.gateway.edge.rest.json_tensor import to_raw
+from services.gateway.limits import Limits
 
 Buffer = bytes | memoryview
 
@@ -42,7 +44,9 @@ class Forms(NamedTuple):
     by_output: dict[str, bool]
 
 
-def parse(model: str, version: int | None, body: Buffer, header_length: int | None) -> tuple[InferRequest, Forms]:
+def parse(
+    model: str, version: int | None, body: Buffer, header_length: int | None, limits: Limits
+) -> tuple[InferRequest, Forms]:
     """Parse a request body.
 
     Args:
@@ -50,6 +54,7 @@ def parse(model: str, version: int | None, body: Buffer, header_length: int | No
         version: Version from the path.
         body: The whole body.
         header_length: ``Inference-Header-Content-Length``, or None where the whole body is JSON.
+        limits: Bounds on the numbers of inputs, outputs, parameters and dimensions.
 
     Raises:
         InvalidRequest: It is not a request of the protocol.
@@ -66,7 +71,8 @@ def parse(model: str, version: int | None, body: Buffer, header_length: int | No
         )
     document = _load(body if header_length is None else body[:header_length])
     request = InferRequest(model, version)
-    request.inputs = _inputs(document.get("inputs"), body, size if header_length is None else header_length)
+    offset = size if header_length is None else header_length
+    request.inputs = _inputs(_list(document.get("inputs"), "inputs", limits.max_inputs), body, offset, limits)
     request.id = _text(document.get("id", ""), "id")
     parameters = document.get("parameters")
     binary = False
@@ -76,7 +82,8 @@ def parse(model: str, version: int | None, body: Buffer, header_length: int | No
     outputs = document.get("outputs")
     by_output: dict[str, bool] = {}
     if outputs is not None:
-        request.outputs = [_output(output, by_output) for output in _list(outputs, "outputs")]
+        listed = _list(outputs, "outputs", limits.max_outputs)
+        request.outputs = [_output(output, by_output, limits) for output in listed]
     return request, Forms(binary, by_output)
 
 
@@ -105,18 +112,18 @@ def _load_lenient(text: bytes, strict_error: orjson.JSONDecodeError) -> Any:
     raise InvalidRequest(f"the request is not valid JSON: {strict_error}") from strict_error
 
 
-def _inputs(value: Any, body: Buffer, offset: int) -> list[Tensor]:
+def _inputs(items: list[Any], body: Buffer, offset: int, limits: Limits) -> list[Tensor]:
     view = memoryview(body)
     size = len(body)
     tensors = []
-    for position, item in enumerate(_list(value, "inputs")):
+    for position, item in enumerate(items):
         place = f"inputs[{position}]"
         name = _text(_object(item, place).get("name"), f"{place}.name")
         datatype = item.get("datatype")
         if not isinstance(datatype, str) or datatype not in ITEM_SIZE:
             raise InvalidRequest(f"{place}.datatype is {_short(datatype)}; expected one of {', '.join(ITEM_SIZE)}")
-        shape = _shape(item.get("shape"), f"{place}.shape")
-        binary_size = _binary_size(item.get("parameters"), place)
+        shape = _shape(item.get("shape"), f"{place}.shape", limits.max_rank)
+        binary_size = _binary_size(item.get("parameters"), place, limits)
         if binary_size is None:
             data = _list(item.get("data"), f"{place}.data")
             tensors.append(
@@ -138,10 +145,10 @@ def _inputs(value: Any, body: Buffer, offset: int) -> list[Tensor]:
     return tensors
 
 
-def _binary_size(parameters: Any, place: str) -> int | None:
+def _binary_size(parameters: Any, place: str, limits: Limits) -> int | None:
     if parameters is None:
         return None
-    if _SHARED_MEMORY in _object(parameters, f"{place}.parameters"):
+    if _SHARED_MEMORY in _object(parameters, f"{place}.parameters", limits.max_parameters):
         raise Forbidden(
             f"{place} wants shared memory, which the gateway does not open to clients; send the data itself"
         )
@@ -151,14 +158,14 @@ def _binary_size(parameters: Any, place: str) -> int | None:
     return size
 
 
-def _output(item: Any, by_output: dict[str, bool]) -> RequestedOutput:
+def _output(item: Any, by_output: dict[str, bool], limits: Limits) -> RequestedOutput:
     name = _text(_object(item, "outputs[]").get("name"), "outputs[].name")
     parameters = item.get("parameters")
     if parameters is None:
         by_output.setdefault(name, False)
         return RequestedOutput(name)
     place = f"the parameters of output '{name}'"
-    if _SHARED_MEMORY in _object(parameters, place):
+    if _SHARED_MEMORY in _object(parameters, place, limits.max_parameters):
         raise Forbidden(f"output '{name}' wants shared memory, which the gateway does not open to clients")
     by_output.setdefault(name, _flag(parameters.get("binary_data", False), f"'binary_data' in {place}"))
     classes = parameters.get("classification", 0)
@@ -174,23 +181,27 @@ def _parameters(value: Any) -> dict[str, Parameter]:
     return dict(value)
 
 
-def _shape(value: Any, place: str) -> tuple[int, ...]:
-    shape = tuple(_list(value, place))
+def _shape(value: Any, place: str, max_rank: int) -> tuple[int, ...]:
+    shape = tuple(_list(value, place, max_rank))
     for dim in shape:
         if type(dim) is not int:
             raise InvalidRequest(f"{place} is {_short(value)}; expected a list of integers")
     return shape
 
 
-def _list(value: Any, place: str) -> list[Any]:
+def _list(value: Any, place: str, most: int = sys.maxsize) -> list[Any]:
     if type(value) is not list:
         raise InvalidRequest(f"'{place}' is {'missing' if value is None else _short(value)}; expected a list")
+    if len(value) > most:
+        raise InvalidRequest(f"'{place}' has {len(value)} entries; at most {most} are taken")
     return value
 
 
-def _object(value: Any, place: str) -> dict[str, Any]:
+def _object(value: Any, place: str, most: int = sys.maxsize) -> dict[str, Any]:
     if type(value) is not dict:
         raise InvalidRequest(f"{place} is {_short(value)}; expected an object")
+    if len(value) > most:
+        raise InvalidRequest(f"{place} has {len(value)} entries; at most {most} are taken")
     return value
 
 

@@ -20,10 +20,12 @@ _BACKLOG = 2048
 # How long a server that stops still answers its open connections, each answer asking for the connection to be closed:
 # a connection that is closed while the next request is on its way loses that request.
 _FAREWELL_S = 5.0
+# How long clients may take to hear that their request was cut short.
+_LAST_WORDS_S = 0.5
 _LONGEST_PERIOD_S = 0.25
 # What the kernel holds of an answer beyond what is on its way: a client that does not read is noticed soon, and a far
 # one that does is not slowed down.
-_UNSENT_BYTES = 128 * 1024
+_UNSENT_BYTES = 32 * 1024
 
 
 class RestServer:
@@ -104,8 +106,11 @@ class RestServer:
                 connection.close_if_idle()
             if not await self._quiet(self._site, end - loop.time()):
                 for connection in list(self._site.connections):
-                    connection.abort()
-                await self._quiet(self._site, 1.0)
+                    connection.cut_short()
+                if not await self._quiet(self._site, _LAST_WORDS_S):
+                    for connection in list(self._site.connections):
+                        connection.abort()
+                    await self._quiet(self._site, _LAST_WORDS_S)
         self._sweeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._sweeper

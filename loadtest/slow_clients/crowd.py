@@ -1,0 +1,167 @@
+"""``python -m loadtest.slow_clients.crowd HOST:PORT CLIENTS``: slow clients, in a process apart from whoever measures.
+
+It opens its clients within a second of each line that it reads, dribbles until the server has ended every one of them,
+and writes a line of JSON: by kind, the seconds from opening to end of each client, and what the server told it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+
+import orjson
+
+from services.core.address import Address
+
+KINDS = ("head", "body", "read")
+GIVE_UP_S = 40.0
+_OPENING_S = 1.0
+_PERIOD_S = 0.1
+_DRIBBLE_S = 1.0
+_CONNECT_TIMEOUT_S = 5.0
+# Small, so that an answer which is not read stays with the server.
+_RECEIVE_BYTES = 4096
+_PIPELINED = 200
+
+
+@dataclass
+class SlowClient:
+    """One connection on which next to nothing is sent or read.
+
+    Attributes:
+        kind: One of ``KINDS``.
+        opened: When it was opened.
+        held: Its socket; None before and after.
+        ended: When the server ended it; None before.
+        said: The beginning of what the server said.
+        dribbled: When it last sent or read something.
+    """
+
+    kind: str
+    opened: float = 0.0
+    held: socket.socket | None = None
+    ended: float | None = None
+    said: bytes = b""
+    dribbled: float = field(default=0.0)
+
+    def open(self, address: Address, now: float) -> None:
+        """Connect and send what begins a request, or many whose answers nobody reads.
+
+        Raises:
+            OSError: The server does not take the connection.
+        """
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        self.held = held = socket.socket(family, socket.SOCK_STREAM)
+        if self.kind == "read":
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
+        held.settimeout(_CONNECT_TIMEOUT_S)
+        held.connect((address.host, address.port))
+        self.opened = self.dribbled = now
+        held.setblocking(False)
+        host = f" HTTP/1.1\r\nHost: {address}\r\n".encode()
+        if self.kind == "head":
+            held.send(b"GET /v2/health/live" + host + b"X-Slow: ")
+        elif self.kind == "body":
+            held.send(b"POST /v2/repository/index" + host + b"Content-Length: 500000\r\n\r\n")
+        else:
+            held.send((b"GET /openapi.json" + host + b"\r\n") * _PIPELINED)
+
+    def step(self, now: float) -> None:
+        """Send or read a byte when it is time, and notice the end."""
+        if self.held is None:
+            return
+        due = now - self.dribbled >= _DRIBBLE_S
+        if due:
+            self.dribbled = now
+        try:
+            if self.kind != "read":
+                if due:
+                    self.held.send(b"x")
+                self._take(self.held.recv(_RECEIVE_BYTES), now)
+            elif due:
+                self._take(self.held.recv(1), now)
+            elif self.held.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self._end(now)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._end(now)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self.held is not None:
+            self.held.close()
+            self.held = None
+
+    def _take(self, data: bytes, now: float) -> None:
+        if data:
+            self.said = (self.said + data)[:32]
+        else:
+            self._end(now)
+
+    def _end(self, now: float) -> None:
+        self.ended = now
+        self.close()
+
+
+def run_crowd(address: Address, count: int) -> dict[str, object]:
+    """Open slow clients and wait for their end.
+
+    Returns:
+        By kind ``seconds`` and ``statuses``; and how many were ``left`` after ``GIVE_UP_S`` or ``refused`` at once.
+    """
+    clients = [SlowClient(KINDS[number % len(KINDS)]) for number in range(count)]
+    refused = opened = 0
+    begun = time.monotonic()
+    while True:
+        now = time.monotonic()
+        while opened < count and now - begun >= _OPENING_S * opened / count:
+            try:
+                clients[opened].open(address, now)
+            except OSError:
+                refused += 1
+                clients[opened].close()
+            opened += 1
+        for client in clients:
+            client.step(now)
+        if opened == count and all(client.held is None for client in clients):
+            break
+        if now - begun > GIVE_UP_S:
+            break
+        time.sleep(_PERIOD_S if opened == count else _OPENING_S / count)
+    left = sum(client.held is not None for client in clients)
+    for client in clients:
+        client.close()
+    return {"left": left, "refused": refused, "seconds": _seconds(clients), "statuses": _statuses(clients)}
+
+
+def _seconds(clients: list[SlowClient]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for client in clients:
+        if client.ended is not None:
+            found[client.kind].append(round(client.ended - client.opened, 3))
+    return found
+
+
+def _statuses(clients: list[SlowClient]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
+    for client in clients:
+        status = client.said[9:12].decode("ascii", "replace") or "none"
+        found[client.kind][status] = found[client.kind].get(status, 0) + 1
+    return found
+
+
+def main() -> None:
+    """Run one crowd for every line of the standard input."""
+    address, count = Address.parse(sys.argv[1], "address"), int(sys.argv[2])
+    with contextlib.suppress(KeyboardInterrupt):
+        for _ in sys.stdin:
+            sys.stdout.buffer.write(orjson.dumps(run_crowd(address, count)) + b"\n")
+            sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
