@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import tritonclient.grpc as official
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from services.core.errors import UpstreamFailure
@@ -77,6 +79,37 @@ async def test_a_decoupled_model_answers_as_often_as_it_likes_and_its_end_is_tol
             assert plain == [("a", "", 1, False)] * count
             told = [_told(one) async for one in stub.ModelStreamInfer(iter([_repeat("b", count, final=True)]))]
             assert told == [("b", "", 1, False)] * count + [("b", "", 0, True)]
+
+
+@in_loop
+async def test_the_official_client_streams_as_from_triton() -> None:
+    async with serving(admission=_OPEN) as running:
+        found = await asyncio.to_thread(_official_stream, f"127.0.0.1:{running.gateway.grpc_port}")
+        assert found == [("many", False)] * 3 + [("many", True), ("wrong", "FP64")]
+
+
+def _official_stream(target: str) -> list[tuple[str, object]]:
+    found: queue.Queue[tuple[str, object]] = queue.Queue()
+
+    def took(result: Any, error: Any) -> None:
+        if error is not None:
+            found.put(("wrong", "FP64" if "FP64" in str(error) else str(error)))
+            return
+        response = result.get_response()
+        found.put((response.id, response.parameters["triton_final_response"].bool_param))
+
+    numbers = official.InferInput("N", [3], "INT32")
+    numbers.set_data_from_numpy(np.arange(3, dtype=np.int32))
+    image = official.InferInput("image", [1, 3], "FP64")
+    image.set_data_from_numpy(np.zeros((1, 3)))
+    with official.InferenceServerClient(target) as client:
+        client.start_stream(took, compression_algorithm="gzip")
+        client.async_stream_infer("repeat", [numbers], request_id="many", enable_empty_final_response=True)
+        answers = [found.get(timeout=10) for _ in range(4)]
+        client.async_stream_infer("digits", [image], request_id="wrong")
+        answers.append(found.get(timeout=10))
+        client.stop_stream()
+    return answers
 
 
 @in_loop

@@ -254,10 +254,20 @@ def test_room_is_given_back_in_large_steps_and_padding_counts() -> None:
     peer = Peer(bounds=Bounds(stream_window=100_000, connection_window=200_000))
     peer.send(HELLO, headers(1))
     padded = frame(DATA, PADDED, 1, b"\xff" + b"x" * 10_000 + b"\0" * 255)
-    updates = [(stream, int.from_bytes(payload, "big")) for kind, _, stream, payload in peer.send(*[padded] * 10)
-               if kind == WINDOW_UPDATE]  # fmt: skip
-    assert updates == [(1, 50_000), (0, 10 * 10_256), (1, 50_000)]
-    assert peer.application.begun[1].body == b"x" * 100_000
+    found = peer.send(*[padded] * 40)
+    updates = [(stream, int.from_bytes(payload, "big")) for kind, _, stream, payload in found if kind == WINDOW_UPDATE]
+    assert len(updates) == 12
+    assert sum(size for stream, size in updates if stream == 0) >= 300_000
+    assert sum(size for stream, size in updates if stream == 1) > 40 * 10_256 - 50_000
+    assert peer.application.begun[1].body == b"x" * 400_000
+
+
+def test_padding_alone_does_not_use_a_window_up() -> None:
+    peer = Peer(bounds=Bounds(stream_window=70_000, connection_window=70_000))
+    peer.send(HELLO, headers(1))
+    found = peer.send(*[frame(DATA, PADDED, 1, b"\xff" + b"\0" * 255)] * 2000)
+    assert goaway_code(found) is None
+    assert reset_code(found, 1) is None
 
 
 def test_the_same_head_is_read_once_until_the_table_changes() -> None:

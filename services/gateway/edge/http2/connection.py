@@ -224,15 +224,7 @@ class Connection:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes, size: int, begins: int) -> None:
-        self._window -= size
-        if self._window < 0:
-            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "more data than the connection's window")
-        self._unreported += size
-        if self._unreported >= self.bounds.connection_window // 2:
-            self._window += self._unreported
-            self._send(frames.window_update(0, self._unreported))
-            self._idle_frames.earn(self._unreported // _BYTES_TO_EARN_ONE)
-            self._unreported = 0
+        self._take_room(size)
         stream = self.streams.get(stream_id)
         if stream is None:
             self._past.judge(stream_id, "DATA")
@@ -255,8 +247,22 @@ class Connection:
             if stream.body_left < 0 or (ended and stream.body_left):
                 raise StreamFault(stream_id, Code.PROTOCOL_ERROR, "the body is not as long as content-length says")
         stream.remote_closed = ended
+        if size > len(payload):
+            self.consumed(stream, size - len(payload))  # padding, which no receiver sees
         if stream.receiver is not None and (payload or ended):
             stream.receiver.data(payload, ended)
+
+    def _take_room(self, size: int) -> None:
+        """Count data against the connection's window, and give room back in large steps, whatever becomes of them."""
+        self._window -= size
+        if self._window < 0:
+            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "more data than the connection's window")
+        self._unreported += size
+        if self._unreported >= self.bounds.connection_window // 2:
+            self._window += self._unreported
+            self._send(frames.window_update(0, self._unreported))
+            self._idle_frames.earn(self._unreported // _BYTES_TO_EARN_ONE)
+            self._unreported = 0
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id % 2 == 0:

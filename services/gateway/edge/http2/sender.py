@@ -60,6 +60,8 @@ class Sender:
         Returns:
             False when data wait for room; then the receiver's ``sent`` follows, or ``gone``.
         """
+        if stream.closed:
+            return True
         if (
             length > stream.send_window
             or length > self._window
@@ -92,6 +94,8 @@ class Sender:
 
     def head(self, stream: Stream, block: bytes, *, end: bool = False) -> None:
         """Send a header block that begins a response, or is one."""
+        if stream.closed:
+            return
         self._block(stream, block, end=end)
         if end:
             self._finished(stream)
