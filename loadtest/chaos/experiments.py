@@ -110,7 +110,7 @@ def kill_models(stage: Stage) -> Result:
     for triton in stage.system.tritons:
         process, killed = triton.child(f"/{PLAIN.name}/"), time.monotonic()
         process.kill()
-        psutil.wait_procs([process], timeout=_END_TIMEOUT_S)  # until Triton collects it, as it loads the model again
+        stage.await_child(triton, f"/{PLAIN.name}/", other_than=process)
         stage.settle(triton)
         mended_s.append(time.monotonic() - killed)
         stage.say(f"{triton.name}: {PLAIN.name} was loaded again within {mended_s[-1]:.1f} s")

@@ -16,6 +16,7 @@ from loadtest.chaos.journal import Summary
 from services.core.errors import PenstockError
 
 _POLL_S = 0.05
+_START_TIMEOUT_S = 60.0
 # More than the health checks of all workers send in this time.
 _TRAFFIC = 20
 
@@ -27,7 +28,7 @@ class Stage:
         system: Several Tritons, a controller and a gateway.
         clients: The load on the gateway.
         say: Told of progress, in words.
-        settle_s: Longest wait until a replica that is back has traffic again.
+        settle_s: Longest wait until a replica that is back has traffic again; 0 does not wait for traffic.
     """
 
     def __init__(self, system: System, clients: Clients, say: Callable[[str], None], settle_s: float) -> None:
@@ -63,7 +64,7 @@ class Stage:
         Raises:
             PenstockError: It takes too long.
         """
-        deadline = time.monotonic() + self._settle_s
+        deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
             alive = {process.pid for process in self.system.gateway.workers()} - without
             with contextlib.suppress(PenstockError):
@@ -71,7 +72,21 @@ class Stage:
                 if len(alive) == count and int(listening) >= count:
                     return
             time.sleep(_POLL_S)
-        raise PenstockError(f"the gateway has not {count} fresh workers after {self._settle_s:g} s")
+        raise PenstockError(f"the gateway has not {count} fresh workers after {_START_TIMEOUT_S:g} s")
+
+    def await_child(self, part: Part, words: str, *, other_than: psutil.Process) -> None:
+        """Wait until a part has another child with these words in its command line.
+
+        Raises:
+            PenstockError: It takes too long.
+        """
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(PenstockError):
+                if part.child(words) != other_than:
+                    return
+            time.sleep(_POLL_S)
+        raise PenstockError(f"{part.name} has no new child with '{words}' after {_START_TIMEOUT_S:g} s")
 
     def _successes(self, triton: Part) -> int:
         with contextlib.suppress(PenstockError, psutil.Error):
