@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from services.core.errors import DeadlineExceeded, Overloaded, PenstockError, Unavailable
 from services.core.inference import InferRequest, InferResponse, ModelSchema
 from services.core.replica_address import DnsName, ReplicaAddress
+from services.triton.faults import Nonsense
 from services.triton.replicas.attempts import Attempts
 from services.triton.replicas.events import NoEvents, ReplicaEvents, ReplicaState
 from services.triton.replicas.hang_watch import LOOK_EVERY_S, HangWatch
@@ -29,6 +30,8 @@ Found = TypeVar("Found")
 
 _IDLE_VERSION_S = 600.0
 _LATE_S = 0.1
+# Intervals of readiness for which an answer holds: whoever asks often must not become load on Triton.
+_FRESH = 1.5
 # Answers to a question about models that are wanted before it is given up.
 _MOST_ASKED = 3
 # Whoever left the list and is back within this time has not left.
@@ -116,8 +119,11 @@ class ReplicaSet:
         return {replica.name: answer for replica, answer in pairs if not isinstance(answer, PenstockError)}
 
     async def ready(self) -> bool:
-        """Whether any replica is ready, asked now."""
+        """Whether any replica is ready: one that has just answered is, else all are asked."""
         replicas = list(self._roster.replicas.values())
+        since = self._clock() - _FRESH * self._settings.ready_interval_s
+        if any(replica.health.healthy and replica.heard_at > since for replica in replicas):
+            return True
         tasks = [asyncio.ensure_future(replica.upstream.ready()) for replica in replicas]
         try:
             for answer in asyncio.as_completed(tasks):
@@ -197,7 +203,7 @@ class ReplicaSet:
         for replica in replicas[:_MOST_ASKED]:
             try:
                 return await ask(replica)
-            except (Unavailable, Overloaded, DeadlineExceeded) as error:
+            except (Unavailable, Overloaded, DeadlineExceeded, Nonsense) as error:
                 failure = error
         raise failure or Unavailable("no replica of Triton is known yet; try again shortly")
 

@@ -25,7 +25,7 @@ class ReplicaSettings:
 
     connect_timeout_s: Seconds = 0.5
     """Longest time for a connection to a replica to be made."""
-    control_timeout_s: Seconds = 10.0
+    control_timeout_s: Seconds = 3.0
     """Longest time for a question about models: metadata, configuration, statistics."""
 
     resolve_interval_s: Seconds = 5.0
