@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 _READY_POLL_S = 0.1
 _MOST_FAILED_STARTS = 3
 _ORPHAN_EXTRA_GRACE_S = 0.5
+_HEALTHY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ class TritonSupervisor:
             self._spawn,
             on_start=self._look_after,
             on_exit=self._clean_up,
-            backoff=backoff,
+            # One that served for a while and died is wanted back at once; only one that dies at its start must wait.
+            backoff=backoff or Backoff(healthy_s=_HEALTHY_S),
             grace_s=exit_timeout_s + 5.0,
             log=self.log,
         )
