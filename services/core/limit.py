@@ -52,7 +52,8 @@ _LATENCIES_PER_SLOT = 3.0
 _SETTLING_LATENCIES = 0.5
 _LEAST_SAMPLES = 4
 _LEAST_CONTRAST = 0.1
-_FILLED = 0.5
+_FILLED = 0.9
+_FILLED_IN_BATCHES = 0.5
 
 # How sure a move must be, in standard errors. A limit that is too low loses answers, one that is too high only time.
 _SURE_UP = 1.0
@@ -95,6 +96,10 @@ class Limit(Protocol):
         """Why it is what it is, for a person."""
         ...
 
+    def pressed(self) -> None:
+        """Learn that a request found the limit reached."""
+        ...
+
     def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
         """Learn from a request that left.
 
@@ -116,6 +121,9 @@ class FixedLimit:
         self.value = value
         self.reason = "fixed by a setting"
 
+    def pressed(self) -> None:
+        """Learn nothing."""
+
     def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
         """Learn nothing."""
 
@@ -123,7 +131,7 @@ class FixedLimit:
 class _Slot:
     """What requests in one slot of time showed."""
 
-    __slots__ = ("answers", "drops", "end", "in_flight", "latency_s", "most_in_flight", "number", "samples", "since")
+    __slots__ = ("answers", "drops", "end", "in_flight", "latency_s", "number", "pressed", "samples", "since")
 
     def __init__(self, number: int, length_s: float, settling_s: float) -> None:
         self.number = number
@@ -134,14 +142,17 @@ class _Slot:
         self.samples = 0
         self.latency_s = 0.0
         self.in_flight = 0
-        self.most_in_flight = 0
+        self.pressed = 0
 
     def filled(self, limit: int) -> bool:
-        """Whether the limit was what bounded the requests in flight.
+        """Whether the limit, and not the demand, was what bounded the requests in flight.
 
-        A batch leaves at once, so even with a full limit those that leave see half of it on average.
+        Where demand bounds them, more in flight comes with more answers as well, but for want of requests before. The
+        second case is a full limit without a queue behind it: a batch leaves at once, and half of it is seen gone.
         """
-        return self.most_in_flight >= limit and self.in_flight >= _FILLED * limit * self.samples
+        if self.in_flight >= self.samples * (limit - max(0.5, (1 - _FILLED) * limit)):
+            return True
+        return self.pressed >= self.samples and self.in_flight >= _FILLED_IN_BATCHES * limit * self.samples
 
 
 class KneeLimit:
@@ -176,6 +187,10 @@ class KneeLimit:
         """The middle between the limits that are tried."""
         return self._base
 
+    def pressed(self) -> None:
+        """Learn that a request found the limit reached."""
+        self._slot.pressed += 1
+
     def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
         """Learn from a request that left; see ``Limit``."""
         slot = self._slot
@@ -188,7 +203,6 @@ class KneeLimit:
                 slot.samples += 1
                 slot.latency_s += duration_s
                 slot.in_flight += in_flight
-                slot.most_in_flight = max(slot.most_in_flight, in_flight)
         elif outcome == _REFUSED or (outcome == _TIMED_OUT and duration_s > _DROP_LATENCIES * self._latency_s):
             slot.drops += 1
 

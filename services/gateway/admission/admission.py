@@ -117,6 +117,8 @@ class Admission:
         gate = self._gates.get((model, version)) or self._new_gate(model, version)
         now = self._clock()
         gate.offer(now)
+        if gate.in_flight >= gate.limit.value:
+            gate.limit.pressed()
         urgency = (priority or self._settings.default_priority, deadline, next(self._arrivals))
         self._make_room(gate, urgency, now)
         waiter = Waiter(gate, urgency, now, asyncio.get_running_loop().create_future())
