@@ -222,14 +222,17 @@ class TritonSupervisor:
             _log.info("triton: process %s is ready on port %d", child.pid, self.ports.http)
             await self._load_again(server)
             mender = self._mender(child, server)
-            heard = time.monotonic()
+            silent_since: float | None = None
             while True:
                 await asyncio.sleep(self._poll_s)
                 if await server.ready():
-                    heard = time.monotonic()
+                    silent_since = None
                     await self._remember(server)
                     await mender.look()
-                elif time.monotonic() - heard >= self._hang_timeout_s:
+                    continue
+                # From the first question without an answer: that this process itself stood still is not Triton's fault.
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since >= self._hang_timeout_s:
                     raise UpstreamFailure(f"Triton has not answered for {self._hang_timeout_s:g} s")
         finally:
             await connections.aclose()
