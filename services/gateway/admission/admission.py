@@ -208,8 +208,8 @@ class Admission:
                 waiter.waits = False
                 if waiter.place.done():  # cancelled a moment ago
                     continue
-                if now >= waiter.deadline:
-                    self._count(gate, Refusal.EXPIRED)
+                if gate.hopeless(waiter, now) or now >= waiter.deadline:
+                    self._count(gate, Refusal.EXPIRED if now >= waiter.deadline else Refusal.TOO_LATE)
                     waiter.place.set_exception(_expired_error(waiter, now))
                     continue
                 gate.in_flight += 1
@@ -250,7 +250,8 @@ class Admission:
         rank = gate.waiting.rank(urgency)
         if len(gate.waiting) >= gate.capacity(now):
             gate.overloaded(now)
-            if rank >= len(gate.waiting):
+            self._shed(gate, now)
+            if rank >= len(gate.waiting) >= gate.capacity(now):
                 self._count(gate, Refusal.FULL)
                 raise self._full_error(gate, now)
         wait_s, left_s = gate.wait_s(rank, now), urgency[1] - now
@@ -270,6 +271,16 @@ class Admission:
                 gate.retry_after_s(now),
             )
             self._refuse_waiter(gate.waiting.least, Refusal.DISPLACED, error)
+
+    def _shed(self, gate: Gate, now: float) -> None:
+        """Refuse the least urgent of a burst that goes on and on, before they have waited for long."""
+        for _ in range(gate.excess(now)):
+            error = Overloaded(
+                f"more requests of {_name(gate)} came than it can take, so its queue was cut short after "
+                f"{now - gate.waiting.least.since:.3f} s; try again later, or send less",
+                gate.retry_after_s(now),
+            )
+            self._refuse_waiter(gate.waiting.least, Refusal.SHED, error)
 
     def _full_error(self, gate: Gate, now: float) -> Overloaded:
         retry_s = gate.retry_after_s(now)
@@ -322,7 +333,8 @@ def _name(gate: Gate) -> str:
 
 
 def _expired_error(waiter: Waiter, now: float) -> DeadlineExceeded:
+    left_s = max(0.0, waiter.deadline - now)
     return DeadlineExceeded(
-        f"the request's time was over after it waited {now - waiter.since:.3f} s for {_name(waiter.gate)}; "
-        "allow more time or send less"
+        f"the request has {left_s:.3f} s left after it waited {now - waiter.since:.3f} s for {_name(waiter.gate)}, too "
+        "little for an answer; allow more time or send less"
     )

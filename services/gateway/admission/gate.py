@@ -62,6 +62,7 @@ class Gate:
         "_offered",
         "_retries",
         "_settings",
+        "_short_since",
         "_taken",
         "_window",
         "admitted",
@@ -86,6 +87,7 @@ class Gate:
         self._settings = settings
         self._left_at = -math.inf
         self._calm_from = -math.inf
+        self._short_since = -math.inf
         self._retries = 0
         self._window = -math.inf
         self._offered = self._taken = 0
@@ -143,7 +145,19 @@ class Gate:
 
     def overloaded(self, now: float) -> None:
         """Hold the queue short for the next second: a request had no room in it."""
+        if now >= self._calm_from:
+            self._short_since = now
         self._calm_from = now + _CALM_S
+
+    def excess(self, now: float) -> int:
+        """Return how many waiters are too many: what a burst brought, when it turns out to be no burst."""
+        if now >= self._calm_from or now - self._short_since < self._settings.queue_delay_s:
+            return 0
+        return len(self.waiting) - self.capacity(now)
+
+    def hopeless(self, waiter: Waiter, now: float) -> bool:
+        """Whether a waiter would only die in Triton: less is left than half of what a request takes."""
+        return waiter.deadline - now < self.latency_s / 2
 
     def retry_after_s(self, now: float) -> float:
         """Return when trying again makes sense: when who waits is served, the later the more are turned away."""

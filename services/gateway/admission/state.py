@@ -13,7 +13,8 @@ class Refusal(StrEnum):
 
     FULL = "full"  # too many wait already
     DISPLACED = "displaced"  # it waited, and a more urgent one took its place
-    TOO_LATE = "too_late"  # its turn would come after its deadline
+    SHED = "shed"  # it waited in a burst that turned out to be an overload
+    TOO_LATE = "too_late"  # its turn would come, or came, too late for its deadline
     EXPIRED = "expired"  # its deadline passed while it waited
     WAITED = "waited"  # it waited as long as any request may
     ENDING = "ending"  # the worker ends

@@ -225,11 +225,49 @@ async def test_a_waiter_whose_time_is_over_is_not_let_in() -> None:
     await settle()
     gate.clock.advance(5.0)  # the timer has not rung: it goes by the real time
     slot.leave(5.0, OK.outcome)
-    with pytest.raises(DeadlineExceeded, match=r"waited 5.000 s for model 'm' version 1"):
+    with pytest.raises(DeadlineExceeded, match=r"0.000 s left after it waited 5.000 s for model 'm' version 1"):
         await waiting
     (await next_one).leave(LATENCY_S, OK.outcome)
     assert gate.told == [("m", 1, Refusal.EXPIRED)]
     assert gate.admission.in_flight == 0
+
+
+@in_loop
+async def test_who_has_too_little_time_left_is_not_sent_to_die_in_triton() -> None:
+    gate = Gate(fixed_limit=1)
+    gate.teach(0.1)
+    (slot,) = gate.fill()
+    waiting = gate.wait(deadline=gate.clock.now + 0.25)
+    await settle()
+    gate.clock.advance(0.21)  # it is alive, and Triton takes 0.1 s
+    slot.leave(0.21, OK.outcome)
+    with pytest.raises(DeadlineExceeded, match=r"0\.040 s left"):
+        await waiting
+    assert gate.told == [("m", 1, Refusal.TOO_LATE)]
+    assert gate.admission.in_flight == 0
+
+
+@in_loop
+async def test_a_burst_that_turns_out_to_be_an_overload_is_cut_short_before_it_waited_for_long() -> None:
+    gate = Gate(fixed_limit=1, queue_delay_s=0.05, burst_delay_s=0.5, longest_wait_s=100.0)
+    gate.teach()  # 100 requests/s
+    gate.fill()
+    waiting = [gate.wait(deadline=FAR + number) for number in range(60)]
+    await settle()
+    assert sum(task.done() for task in waiting) == 10, "a burst is let wait, as far as it fits"
+    gate.clock.advance(0.04)
+    late = gate.wait(deadline=FAR + 99)
+    await settle()
+    assert late.done()
+    assert gate.state().queued == 50, "it may still be only a burst"
+    gate.clock.advance(0.02)
+    late = gate.wait(deadline=FAR + 99)
+    await settle()
+    assert late.done()
+    assert gate.state().queued < 10
+    assert gate.state().refused[Refusal.SHED] > 40
+    assert not waiting[0].done(), "the most urgent stay"
+    gate.admission.close()
 
 
 def real() -> tuple[Admission, list[Slot], float]:
