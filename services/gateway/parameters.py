@@ -56,6 +56,10 @@ def take(request: InferRequest, limits: Limits = _DEFAULTS) -> Wishes:
                 f"parameter '{name[:_SHOWN]}...' has a name of {len(name)} characters; at most "
                 f"{limits.max_name_bytes} bytes are taken"
             )
+        if "\0" in name:
+            raise InvalidRequest(
+                f"parameter {name[:_SHOWN]!r} has a NUL in its name, which ends it for Triton; leave it out"
+            )
         if type(value) is str and longer_than(value, limits.max_parameter_bytes):
             raise InvalidRequest(
                 f"parameter '{name}' is text of {len(value)} characters; at most {limits.max_parameter_bytes} bytes "

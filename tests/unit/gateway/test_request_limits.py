@@ -78,6 +78,11 @@ def test_parameters_beyond_a_bound_are_refused(given: dict[str, Any], words: str
     parameters.take(InferRequest("m", parameters=dict(given)))
 
 
+def test_a_parameter_whose_name_triton_would_cut_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="NUL"):
+        parameters.take(InferRequest("m", parameters={"a\0b": 1}))
+
+
 def test_an_output_that_is_asked_for_twice_is_asked_for_as_it_was_first() -> None:
     request = InferRequest(
         "m", inputs=[_int8()], outputs=[RequestedOutput("a", 2), RequestedOutput("b"), RequestedOutput("a")]
