@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 _READY_POLL_S = 0.1
 _MOST_FAILED_STARTS = 3
 _ORPHAN_EXTRA_GRACE_S = 0.5
-_HEALTHY_S = 10.0
+_HEALTHY_S = 5.0
+_MOST_DELAY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,8 @@ class TritonSupervisor:
             self._spawn,
             on_start=self._look_after,
             on_exit=self._clean_up,
-            # One that served for a while and died is wanted back at once; only one that dies at its start must wait.
-            backoff=backoff or Backoff(healthy_s=_HEALTHY_S),
+            # One that served and died is wanted back at once; only one that dies at its start waits, and not for long.
+            backoff=backoff or Backoff(most_s=_MOST_DELAY_S, healthy_s=_HEALTHY_S),
             grace_s=exit_timeout_s + 5.0,
             log=self.log,
         )
