@@ -69,7 +69,7 @@ class Lab:
 @contextmanager
 def lab(root: Path) -> Iterator[Lab]:
     """Start everything, in this process's children, and end it with the context."""
-    with zoo(root / "bare") as bare, zoo(root / "behind") as behind, _looping() as loop:
+    with zoo(root / "bare") as bare, zoo(root / "behind") as behind, looping() as loop:
         opened = _opened(loop, bare, behind, root / "gateway")
         found = asyncio.run_coroutine_threadsafe(opened.__aenter__(), loop).result(_START_S)
         try:
@@ -116,7 +116,8 @@ async def _opened(
 
 
 @contextmanager
-def _looping() -> Iterator[asyncio.AbstractEventLoop]:
+def looping() -> Iterator[asyncio.AbstractEventLoop]:
+    """Run an event loop in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever, name="lab")
     thread.start()

@@ -1,7 +1,7 @@
 """The same request sent to a bare Triton and through the gateway: the same answer, apart from a table of differences.
 
 Two Tritons have the same models, so that what one side does to its state does not show on the other. Requests are
-generated from a fixed seed; ``PENSTOCK_DIFFERENTIAL=10`` sends ten times as many, from a new one. A failure prints the
+generated from a fixed seed; ``DIFFERENTIAL=10`` sends ten times as many, from a new one. A failure prints the
 smallest request that shows it.
 """
 
@@ -25,7 +25,7 @@ from tests.differential.survivable import survivable
 
 pytestmark = pytest.mark.integration
 
-_FACTOR = float(os.environ.get("PENSTOCK_DIFFERENTIAL", "1"))
+_FACTOR = float(os.environ.get("DIFFERENTIAL", "1"))
 _mixed = spoilt(asks.valid)
 
 # How many examples of each family; some are several requests.

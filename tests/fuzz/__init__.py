@@ -1,0 +1,1 @@
+"""Bytes that no client should send, for both edges of a running gateway. Everything follows from a seed."""
