@@ -107,11 +107,11 @@ class SlowClient:
         self.close()
 
 
-def run_crowd(address: Address, count: int) -> dict[str, object]:
+def run_crowd(address: Address, count: int, give_up_s: float = GIVE_UP_S) -> dict[str, object]:
     """Open slow clients and wait for their end.
 
     Returns:
-        By kind ``seconds`` and ``statuses``; and how many were ``left`` after ``GIVE_UP_S`` or ``refused`` at once.
+        By kind ``seconds`` and ``statuses``; and how many were ``left`` after ``give_up_s`` or ``refused`` at once.
     """
     clients = [SlowClient(KINDS[number % len(KINDS)]) for number in range(count)]
     refused = opened = 0
@@ -129,7 +129,7 @@ def run_crowd(address: Address, count: int) -> dict[str, object]:
             client.step(now)
         if opened == count and all(client.held is None for client in clients):
             break
-        if now - begun > GIVE_UP_S:
+        if now - begun > give_up_s:
             break
         time.sleep(_PERIOD_S if opened == count else _OPENING_S / count)
     left = sum(client.held is not None for client in clients)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -82,18 +83,17 @@ class SteadyTraffic:
         return self.span
 
     async def _send_all(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time()
+        due = time.perf_counter()  # uvloop's own clock counts milliseconds
         async with asyncio.TaskGroup() as requests:
             while True:
                 requests.create_task(self._send(due, self.span))
                 due += self._period_s
-                await asyncio.sleep(due - loop.time())
+                await asyncio.sleep(due - time.perf_counter())
 
     async def _send(self, due: float, span: Span) -> None:
-        loop = asyncio.get_running_loop()
-        failure, _ = await self._client.send(self._interface, self._payload, due + _DEADLINE_S)
+        deadline = asyncio.get_running_loop().time() + _DEADLINE_S
+        failure, _ = await self._client.send(self._interface, self._payload, deadline)
         if failure is None:
-            span.latencies_s.append(loop.time() - due)
+            span.latencies_s.append(time.perf_counter() - due)
         else:
             span.failures[failure.kind] = span.failures.get(failure.kind, 0) + 1

@@ -45,6 +45,18 @@ def _count(value: Any) -> int:
     return 1 + max(0, len(value) - 1) + sum(map(_nested, value)) if isinstance(value, list) else 0
 
 
+def _keys(value: Any, of_object: int) -> int:
+    """Count keys, and so much more for each object."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    own = len(value) + of_object if isinstance(value, dict) else 0
+    return own + sum(_keys(item, of_object) for item in inner)
+
+
+def _texts(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (len(value) if isinstance(value, dict) else isinstance(value, str)) + sum(map(_texts, inner))
+
+
 def _nested(value: Any) -> int:
     return _count(value) if isinstance(value, list | dict) else 0
 
@@ -63,6 +75,8 @@ def test_depth_and_number_of_values_are_exact_wherever_the_text_is_sliced(
         position += len(piece)
         scan.feed(piece)
     assert (scan.deepest, scan.values) == (depth, count)
+    assert scan.texts == _texts([value])
+    assert _keys([value], 0) <= scan.keys <= _keys([value], 1)
 
 
 def test_a_text_on_the_bound_passes_and_one_beyond_it_does_not() -> None:
@@ -95,4 +109,4 @@ def test_hostile_texts_are_refused_slice_by_slice_long_before_their_end(text: by
     slices = itertools.count()
     with pytest.raises(InvalidRequest):
         all(next(slices) >= 0 for _ in check_json(text, Limits()))
-    assert next(slices) * 256 * 1024 < 13_000_000  # 4 million values of three bytes each
+    assert next(slices) * 256 * 1024 < 18_000_000  # 4 million values of three bytes each, a text of 16 MiB

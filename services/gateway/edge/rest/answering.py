@@ -11,7 +11,7 @@ from services.gateway.edge.rest.compression import compress
 from services.gateway.edge.rest.infer import PROTOCOL, Buffer, InferHead, RestCall, needs_preparation, prepared
 from services.gateway.edge.rest.opening import Opening
 from services.gateway.edge.rest.paced import paced
-from services.gateway.edge.rest.response import Reply, error_reply
+from services.gateway.edge.rest.response import LateReply, Reply, error_reply
 from services.gateway.edge.rest.site import Site
 
 _log = logging.getLogger(__name__)
@@ -28,8 +28,11 @@ async def infer_reply(site: Site, infer: InferHead, body: Buffer, hold: Hold) ->
     """
     try:
         if needs_preparation(infer, body, site.limits):
-            body = await _prepared(site, infer, body, hold)
-        reply = await site.pipeline.serve(RestCall(infer, body, site.limits))
+            call = await _prepared(site, infer, body, hold)
+        else:
+            call = RestCall(infer, body, site.limits)
+        answer = await site.pipeline.serve(call)
+        reply = await paced(answer.written_out()) if isinstance(answer, LateReply) else answer
         if infer.accepts:
             reply = await _compressed(reply, infer.accepts)
     except PenstockError as error:
@@ -56,7 +59,7 @@ def defect(error: Exception) -> PenstockError:
     return PenstockError(f"the gateway failed at this request (incident {incident}); its log has the details")
 
 
-async def _prepared(site: Site, infer: InferHead, body: Buffer, hold: Hold) -> Buffer:
+async def _prepared(site: Site, infer: InferHead, body: Buffer, hold: Hold) -> RestCall:
     try:
         return await paced(prepared(infer, body, site.limits, hold.add))
     except PenstockError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from services.core.errors import InvalidRequest, UnsupportedEncoding
@@ -12,10 +13,11 @@ from services.gateway.catalog import version_number
 from services.gateway.edge.rest.compression import DEFLATE, GZIP, inflate, preferred
 from services.gateway.edge.rest.head import Head
 from services.gateway.edge.rest.json_bounds import check_json
+from services.gateway.edge.rest.large_json import load_in_slices
 from services.gateway.edge.rest.paced import Slices
 from services.gateway.edge.rest.refusal import shown
 from services.gateway.edge.rest.request import Forms, parse
-from services.gateway.edge.rest.response import Reply, encode
+from services.gateway.edge.rest.response import LateReply, Reply, encode
 from services.gateway.limits import Limits
 from services.gateway.pipeline import Served
 from services.gateway.tracing.context import joined_tracestate
@@ -110,11 +112,12 @@ class RestCall:
         head: Its path and headers.
         body: The whole body, not compressed.
         limits: Bounds on what it holds.
+        document: Its JSON, where that was parsed already.
     """
 
-    __slots__ = ("_body", "_forms", "_head", "_limits", "model", "protocol", "traceparent", "tracestate")
+    __slots__ = ("_body", "_document", "_forms", "_head", "_limits", "model", "protocol", "traceparent", "tracestate")
 
-    def __init__(self, head: InferHead, body: Buffer, limits: Limits) -> None:
+    def __init__(self, head: InferHead, body: Buffer, limits: Limits, document: dict[str, Any] | None = None) -> None:
         self.protocol = PROTOCOL
         self.model = head.model
         self.traceparent = head.traceparent
@@ -122,45 +125,56 @@ class RestCall:
         self._head = head
         self._body = body
         self._limits = limits
+        self._document = document
         self._forms = Forms(binary=False, by_output={})
 
     def decode(self) -> InferRequest:
         """Parse the path and the body."""
         head = self._head
-        request, self._forms = parse(head.model, head.version, self._body, head.header_length, self._limits)
+        request, self._forms = parse(
+            head.model,
+            head.version,
+            self._body,
+            head.header_length,
+            limits=self._limits,
+            document=self._document,
+        )
         request.key = head.key
         request.deadline_s = head.timeout_s
         request.traceparent = head.traceparent
         return request
 
-    def encode(self, served: Served) -> Reply:
+    def encode(self, served: Served) -> Reply | LateReply:
         """Encode the answer in the forms that the request asked for."""
         return encode(served, self._forms)
 
 
-def prepared(head: InferHead, body: Buffer, limits: Limits, hold: Callable[[int], None]) -> Slices[Buffer]:
-    """Return the body without its compression, once its JSON is known to be within bounds.
+def prepared(head: InferHead, body: Buffer, limits: Limits, hold: Callable[[int], None]) -> Slices[RestCall]:
+    """Return the call of a request whose body takes more than a moment to undo, to check or to parse.
 
     Raises:
         InvalidRequest: It is malformed or beyond a bound.
         PayloadTooLarge: It inflates to too much.
-        Overloaded: There is no room for what it inflates to.
+        Overloaded: There is no room for what becomes of it.
     """
     if head.coding:
         body = yield from inflate(head.coding, body, limits, hold)
     length = len(body) if head.header_length is None else head.header_length
-    yield from check_json(body if length >= len(body) else body[:length], limits)
-    return body
+    text = body if length >= len(body) else body[:length]
+    yield from check_json(text, limits)
+    document = None
+    if _SMALL_BYTES < length <= len(body):
+        document = yield from load_in_slices(text, hold)
+    return RestCall(head, body, limits, document)
 
 
 def needs_preparation(head: InferHead, body: Buffer, limits: Limits) -> bool:
-    """Whether a body must go through ``prepared``; a small one within the bounds is spared the trip."""
-    if head.coding or len(body) > _SMALL_BYTES:
+    """Whether a body must go through ``prepared``; one with a short text within the bounds is spared the trip."""
+    length = len(body) if head.header_length is None else head.header_length
+    if head.coding or length > _SMALL_BYTES:
         return True
-    text = body if head.header_length is None else body[: head.header_length]
-    if not isinstance(text, bytes):
-        return True
-    return text.count(b"[") + text.count(b"{") > limits.max_json_depth or len(text) // 2 >= limits.max_json_values
+    text = bytes(body[:length])
+    return text.count(b"[") + text.count(b"{") > limits.max_json_depth or length // 2 >= limits.max_json_values
 
 
 def _name(raw: bytes) -> str:

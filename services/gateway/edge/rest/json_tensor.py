@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import orjson
 
 from services.core.errors import InvalidRequest
 from services.core.tensor import Tensor
+from services.gateway.edge.rest.paced import Slices
 
 # struct checks the range of everything that it packs.
 _CODES = {
@@ -50,6 +51,7 @@ _DTYPES: dict[str, npt.DTypeLike] = {
     "FP64": "<f8",
 }
 _LENGTH_BYTES = 4
+_WRITTEN_AT_ONCE = 16 * 1024
 
 
 def to_raw(name: str, datatype: str, shape: tuple[int, ...], count: int, data: Sequence[Any]) -> bytes:
@@ -60,7 +62,7 @@ def to_raw(name: str, datatype: str, shape: tuple[int, ...], count: int, data: S
         datatype: A key of ``services.core.tensor.ITEM_SIZE``.
         shape: Dimensions.
         count: Their product.
-        data: The list, flat or nested.
+        data: The list, nested in any way.
 
     Raises:
         InvalidRequest: The list is not a tensor of this datatype and shape.
@@ -68,10 +70,39 @@ def to_raw(name: str, datatype: str, shape: tuple[int, ...], count: int, data: S
     if datatype in _BINARY_ONLY:
         if not count and not data:
             return b""
-        raise InvalidRequest(f"input '{name}' is {datatype}, which has no JSON form; send it as binary data")
+        raise no_json_form(name, datatype)
     flat = _flatten(data)
     if len(flat) != count:
-        raise InvalidRequest(f"input '{name}' holds {len(flat)} elements; its shape {list(shape)} needs {count}")
+        raise wrong_count(name, shape, count, str(len(flat)))
+    return packed(name, datatype, flat)
+
+
+def to_raw_in_slices(
+    name: str, datatype: str, shape: tuple[int, ...], count: int, lists: Iterable[list[Any]]
+) -> Slices[bytes]:
+    """Return what ``to_raw`` does for a long list that comes in slices; each of them may be nested in any way."""
+    parts: list[bytes] = []
+    found = 0
+    for piece in lists:
+        flat = _flatten(piece)
+        found += len(flat)
+        if found > count:
+            raise wrong_count(name, shape, count, f"more than {count}")
+        if flat and datatype in _BINARY_ONLY:
+            raise no_json_form(name, datatype)
+        parts.append(packed(name, datatype, flat) if flat else b"")
+        yield
+    if found != count:
+        raise wrong_count(name, shape, count, str(found))
+    return b"".join(parts)
+
+
+def packed(name: str, datatype: str, flat: Sequence[Any]) -> bytes:
+    """Return the raw bytes of elements.
+
+    Raises:
+        InvalidRequest: They are not of this datatype.
+    """
     kinds = set(map(type, flat))
     if datatype == "BYTES":
         _check_kinds(name, datatype, kinds, {str}, "text")
@@ -84,9 +115,19 @@ def to_raw(name: str, datatype: str, shape: tuple[int, ...], count: int, data: S
     else:
         _check_kinds(name, datatype, kinds, {int}, "integers of at most 64 bits")
     try:
-        return struct.pack(f"<{count}{_CODES[datatype]}", *flat)
+        return struct.pack(f"<{len(flat)}{_CODES[datatype]}", *flat)
     except (struct.error, OverflowError) as error:
         raise InvalidRequest(f"input '{name}' holds a number that is out of the range of {datatype}") from error
+
+
+def no_json_form(name: str, datatype: str) -> InvalidRequest:
+    """Return the refusal of half-precision numbers as JSON."""
+    return InvalidRequest(f"input '{name}' is {datatype}, which has no JSON form; send it as binary data")
+
+
+def wrong_count(name: str, shape: tuple[int, ...], count: int, found: str) -> InvalidRequest:
+    """Return the refusal of too few or too many elements."""
+    return InvalidRequest(f"input '{name}' holds {found} elements; its shape {list(shape)} needs {count}")
 
 
 def from_raw(tensor: Tensor) -> Any:
@@ -96,14 +137,48 @@ def from_raw(tensor: Tensor) -> Any:
         InvalidRequest: The tensor has no JSON form, so the client must ask for binary data.
     """
     datatype = tensor.datatype
+    check_has_json_form(tensor)
     if datatype == "BYTES":
-        return _texts(tensor)
-    if datatype in _BINARY_ONLY:
+        return list(_texts(tensor))
+    return _numbers(np.frombuffer(tensor.data, _DTYPES[datatype]), datatype)
+
+
+def check_has_json_form(tensor: Tensor) -> None:
+    """Check the datatype of an output that is wanted as JSON.
+
+    Raises:
+        InvalidRequest: It has no JSON form.
+    """
+    if tensor.datatype in _BINARY_ONLY:
         raise InvalidRequest(
-            f"output '{tensor.name}' is {datatype}, which has no JSON form; ask for it with 'binary_data': true"
+            f"output '{tensor.name}' is {tensor.datatype}, which has no JSON form; ask for it with 'binary_data': true"
         )
+
+
+def elements_in_slices(tensor: Tensor) -> Slices[list[bytes]]:
+    """Return the pieces of the JSON text of a large tensor's ``data``; errors as in ``from_raw``."""
+    pieces = [b"["]
+    for part in _parts(tensor):
+        pieces += (orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1], b",")
+        yield
+    pieces[-1] = b"]"
+    return pieces
+
+
+def _parts(tensor: Tensor) -> Iterator[Any]:
+    if tensor.datatype == "BYTES":
+        texts = _texts(tensor)
+        while part := list(islice(texts, _WRITTEN_AT_ONCE)):
+            yield part
+        return
+    values = np.frombuffer(tensor.data, _DTYPES[tensor.datatype])
+    for start in range(0, len(values), _WRITTEN_AT_ONCE):
+        yield _numbers(values[start : start + _WRITTEN_AT_ONCE], tensor.datatype)
+
+
+def _numbers(raw: npt.NDArray[Any], datatype: str) -> Any:
     # A copy, because a view into an answer may lie at any address, and orjson reads whole machine words.
-    values = np.array(np.frombuffer(tensor.data, _DTYPES[datatype]))
+    values = np.array(raw)
     if datatype not in _FLOATS:
         return values
     # As doubles: 0.1 of FP32 is written as 0.10000000149011612, the number that it is and that Triton writes.
@@ -156,15 +231,14 @@ def _length_prefixed(text: str) -> bytes:
     return len(data).to_bytes(_LENGTH_BYTES, "little") + data
 
 
-def _texts(tensor: Tensor) -> list[str]:
-    data, offset, texts = bytes(tensor.data), 0, []
-    try:
-        while offset < len(data):
-            begin = offset + _LENGTH_BYTES
-            offset = begin + int.from_bytes(data[offset:begin], "little")
-            texts.append(data[begin:offset].decode())
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(
-            f"output '{tensor.name}' holds bytes that are no UTF-8 text; ask for it with 'binary_data': true"
-        ) from error
-    return texts
+def _texts(tensor: Tensor) -> Iterator[str]:
+    data, offset = bytes(tensor.data), 0
+    while offset < len(data):
+        begin = offset + _LENGTH_BYTES
+        offset = begin + int.from_bytes(data[offset:begin], "little")
+        try:
+            yield data[begin:offset].decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(
+                f"output '{tensor.name}' holds bytes that are no UTF-8 text; ask for it with 'binary_data': true"
+            ) from error

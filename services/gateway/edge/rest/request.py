@@ -44,8 +44,24 @@ class Forms(NamedTuple):
     by_output: dict[str, bool]
 
 
+class RawData(NamedTuple):
+    """An input's data that were converted before the rest is looked at.
+
+    Attributes:
+        raw: The tensor's bytes.
+    """
+
+    raw: bytes
+
+
 def parse(
-    model: str, version: int | None, body: Buffer, header_length: int | None, limits: Limits
+    model: str,
+    version: int | None,
+    body: Buffer,
+    header_length: int | None,
+    *,
+    limits: Limits,
+    document: dict[str, Any] | None = None,
 ) -> tuple[InferRequest, Forms]:
     """Parse a request body.
 
@@ -55,6 +71,7 @@ def parse(
         body: The whole body.
         header_length: ``Inference-Header-Content-Length``, or None where the whole body is JSON.
         limits: Bounds on the numbers of inputs, outputs, parameters and dimensions.
+        document: The JSON of the body, where it was parsed before.
 
     Raises:
         InvalidRequest: It is not a request of the protocol.
@@ -69,7 +86,8 @@ def parse(
             f"Inference-Header-Content-Length is {header_length}; expected 1 to {size}, the length of the body, "
             "of which the JSON header is the beginning"
         )
-    document = _load(body if header_length is None else body[:header_length])
+    if document is None:
+        document = load(body if header_length is None else body[:header_length])
     request = InferRequest(model, version)
     offset = size if header_length is None else header_length
     request.inputs = _inputs(_list(document.get("inputs"), "inputs", limits.max_inputs), body, offset, limits)
@@ -87,7 +105,12 @@ def parse(
     return request, Forms(binary, by_output)
 
 
-def _load(text: Buffer) -> dict[str, Any]:
+def load(text: Buffer) -> dict[str, Any]:
+    """Return the object that a JSON text is.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -100,7 +123,7 @@ def _load(text: Buffer) -> dict[str, Any]:
 def _load_lenient(text: bytes, strict_error: orjson.JSONDecodeError) -> Any:
     """Parse what orjson refuses and Triton does not: a byte order mark; NaN and Infinity, which its clients write."""
     if text.startswith(codecs.BOM_UTF8):
-        return _load(text[len(codecs.BOM_UTF8) :])
+        return load(text[len(codecs.BOM_UTF8) :])
     if b"NaN" in text or b"Infinity" in text:
         try:
             document = json.loads(text.decode())
@@ -125,10 +148,12 @@ def _inputs(items: list[Any], body: Buffer, offset: int, limits: Limits) -> list
         shape = _shape(item.get("shape"), f"{place}.shape", limits.max_rank)
         binary_size = _binary_size(item.get("parameters"), place, limits)
         if binary_size is None:
-            data = _list(item.get("data"), f"{place}.data")
-            tensors.append(
-                Tensor(name, datatype, shape, to_raw(name, datatype, shape, element_count(shape, name), data))
-            )
+            data = item.get("data")
+            if type(data) is RawData:
+                raw = data.raw
+            else:
+                raw = to_raw(name, datatype, shape, element_count(shape, name), _list(data, f"{place}.data"))
+            tensors.append(Tensor(name, datatype, shape, raw))
             continue
         if "data" in item:
             raise InvalidRequest(f"{place} has both 'data' and 'binary_data_size'; send one of them")

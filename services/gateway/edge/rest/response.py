@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -9,7 +10,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from services.core.errors import Overloaded, PenstockError, Unavailable, status_of
-from services.gateway.edge.rest.json_tensor import from_raw
+from services.core.tensor import Tensor
+from services.gateway.edge.rest.json_tensor import check_has_json_form, elements_in_slices, from_raw
+from services.gateway.edge.rest.paced import Slices
 from services.gateway.edge.rest.refusal import HttpRefusal
 from services.gateway.edge.rest.request import Forms
 from services.gateway.edge.words import words_of
@@ -21,6 +24,8 @@ JSON_FIELD = b"Content-Type: application/json\r\n"
 _BINARY_FIELD = b"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n"
 # Joining costs a copy, a second write a system call.
 _JOIN_BELOW_BYTES = 256 * 1024
+# Tensors with more bytes are written to JSON while other requests are served.
+_LATE_BYTES = 256 * 1024
 _OK = 200
 
 Part = bytes | memoryview
@@ -40,7 +45,35 @@ class Reply(NamedTuple):
     parts: list[Part]
 
 
-def encode(served: Served, forms: Forms) -> Reply:
+class LateReply(NamedTuple):
+    """An answer with large tensors whose JSON is still to be written.
+
+    Attributes:
+        origin: Header lines that say which version answered.
+        text: The JSON text in pieces; a tensor where its elements belong.
+        parts: Tensors in binary form, which follow the text.
+    """
+
+    origin: bytes
+    text: list[bytes | Tensor]
+    parts: list[Part]
+
+    def written_out(self) -> Slices[Reply]:
+        """Write the JSON, slice by slice.
+
+        Raises:
+            InvalidRequest: A text is no UTF-8.
+        """
+        pieces: list[bytes] = []
+        for piece in self.text:
+            if isinstance(piece, Tensor):
+                pieces += yield from elements_in_slices(piece)
+            else:
+                pieces.append(piece)
+        return _reply(self.origin, b"".join(pieces), self.parts)
+
+
+def encode(served: Served, forms: Forms) -> Reply | LateReply:
     """Encode an answer in the forms that the client wants.
 
     Raises:
@@ -52,21 +85,40 @@ def encode(served: Served, forms: Forms) -> Reply:
     document["model_version"] = str(response.version)
     if response.parameters:
         document["parameters"] = response.parameters
-    parts: list[Part] = [b""]
+    parts: list[Part] = []
+    late: list[tuple[str, Tensor]] = []
     document["outputs"] = outputs = []
     for tensor in response.outputs:
         output: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if forms.by_output.get(tensor.name, forms.binary):
             output["parameters"] = {"binary_data_size": len(tensor.data)}
             parts.append(tensor.data)
+        elif len(tensor.data) > _LATE_BYTES:
+            check_has_json_form(tensor)
+            output["data"] = secrets.token_hex(16)
+            late.append((output["data"], tensor))
         else:
             output["data"] = from_raw(tensor)
         outputs.append(output)
-    parts[0] = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     origin = _origin(response.version, served.role)
-    if len(parts) == 1:
-        return Reply(_OK, origin + JSON_FIELD, parts)
-    return Reply(_OK, origin + _BINARY_FIELD % len(parts[0]), parts)
+    if late:
+        return LateReply(origin, _with_gaps(text, late), parts)
+    return _reply(origin, text, parts)
+
+
+def _with_gaps(text: bytes, late: list[tuple[str, Tensor]]) -> list[bytes | Tensor]:
+    pieces: list[bytes | Tensor] = []
+    for token, tensor in late:
+        before, _, text = text.partition(b'"%s"' % token.encode())
+        pieces += (before, tensor)
+    return [*pieces, text]
+
+
+def _reply(origin: bytes, text: bytes, parts: list[Part]) -> Reply:
+    if parts:
+        return Reply(_OK, origin + _BINARY_FIELD % len(text), [text, *parts])
+    return Reply(_OK, origin + JSON_FIELD, [text])
 
 
 def error_reply(error: PenstockError) -> Reply:

@@ -20,6 +20,8 @@ _BACKLOG = 2048
 # How long a server that stops still answers its open connections, each answer asking for the connection to be closed:
 # a connection that is closed while the next request is on its way loses that request.
 _FAREWELL_S = 5.0
+# Connections that are looked at, and perhaps closed, before requests have their turn again.
+_CHECKED_AT_ONCE = 32
 # How long clients may take to hear that their request was cut short.
 _LAST_WORDS_S = 0.5
 _LONGEST_PERIOD_S = 0.25
@@ -139,5 +141,7 @@ class RestServer:
             # A process that was stopped or starved has not given its clients that time.
             site.now += min(now - last, 2 * period_s)
             last = now
-            for connection in list(site.connections):
+            for number, connection in enumerate(list(site.connections)):
                 connection.check(site.now)
+                if number % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
+                    await asyncio.sleep(0)
