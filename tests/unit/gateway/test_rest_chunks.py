@@ -17,13 +17,13 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _feed(decoder: ChunkDecoder, wire: bytes, cuts: list[int]) -> bytes:
-    body, start = b"", 0
+    body, start, over = b"", 0, 0
     for cut in [*sorted(cut % (len(wire) + 1) for cut in cuts), len(wire)]:
         if cut > start and not decoder.complete:
             body += b"".join(decoder.feed(wire[start:cut]))
-            if decoder.complete:
-                decoder.rest += wire[cut:]
+            over = cut
         start = max(start, cut)
+    decoder.rest += wire[over:]
     return body
 
 

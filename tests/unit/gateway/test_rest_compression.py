@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 import orjson
@@ -20,7 +20,7 @@ from tests.fakes.rest_socket import BODY
 from tests.fakes.upstream import FakeUpstream
 
 Result = TypeVar("Result")
-_PACK = {GZIP: gzip.compress, DEFLATE: zlib.compress}
+_PACK: dict[bytes, Callable[[bytes], bytes]] = {GZIP: gzip.compress, DEFLATE: zlib.compress}
 
 
 def _run(work: Generator[None, None, Result]) -> tuple[Result, int]:

@@ -49,7 +49,7 @@ def _text(data: Any, datatype: str = "FP32", shape: list[int] | None = None, **m
 def _both(text: bytes) -> tuple[Any, Any]:
     """Return the request, or the refusal, as read in one go and as read in slices."""
     head = InferHead("m", b"")
-    found = []
+    found: list[Any] = []
     for sliced in (False, True):
         try:
             call = _run(prepared(head, text, LIMITS, _free))[0] if sliced else RestCall(head, text, LIMITS)
@@ -60,20 +60,20 @@ def _both(text: bytes) -> tuple[Any, Any]:
 
 
 _BIG = 40_000
-CASES = [
-    _text([0.5] * _BIG + [1e-3] * _BIG),
+CASES: list[bytes] = [
+    _text([0.5, 1e-3] * _BIG),
     _text([list(range(100))] * 1000, "INT32"),
     _text([[[n] for n in range(100)]] * 600, "INT64", [600, 100]),
     _text([1] * _BIG * 2 + [[2, [3]], 4], "UINT8", [1, _BIG * 2 + 4]),
     _text(['a,]\\"[' * 3] * _BIG, "BYTES"),
     _text([True, False] * _BIG, "BOOL"),
     _text([float("nan"), float("inf"), -float("inf")] * _BIG),
-    _text([[]] * _BIG + [1.5], "FP32", [1, 1]),
+    _text([*[[]] * _BIG, 1.5], "FP32", [1, 1]),
     _text([1] * _BIG * 2, "FP16"),
     _text([1] * _BIG * 2, "FP32", [1, 5]),
     _text([1] * _BIG * 2, "FP32", [1, _BIG * 3]),
     _text([1] * _BIG * 2 + [300], "UINT8"),
-    _text([1] * _BIG * 2 + [1.5], "INT32"),
+    _text([*[1] * _BIG * 2, 1.5], "INT32"),
     _text([1] * _BIG * 2 + [None], "INT32"),
     _text([1] * _BIG * 2, "NOTHING"),
     _text([1] * _BIG * 2, "INT32", [-1, _BIG * 2]),

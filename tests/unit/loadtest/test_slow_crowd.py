@@ -31,10 +31,14 @@ async def test_a_gateway_ends_every_slow_client_in_its_time_and_says_why() -> No
 
 @in_loop
 async def test_clients_that_are_never_ended_are_counted() -> None:
-    server = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
+    writers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _reader, writer: writers.append(writer), "127.0.0.1", 0)
     address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
     found = Crowd(**await asyncio.to_thread(crowd.run_crowd, address, 6, 1.5))  # type: ignore[arg-type]
     server.close()
+    for writer in writers:
+        writer.transport.abort()
+    await server.wait_closed()
     assert found.left == 6
     assert math.isinf(Found(6, 1.0, [found], Span([0.1]), Span([0.1])).longest_s)
 

@@ -48,7 +48,7 @@ class BulkBody(asyncio.BufferedProtocol):
     def __init__(self, owner: BulkOwner, length: int, first: bytes) -> None:
         self._owner = owner
         # Not zeroed: memory that nothing was written to costs nothing, whatever a client announces.
-        self._view = memoryview(np.empty(length, np.uint8))
+        self._view = np.empty(length, np.uint8).data
         self._view[: len(first)] = first
         self._filled = len(first)
 

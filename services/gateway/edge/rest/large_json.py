@@ -47,9 +47,8 @@ def _convert(document: dict[str, Any], arrays: dict[str, NumberArray], hold: Cal
         lists = _lists(item["data"], arrays)
         if lists is None:
             continue
-        name, datatype, shape = item.get("name"), item.get("datatype"), item.get("shape")
-        if type(name) is str and type(datatype) is str and datatype in ITEM_SIZE and _is_shape(shape):
-            dims = tuple(shape)
+        name, datatype, dims = item.get("name"), item.get("datatype"), _dims(item.get("shape"))
+        if type(name) is str and type(datatype) is str and datatype in ITEM_SIZE and dims is not None:
             raw = yield from to_raw_in_slices(name, datatype, dims, element_count(dims, name), lists)
             hold(len(raw))
             item["data"] = RawData(raw)
@@ -81,5 +80,5 @@ def _sliced(data: list[Any]) -> Iterator[list[Any]]:
     yield data[begin:]
 
 
-def _is_shape(shape: Any) -> bool:
-    return type(shape) is list and all(type(dim) is int for dim in shape)
+def _dims(shape: Any) -> tuple[int, ...] | None:
+    return tuple(shape) if type(shape) is list and all(type(dim) is int for dim in shape) else None
