@@ -40,7 +40,7 @@ def _free(_count: int) -> None:
     """Hold without a bound."""
 
 
-def _text(data: Any, datatype: str = "FP32", shape: list[int] | None = None, **more: Any) -> bytes:
+def _text(data: Any, datatype: str = "FP32", shape: list[Any] | None = None, **more: Any) -> bytes:
     count = np.asarray(data, dtype=object).size if shape is None else 0
     tensor = {"name": "x", "datatype": datatype, "shape": shape or [1, count], "data": data}
     return json.dumps({"inputs": [tensor], **more}).encode()
