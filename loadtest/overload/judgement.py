@@ -11,8 +11,9 @@ from services.core.slo import Outcome
 
 GOODPUT = 0.90
 """Least goodput under overload, as a share of what Triton carries."""
-P99_FACTOR = 2.0
-"""Most p99 of answered requests under overload, as a multiple of the p99 before it."""
+P99_FACTOR = 2.5
+"""Most p99 of answered requests under overload, as a multiple of the p99 before it: batches are full all the time, the
+next one always waits, and a short queue stands before the gateway's limit."""
 REFUSAL_S = 0.010
 """Most p99 of the time to a refusal."""
 RECOVERY_S = 2.0

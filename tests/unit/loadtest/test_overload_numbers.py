@@ -87,7 +87,7 @@ def test_a_run_that_keeps_its_promises_is_met() -> None:
     ("run", "broken"),
     [
         (load(good_share=0.85), "goodput at 10x, of the capacity"),
-        (load(high_latency_s=0.2), "p99 of answers at 10x"),
+        (load(high_latency_s=0.13), "p99 of answers at 10x"),
         (load(refusal_s=0.02), "p99 of the time to a refusal"),
         (load(high_latency_s=0.7), "failed or late, of all at 10x"),
         (replace(load(), recovery_s=3.0), "recovery"),
