@@ -115,7 +115,7 @@ def run_crowd(address: Address, count: int, give_up_s: float = GIVE_UP_S) -> dic
     """
     clients = [SlowClient(KINDS[number % len(KINDS)]) for number in range(count)]
     refused = opened = 0
-    begun = time.monotonic()
+    begun = stepped = time.monotonic()
     while True:
         now = time.monotonic()
         while opened < count and now - begun >= _OPENING_S * opened / count:
@@ -125,8 +125,10 @@ def run_crowd(address: Address, count: int, give_up_s: float = GIVE_UP_S) -> dic
                 refused += 1
                 clients[opened].close()
             opened += 1
-        for client in clients:
-            client.step(now)
+        if now - stepped >= _PERIOD_S:
+            stepped = now
+            for client in clients:
+                client.step(now)
         if opened == count and all(client.held is None for client in clients):
             break
         if now - begun > give_up_s:

@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
-from typing import Any
+from collections.abc import Generator
 
 import uvicorn
 
 from services.core.errors import PenstockError
-
-# https://asgi.readthedocs.io/en/latest/specs/www.html
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+from services.process.asgi import ASGIApp
 
 _BACKLOG = 128
 _MAX_CONNECTIONS = 256

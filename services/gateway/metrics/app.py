@@ -5,8 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, make_asgi_app
 from prometheus_client.registry import Collector
 
-from services.gateway.edge.rest.asgi import ASGIApp, Receive, Scope, Send
 from services.gateway.metrics.merged import MergedSlabs
+from services.process.asgi import ASGIApp, Receive, Scope, Send
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 

@@ -6,9 +6,9 @@ import asyncio
 from urllib.parse import unquote_to_bytes
 
 from services.core.errors import PenstockError
-from services.gateway.edge.rest.asgi import ASGIApp, Message, Scope
 from services.gateway.edge.rest.head import Head
 from services.gateway.edge.rest.response import Reply
+from services.process.asgi import ASGIApp, Message, Scope
 
 # The description and its pages are the same at every time, and not cheap to make.
 _CONSTANT = frozenset({b"/openapi.json", b"/docs", b"/redoc"})

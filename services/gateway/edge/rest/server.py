@@ -8,13 +8,13 @@ import socket
 from collections.abc import Callable
 
 from services.gateway.edge.buffer_budget import BufferBudget
-from services.gateway.edge.rest.asgi import ASGIApp
 from services.gateway.edge.rest.bridge import Bridge
 from services.gateway.edge.rest.connection import RestConnection
 from services.gateway.edge.rest.site import Site
 from services.gateway.limits import Limits
 from services.gateway.pipeline import Pipeline
 from services.gateway.routes import Routes
+from services.process.asgi import ASGIApp
 
 _BACKLOG = 2048
 # How long a server that stops still answers its open connections, each answer asking for the connection to be closed:
