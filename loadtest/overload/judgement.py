@@ -78,23 +78,24 @@ def judge(run: Run) -> Judgement:
         ),
         Finding("recovery", run.recovery_s, RECOVERY_S, True, "s"),
     )
-    reasons = tuple(_doubts(run))
+    reasons = tuple(doubts(run))
     if reasons:
         return Judgement(Outcome.VOID, findings, reasons)
     met = all(finding.met for finding in findings)
     return Judgement(Outcome.MET if met else Outcome.MISSED, findings, ())
 
 
-def _doubts(run: Run) -> list[str]:
-    doubts: list[str] = []
+def doubts(run: Run) -> list[str]:
+    """Return why a run shows nothing, if it does not."""
+    found: list[str] = []
     if run.late_p99_s > _MOST_LATE_S:
-        doubts.append(
+        found.append(
             f"the generator sent its requests up to {run.late_p99_s * 1e3:.1f} ms late (p99; at most "
             f"{_MOST_LATE_S * 1e3:g} ms): it had too little CPU"
         )
     offered = sum(phase.offered for phase in run.phases)
     if run.not_sent > _MOST_NOT_SENT * offered:
-        doubts.append(f"{run.not_sent} of {offered} requests could not be sent: every connection was busy")
+        found.append(f"{run.not_sent} of {offered} requests could not be sent: every connection was busy")
     if not run.phases[1].refused:
-        doubts.append("nothing was refused at ten times the capacity: there was no overload")
-    return doubts
+        found.append("nothing was refused at ten times the capacity: there was no overload")
+    return found

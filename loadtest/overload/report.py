@@ -8,7 +8,7 @@ from typing import Any
 
 from loadtest.overload.arithmetic import Span, quantile
 from loadtest.overload.experiment import CALM, OVERLOAD, Run
-from loadtest.overload.judgement import Judgement
+from loadtest.overload.judgement import Judgement, doubts
 
 _PHASES = (f"before, {CALM:g}x", f"overload, {OVERLOAD:g}x", f"after, {CALM:g}x")
 
@@ -39,6 +39,8 @@ def markdown(runs: Sequence[Run], judgement: Judgement) -> str:
             f"{'met' if finding.met else 'MISSED'} |"
         )
     lines += ["", f"**{judgement.outcome.value}**", *(f"- {reason}" for reason in judgement.reasons)]
+    # What is only compared is not judged, but a void comparison must not look like a result.
+    lines += [f"- {run.name} shows nothing: {doubt}" for run in runs[1:] for doubt in doubts(run)]
     return "\n".join(lines) + "\n"
 
 
@@ -66,6 +68,7 @@ def as_json(runs: Sequence[Run], judgement: Judgement, facts: dict[str, Any]) ->
                 "recovery_s": _finite(run.recovery_s),
                 "generator_late_p99_ms": round(run.late_p99_s * 1e3, 2),
                 "not_sent": run.not_sent,
+                "void_because": doubts(run),
                 "phases": [{"phase": name, **_span(one)} for name, one in zip(_PHASES, run.phases, strict=True)],
                 "seconds": [_span(one) for one in run.seconds],
             }

@@ -125,6 +125,15 @@ def test_the_report_names_every_figure_beside_its_target() -> None:
     assert document["runs"][0]["seconds"][0]["refusal_p99_ms"] is None
 
 
+def test_a_comparison_whose_generator_was_late_does_not_look_like_a_result() -> None:
+    runs = [load(), replace(load(late_s=0.1), name="fixed at 64")]
+    assert judge(runs[0]).outcome is Outcome.MET
+    assert "- fixed at 64 shows nothing: the generator sent its requests up to 100.0 ms late" in markdown(
+        runs, judge(runs[0])
+    )
+    assert as_json(runs, judge(runs[0]), {})["runs"][1]["void_because"]
+
+
 def test_the_same_runs_give_the_same_small_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     runs = [load(), replace(load(good_share=0.3), name="fixed at 64")]
