@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, Protocol
 import grpc
 import numpy as np
 import orjson
+import uvloop
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from services.core.errors import OK, STATUS, PenstockError
@@ -42,7 +43,7 @@ def in_loop(test: Callable[Arguments, Awaitable[None]]) -> Callable[Arguments, N
             async with asyncio.timeout(30):
                 await test(*args, **kwargs)
 
-        asyncio.run(bounded())
+        uvloop.run(bounded())  # as the workers do
 
     return run
 
