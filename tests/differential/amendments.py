@@ -22,9 +22,13 @@ _UNREADABLE = re.compile(
     r"Unable to (parse|set)|failed to parse the request JSON|attempt to access|"
     r"failed to get request params|invalid value|Missing"
 )
+# What the model ``faulty`` says when it is asked to fail.
+_OWN_DOING = re.compile('asked for [A-Z_]+$|asked for [A-Z_]+"|größe|the whole batch fails')
 _MISTAKES = {"invalid", "not found", "coding"}
 
 
+# What the model ``faulty`` says when it is asked to fail.
+_OWN_DOING = re.compile('asked for [A-Z_]+$|asked for [A-Z_]+"|größe|the whole batch fails')
 _MISTAKES = {"invalid", "not found", "coding"}
 _ABOUT_MODELS = {"ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"}
 _CODES_OF_MODELS = {"unknown", "exists", "cancelled"}
@@ -36,6 +40,11 @@ def _as(category: str, seen: Seen) -> Seen:
 
 def _coded(request: Request) -> bool:
     return isinstance(request, RestRequest) and ("Content-Encoding", "br") in request.headers
+
+
+def _taken(direct: Seen) -> bool:
+    """Whether Triton saw nothing wrong with a request: it was answered, or failed by the model's own doing."""
+    return direct.category == "ok" or bool(_OWN_DOING.search(direct.words))
 
 
 def blames_the_client(_request: Request, direct: Seen, _through: Seen) -> Seen:
@@ -64,7 +73,7 @@ def missing_input(_request: Request, direct: Seen, through: Seen) -> Seen:
 def classes(request: Request, direct: Seen, _through: Seen) -> Seen:
     ask = request.about
     many = ask is not None and any((wanted.classes or 0) >= 1 << 31 for wanted in ask.outputs)
-    return _as("invalid", direct) if many and direct.category == "ok" else direct
+    return _as("invalid", direct) if many and _taken(direct) else direct
 
 
 def unsigned(request: Request, direct: Seen, through: Seen) -> Seen:
@@ -80,7 +89,7 @@ def no_text(_request: Request, direct: Seen, _through: Seen) -> Seen:
 def json_is_text(request: Request, direct: Seen, through: Seen) -> Seen:
     if not isinstance(request, RestRequest) or through.category != "invalid" or "UTF-8" not in through.words:
         return direct
-    return _as("invalid", direct) if direct.category == "ok" else direct
+    return _as("invalid", direct) if _taken(direct) else direct
 
 
 def no_version(request: Request, direct: Seen, _through: Seen) -> Seen:
@@ -111,7 +120,7 @@ def codes(request: Request, direct: Seen, _through: Seen) -> Seen:
 
 
 def negative(_request: Request, direct: Seen, through: Seen) -> Seen:
-    found = "'sequence_id' is -" in through.words and direct.category == "ok"
+    found = re.search("'(sequence_id|timeout|priority)' is -", through.words) and _taken(direct)
     return _as("invalid", direct) if found else direct
 
 
@@ -130,7 +139,11 @@ def finite(_request: Request, direct: Seen, through: Seen) -> Seen:
 
 
 def objects(_request: Request, direct: Seen, through: Seen) -> Seen:
-    found = through.category == "invalid" and "expected an object" in through.words and direct.category == "ok"
+    found = (
+        through.category == "invalid"
+        and re.search("expected an object|should be an object", through.words)
+        and _taken(direct)
+    )
     return _as("invalid", direct) if found else direct
 
 
@@ -179,8 +192,14 @@ def unknown_coding(request: Request, direct: Seen, through: Seen) -> Seen:
     return _as("coding", direct) if direct.category == "unimplemented" and found else direct
 
 
+def no_classes(request: Request, direct: Seen, through: Seen) -> Seen:
+    ask = request.about
+    none = isinstance(request, GrpcRequest) and ask is not None and any(one.classes == 0 for one in ask.outputs)
+    return through if none and "'classification' parameter" in direct.words else direct
+
+
 def in_range(_request: Request, direct: Seen, through: Seen) -> Seen:
-    found = "out of the range" in through.words and direct.category == "ok"
+    found = "out of the range" in through.words and _taken(direct)
     return _as("invalid", direct) if found else direct
 
 
@@ -188,14 +207,19 @@ def routing_key(request: Request, direct: Seen, through: Seen) -> Seen:
     ask = request.about
     if ask is None or "routing_key" not in ask.parameters:
         return direct
-    return _as("invalid", direct) if through.category == "invalid" and direct.category == "ok" else direct
+    return _as("invalid", direct) if through.category == "invalid" and _taken(direct) else direct
 
 
 def data_of_nothing(_request: Request, direct: Seen, through: Seen) -> Seen:
     found = through.category == "invalid" and re.search(
-        r"holds \d+ elements; its shape \[.*\b0\b.*\] needs 0", through.words
+        r"holds \d+ elements; its shape \[.*\b0\b.*\] needs 0|data' is .*; expected a list", through.words
     )
-    return _as("invalid", direct) if found and direct.category == "ok" else direct
+    return _as("invalid", direct) if found and _taken(direct) else direct
+
+
+def flag_of_streams(request: Request, direct: Seen, through: Seen) -> Seen:
+    found = isinstance(request, RestRequest) and b"triton_enable_empty_final_response" in request.body
+    return through if found and "'triton_'" in direct.words else direct
 
 
 def no_generate(request: Request, direct: Seen, through: Seen) -> Seen:

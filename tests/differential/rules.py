@@ -116,7 +116,7 @@ RULES = (
         "which mistake is told",
         "of several in one request each side names the one that it meets first",
         a.two_mistakes,
-        _post("nobody", _tensor("FP16", "FP16", [1], [1])),
+        _post("nobody", _CODE, headers=(("Content-Encoding", "br"),)),
     ),
     Rule(
         "a missing input is 400",
@@ -128,16 +128,28 @@ RULES = (
         "class counts have 31 bits", "Triton keeps the lower 32 bits of a larger one", a.classes, _call(_MANY_CLASSES)
     ),
     Rule(
+        "0 classes are no classification",
+        "over gRPC too; Triton refuses them there",
+        a.no_classes,
+        _call(_code(outputs=(Wanted("CODE", 0),))),
+    ),
+    Rule(
         "integer parameters in either field",
         "Triton takes each in one of int64_param and uint64_param",
         a.unsigned,
         _call(_code(), spoil=lambda found: setattr(found.parameters["timeout"], "uint64_param", 60_000_000)),
     ),
     Rule(
-        "a sequence id is not negative",
-        "over gRPC Triton takes -1 for 2^64 - 1, over HTTP it refuses it",
+        "what counts from 0 is not negative",
+        "a sequence id, a timeout: over gRPC Triton takes -1 for 2^64 - 1, over HTTP it refuses it",
         a.negative,
         _call(_code(parameters={"sequence_id": -1})),
+    ),
+    Rule(
+        "the flag of streams is taken everywhere",
+        "it has no meaning without one; over HTTP Triton refuses every parameter that begins with triton_",
+        a.flag_of_streams,
+        _post("faulty", _CODE, parameters={"triton_enable_empty_final_response": True}),
     ),
     Rule(
         "raw contents match the inputs",

@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import model_config_pb2, service_pb2
 
-from services.core.errors import DeadlineExceeded, Forbidden, InvalidRequest
+from services.core.errors import DeadlineExceeded, Forbidden, InvalidRequest, Unimplemented
 from services.gateway.catalog import Catalog, version_number
 from services.gateway.edge.grpc.call import Unary
 from services.gateway.edge.grpc.site import Site
@@ -136,6 +136,8 @@ class Documents:
         return _filled(service_pb2.ModelStatisticsResponse(), document)
 
     async def _repository_index(self, request: Any) -> Any:
+        if request.repository_name:
+            raise Unimplemented("there is one repository, which has no name; leave 'repository_name' out")
         models = await self._catalog.index(ready_only=request.ready)
         return _filled(service_pb2.RepositoryIndexResponse(), {"models": models})
 
