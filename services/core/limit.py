@@ -24,7 +24,7 @@ and see the elasticity of the whole. Growth by the square root of the limit, and
 make a large limit shrink more than a small one, so shares even out within minutes. Hosts need clocks
 that agree within a slot (0.1 s); otherwise limits err upwards, up to ``most``.
 
-The limit moves only by requests that filled it, so a quiet model keeps what it knew.
+The limit moves by requests that filled it; below where it began it comes back there while nobody misses a place.
 """
 
 from __future__ import annotations
@@ -77,6 +77,10 @@ _DROPS_SHARE = 0.2
 _DROP_FACTOR = 0.7
 _DROP_LATENCIES = 2.0
 _RESUME = 0.9
+
+# Requests that hang at a replica fill a limit as well, and teach it to be low. While nothing fills it, it forgets that.
+_QUIET_S = 3.0
+_FORGET = 1.1
 
 _OK = OK.outcome
 _REFUSED = status_of(Overloaded("")).outcome
@@ -177,6 +181,8 @@ class KneeLimit:
         self._repeats = 0
         self._run = 0
         self._before_drops = 0.0
+        self._initial = self._base
+        self._quiet_since = math.inf
         self._starting = self._base < _START_MOST
         self._started_from: tuple[float, float] | None = None
         self._doubts = 0
@@ -244,7 +250,9 @@ class KneeLimit:
             return
         if slot.samples < _LEAST_SAMPLES or not slot.filled(self.value):
             self._points.clear()
+            self._forget(slot)
             return
+        self._quiet_since = math.inf
         in_flight = slot.in_flight / slot.samples
         point = math.log(in_flight), math.log(in_flight / (slot.latency_s / slot.samples))
         if self._starting:
@@ -255,6 +263,15 @@ class KneeLimit:
         self._points.append(point)
         if len(self._points) == 3 and not slot.number & 1:  # noqa: PLR2004 - low, high, low
             self._compare(slot.number)
+
+    def _forget(self, slot: _Slot) -> None:
+        """Drift back to where the limit began, when nobody has missed a place for a while."""
+        if slot.pressed:
+            self._quiet_since = math.inf
+        elif math.isinf(self._quiet_since):
+            self._quiet_since = slot.end
+        elif slot.end - self._quiet_since >= _QUIET_S and self._base < self._initial:
+            self._move(min(self._initial, self._base * _FORGET), "nothing filled it")
 
     def _start(self, point: tuple[float, float]) -> None:
         """Double from slot to slot for as long as throughput nearly does, as TCP starts."""

@@ -105,11 +105,13 @@ class Gate:
     def rate_per_s(self, now: float) -> float:
         """Return how fast places become free (Little's law); infinite while nothing is known.
 
-        A model from which nothing comes back counts as slower with every moment.
+        A model that is silent for longer than a replica takes to be given up counts as slower with every moment.
         """
         if not self.latency_s:
             return math.inf
-        return max(1, self.in_flight) / max(self.latency_s, now - self._left_at)
+        silent_s = now - self._left_at
+        stalled = silent_s > max(self._settings.stall_s, self.latency_s)
+        return max(1, self.in_flight) / (silent_s if stalled else self.latency_s)
 
     def capacity(self, now: float) -> int:
         """Return how many may wait: as many as get their turn within the delay that is accepted now."""
@@ -117,12 +119,10 @@ class Gate:
         rate = self.rate_per_s(now)
         if math.isinf(rate):
             return min(most, _UNKNOWN_QUEUE)
-        calm = now >= self._calm_from
-        if calm:
-            delay_s = max(self._settings.burst_delay_s, self.latency_s)
-        else:
-            delay_s = max(self._settings.queue_delay_s, self.latency_s / 4)
-        return min(most, max(1, int(rate * delay_s)))
+        if now >= self._calm_from:
+            calm = int(rate * max(self._settings.burst_delay_s, self.latency_s))
+            return min(most, max(self._settings.burst_requests, calm))
+        return min(most, max(1, int(rate * max(self._settings.queue_delay_s, self.latency_s / 4))))
 
     def longest_wait_s(self) -> float:
         """Return after which wait even a waiter that was accepted is refused, seconds."""

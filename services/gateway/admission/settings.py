@@ -25,8 +25,8 @@ class AdmissionSettings:
     """Most requests forwarded at once, of all models together; one model never takes the last fifth of them."""
     fixed_limit: NotNegative = 0
     """Most requests of one model version forwarded at once; 0 lets the limit adapt to what the version can use."""
-    initial_limit: Positive = 4
-    """Where an adapting limit begins."""
+    initial_limit: Positive = 16
+    """Where an adapting limit begins, and where it comes back to while nothing fills it."""
     least_limit: Positive = 2
     """Below this an adapting limit never goes."""
     stream_limit: Positive = 64
@@ -40,6 +40,10 @@ class AdmissionSettings:
     burst_delay_s: Seconds = 0.25
     """Longest wait to accept a request for when a version had room for all in the last second; its latency where that
     is longer."""
+    burst_requests: Positive = 64
+    """Requests that may always wait for a version that was not overloaded: what comes while a replica is given up."""
+    stall_s: Seconds = 1.0
+    """Silence of a version until which it counts as a replica that is about to be given up, and not as slowness."""
     longest_wait_s: Seconds = 1.0
     """A request that waited so long after all, because the model slowed down meanwhile, is refused; twice the version's
     latency where that is longer."""

@@ -27,7 +27,7 @@ class Gate:
         self.told: list[tuple[str, int, Refusal]] = []
         self.published: list[int] = []
         self.admission = Admission(
-            AdmissionSettings(fixed_limit=fixed_limit, **settings),
+            AdmissionSettings(fixed_limit=fixed_limit, **{"burst_requests": 1, **settings}),
             publish=self.published.append,
             refused=lambda *what: self.told.append(what),
             clock=self.clock,
@@ -512,3 +512,22 @@ async def test_no_place_is_ever_lost_whatever_happens_in_which_order() -> None:
         assert (state.in_flight, state.queued) == (0, 0)
     refused = sum(sum(state.refused.values()) for state in admission.states())
     assert refused == sum(isinstance(result, (Overloaded, DeadlineExceeded)) for result in results)
+
+
+@in_loop
+async def test_requests_that_hang_while_a_replica_is_given_up_make_nobody_else_fail() -> None:
+    gate = Gate(fixed_limit=4, burst_requests=64, stall_s=1.0)
+    gate.teach()
+    hanging = gate.fill()
+    waiting = []
+    for _ in range(50):
+        gate.clock.advance(0.015)
+        waiting.append(gate.wait(deadline=gate.clock() + 2.0))
+        await settle()
+    assert not any(task.done() for task in waiting), "0.75 s of silence refuse nobody"
+    for slot in hanging:
+        slot.leave(0.75, OK.outcome)
+    await settle()
+    assert sum(task.done() for task in waiting) == 4
+    for task in waiting:
+        task.cancel()
