@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import grpc
@@ -92,11 +93,25 @@ async def test_what_is_not_here_or_not_open_is_said_in_words(path: str, body: by
 
 
 @in_loop
+async def test_only_inference_is_taken_compressed() -> None:
+    async with serving() as running:
+        pool = HttpPool("127.0.0.1", running.gateway.http_port)
+        packed = gzip.compress(b'{"ready": true}')
+        response = await pool.request("POST", "/v2/repository/index", {"Content-Encoding": "gzip"}, [packed], 10.0)
+        await pool.aclose()
+        assert response.status == 415
+
+
+@in_loop
 async def test_openapi_describes_every_path_of_the_protocol() -> None:
     async with serving() as running:
         paths = (await _get(running, "/openapi.json"))[1]["paths"]
         assert "/v2/models/{model}/versions/{version}/infer" in paths
         assert "/v2/repository/index" in paths
+        infer = paths["/v2/models/{model}/infer"]["post"]
+        assert set(infer["requestBody"]["content"]) == set(infer["responses"]["200"]["content"])
+        assert {"400", "404", "408", "411", "413", "415", "429", "503", "504"} <= set(infer["responses"])
+        assert "422" not in infer["responses"]
         assert (await _get(running, "/v2/health/ready"))[0] == 200
 
 

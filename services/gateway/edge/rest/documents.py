@@ -114,7 +114,7 @@ def _server(catalog: Catalog) -> APIRouter:
         "/v2/repository/index",
         response_model=list[IndexEntry],
         response_model_exclude_unset=True,
-        responses=errors(*BODY_ERRORS, *TRITON_ERRORS),
+        responses=errors(415, *BODY_ERRORS, *TRITON_ERRORS),
         openapi_extra=INDEX_EXTRA,
         summary="Models in Triton's repository",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from services.core.errors import PayloadTooLarge, PenstockError
+from services.core.errors import PayloadTooLarge, PenstockError, UnsupportedEncoding
 from services.gateway.edge.rest.gate import refused_path
 from services.gateway.edge.rest.head import Head, parse_head
 from services.gateway.edge.rest.infer import InferHead, infer_target, read_headers
@@ -77,6 +77,8 @@ class Openings:
                 read_headers(infer, head)
             elif (shut := refused_path(head)) is not None:
                 raise shut
+            elif (head.value(b"content-encoding") or b"identity").lower() != b"identity":
+                raise UnsupportedEncoding("only inference requests are taken compressed; send this one as it is")
             if head.length is not None and head.length > most:
                 raise too_large_body(f"{head.length} bytes", most)
         except PenstockError as error:
