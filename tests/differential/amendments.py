@@ -20,16 +20,18 @@ Request = RestRequest | GrpcRequest
 # What Triton says of a request that it cannot read, with a status that blames itself.
 _UNREADABLE = re.compile(
     r"Unable to (parse|set)|failed to parse the request JSON|attempt to access|"
-    r"failed to get request params|invalid value|Missing"
+    r"failed to get request params|invalid value|Missing|batch size \d+ for"
 )
 # What the model ``faulty`` says when it is asked to fail.
 _OWN_DOING = re.compile('asked for [A-Z_]+$|asked for [A-Z_]+"|größe|the whole batch fails')
-_MISTAKES = {"invalid", "not found", "coding"}
+_ENDS = {"not found", "unimplemented"}
+_MISTAKES = {"invalid", "not found", "coding", "unimplemented"}
 
 
 # What the model ``faulty`` says when it is asked to fail.
 _OWN_DOING = re.compile('asked for [A-Z_]+$|asked for [A-Z_]+"|größe|the whole batch fails')
-_MISTAKES = {"invalid", "not found", "coding"}
+_ENDS = {"not found", "unimplemented"}
+_MISTAKES = {"invalid", "not found", "coding", "unimplemented"}
 _ABOUT_MODELS = {"ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"}
 _CODES_OF_MODELS = {"unknown", "exists", "cancelled"}
 
@@ -56,8 +58,8 @@ def two_mistakes(request: Request, direct: Seen, through: Seen) -> Seen:
         return direct
     ask = request.about
     mistakes = len(request.notes) + (len(ask.spoilt) if ask else 0) + _coded(request)
-    # Of a request for an unknown model Triton reads no more.
-    return _as(through.category, direct) if mistakes > 1 or direct.category == "not found" else direct
+    # Of a request for an unknown model, or for a decoupled one without a stream, Triton reads no more.
+    return _as(through.category, direct) if mistakes > 1 or direct.category in _ENDS else direct
 
 
 def quoted_names(request: Request, direct: Seen, through: Seen) -> Seen:
@@ -164,8 +166,17 @@ def nul(request: Request, direct: Seen, through: Seen) -> Seen:
     ask = request.about
     if ask is None or "\0" not in (ask.id or "") or through.category != "ok" or direct.category != "ok":
         return direct
-    whole, cut = repr(ask.id), repr((ask.id or "").split("\0")[0])
-    return through if repr(through.content).replace(whole, cut) == repr(direct.content) else direct
+    return through if _with_cut_id(through.content) == direct.content else direct
+
+
+def _with_cut_id(content: Any) -> Any:
+    if isinstance(content, list):
+        return [_with_cut_id(one) for one in content]
+    if not isinstance(content, dict):
+        return content
+    cut = {key: _with_cut_id(value) for key, value in content.items() if key != "id"}
+    kept = str(content.get("id", "")).split("\0")[0]
+    return {**cut, "id": kept} if kept else cut
 
 
 def digits(request: Request, direct: Seen, through: Seen) -> Seen:
@@ -204,10 +215,19 @@ def in_range(_request: Request, direct: Seen, through: Seen) -> Seen:
 
 
 def routing_key(request: Request, direct: Seen, through: Seen) -> Seen:
+    """The model that tells its parameters is not told of it either."""
     ask = request.about
-    if ask is None or "routing_key" not in ask.parameters:
+    if ask is None or "routing_key" not in ask.parameters or not _taken(direct):
         return direct
-    return _as("invalid", direct) if through.category == "invalid" and _taken(direct) else direct
+    if through.category == "invalid":
+        return _as("invalid", direct)
+    return through if ask.model == "parameters" and through.category == direct.category else direct
+
+
+def timeout(request: Request, direct: Seen, through: Seen) -> Seen:
+    data = request.body if isinstance(request, RestRequest) else b"".join(request.messages)
+    bounded = b"timeout" in data and through.category == "deadline"
+    return _as("deadline", direct) if bounded and _taken(direct) else direct
 
 
 def data_of_nothing(_request: Request, direct: Seen, through: Seen) -> Seen:

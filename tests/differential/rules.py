@@ -226,6 +226,12 @@ RULES = (
         _call(_code(parameters={"routing_key": 0.5})),
     ),
     Rule(
+        "a timeout bounds the request",
+        "Triton ignores it unless the model's queue policy allows it",
+        a.timeout,
+        _call(_code(parameters={"timeout": 1})),
+    ),
+    Rule(
         "generate is not served",
         "it is no part of the protocol that both edges speak: 501",
         a.no_generate,

@@ -42,11 +42,12 @@ class StreamedCall:
     Attributes:
         id: The client's id, once it is decoded.
         decoupled: Whether it is known that there may be several responses.
+        version: The version that answers, once it has; empty before.
         wants_final: Whether the client wants to be told of a bare end.
     """
 
     __slots__ = ("_message", "_stream", "decoupled", "id", "model", "protocol", "traceparent", "tracestate",
-                 "wants_final")  # fmt: skip
+                 "version", "wants_final")  # fmt: skip
 
     def __init__(self, stream: InferStream, message: Buffer) -> None:
         self.protocol = PROTOCOL
@@ -55,6 +56,7 @@ class StreamedCall:
         self.traceparent = stream.head.traceparent
         self.tracestate = stream.head.tracestate
         self.decoupled = False
+        self.version = ""
         self.wants_final = False
         self._stream = stream
         self._message = message
@@ -76,7 +78,7 @@ class StreamedCall:
     def encode(self, served: Served) -> Parts:
         """Return the message of one response; nothing for a bare end that the client does not want to be told of."""
         response = served.response
-        self.decoupled = served.decoupled
+        self.decoupled, self.version = served.decoupled, str(response.version)
         if served.decoupled and response.final and not response.outputs:
             return self.bare_end() if self.wants_final else []
         response.parameters = {**response.parameters, _IS_FINAL: response.final}
@@ -98,7 +100,7 @@ class StreamedCall:
         return [message.SerializeToString()]
 
     def _describe(self, response: Any, *, final: bool) -> None:
-        response.model_name, response.id = self.model, self.id
+        response.model_name, response.model_version, response.id = self.model, self.version, self.id
         response.parameters[_IS_FINAL].bool_param = final
 
 
