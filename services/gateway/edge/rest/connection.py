@@ -191,14 +191,10 @@ class RestConnection(asyncio.Protocol):
             return
         end += len(END)
         try:
-            opening = self._site.openings.read(data[:end])
+            opening = self._site.read_head(data[:end])
         except HttpRefusal as refusal:
             self._refuse(refusal)
             return
-        if opening.infer is not None and opening.refusal is None:
-            unserved = self._site.unserved(opening.infer)
-            if unserved is not None:
-                opening = opening._replace(refusal=unserved)
         self._opening = opening
         self._skipped = False
         self._requests += 1

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from services.core.errors import PenstockError
 from services.gateway.edge.buffer_budget import BufferBudget
 from services.gateway.edge.rest.bridge import Bridge
-from services.gateway.edge.rest.infer import InferHead
-from services.gateway.edge.rest.opening import Openings
+from services.gateway.edge.rest.opening import Opening, Openings
 from services.gateway.limits import Limits
 from services.gateway.pipeline import Pipeline
 from services.gateway.routes import Routes
@@ -56,20 +55,26 @@ class Site:
         self.budget = budget
         self.draining = draining
         self.loop = loop
-        self.openings = Openings(limits)
+        self._openings = Openings(limits)
         self.connections: set[RestConnection] = set()
         self.active = 0
         self.now = 0.0
         self.quiet = asyncio.Event()  # set while there is neither a connection nor a request
         self.quiet.set()
 
-    def unserved(self, infer: InferHead) -> PenstockError | None:
-        """Return why a model or version is not served now; None when it is. Nothing is read for one that is not."""
-        try:
-            self._routes.route(infer.model, infer.version)
-        except PenstockError as error:
-            return error
-        return None
+    def read_head(self, raw: bytes) -> Opening:
+        """Return what a head says; a request for a model that is not served is refused before its body is read.
+
+        Raises:
+            HttpRefusal: It cannot be read, and neither can what follows it.
+        """
+        opening = self._openings.read(raw)
+        if opening.infer is not None and opening.refusal is None:
+            try:
+                self._routes.route(opening.infer.model, opening.infer.version)
+            except PenstockError as error:
+                return opening._replace(refusal=error)
+        return opening
 
     def opened(self, connection: RestConnection) -> bool:
         """Count a connection; False when it is one too many."""
