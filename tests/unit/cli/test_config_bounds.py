@@ -12,5 +12,6 @@ ARCHITECTURE = Path(__file__).parents[3] / "ARCHITECTURE.md"
 def test_the_documented_bounds_are_the_ones_in_force() -> None:
     _, begin, rest = ARCHITECTURE.read_text(encoding="utf-8").partition("<!-- bounds:begin -->")
     section, end, _ = rest.partition("<!-- bounds:end -->")
-    assert begin and end
+    assert begin
+    assert end
     assert section.strip() == bounds_table(), "run `penstock config bounds` and put its output between the markers"
