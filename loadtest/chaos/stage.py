@@ -58,6 +58,18 @@ class Stage:
             time.sleep(_POLL_S)
         return False
 
+    def in_rotation(self, triton: Part) -> bool:
+        """Whether any worker of the gateway sends requests to a Triton, by the gateway's own word, up to 0.5 s old."""
+        return self.system.gateway_metric("penstock_replica_healthy_workers", replica=triton.rest) > 0
+
+    def await_ejection(self, triton: Part, since_s: float, until_s: float) -> float | None:
+        """Wait until no worker sends requests to a Triton, and return how long that took; None when it never came."""
+        while time.monotonic() < until_s:
+            if not self.in_rotation(triton):
+                return time.monotonic() - since_s
+            time.sleep(2 * _POLL_S)
+        return None
+
     def await_workers(self, count: int, without: frozenset[int]) -> None:
         """Wait until the gateway has so many workers that listen, none of them one of these.
 
