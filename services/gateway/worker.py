@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -88,9 +89,16 @@ async def _main(settings: WorkerSettings) -> None:
     await run(settings, stop)
 
 
+def _allow_many_connections() -> None:
+    """Raise the number of open files to what the machine allows: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     """Run the worker that the one argument describes."""
     settings = WorkerSettings.from_argument(sys.argv[1])
+    _allow_many_connections()
     logs.configure(settings.behaviour.log, settings.instance)
     status = 0
     try:
