@@ -135,7 +135,11 @@ def test_failures_do_not_use_up_the_lines_of_slow_requests(lines: Lines) -> None
     assert [line["outcome"] for line in lines.read()] == ["unavailable", "ok"]
 
 
-@pytest.mark.parametrize("hostile", ['a"b\\', "two\nlines", "\ud800half", "\x00\x1b[31m", "x" * 100_000, 1 << 80])
+@pytest.mark.parametrize(
+    "hostile",
+    ['a"b\\', "two\nlines", "\ud800half", "\x00\x1b[31m", "x" * 100_000, 1 << 80],
+    ids=["quotes", "lines", "half a character", "controls", "long", "number"],
+)
 def test_whatever_a_client_calls_its_request_a_line_stays_one_line(lines: Lines, hostile: object) -> None:
     logging.getLogger("services.gateway").info(
         "%s", hostile, extra={FIELDS: {"request_id": hostile, "level": "forged"}}

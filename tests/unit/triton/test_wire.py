@@ -68,7 +68,7 @@ def test_classes_are_asked_for_per_output() -> None:
     assert "parameters" not in header
 
 
-@pytest.mark.parametrize("value", [2**64, "\ud800"])
+@pytest.mark.parametrize("value", [2**64, "\ud800"], ids=["too large", "half a character"])
 def test_what_json_cannot_carry_is_the_clients_mistake(value: int | str) -> None:
     with pytest.raises(InvalidRequest, match="JSON cannot carry"):
         encode_request(InferRequest("m", parameters={"p": value}))
