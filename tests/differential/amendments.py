@@ -26,12 +26,6 @@ _UNREADABLE = re.compile(
 _OWN_DOING = re.compile('asked for [A-Z_]+$|asked for [A-Z_]+"|größe|the whole batch fails')
 _ENDS = {"not found", "unimplemented"}
 _MISTAKES = {"invalid", "not found", "coding", "unimplemented"}
-
-
-# What the model ``faulty`` says when it is asked to fail.
-_OWN_DOING = re.compile('asked for [A-Z_]+$|asked for [A-Z_]+"|größe|the whole batch fails')
-_ENDS = {"not found", "unimplemented"}
-_MISTAKES = {"invalid", "not found", "coding", "unimplemented"}
 _ABOUT_MODELS = {"ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"}
 _CODES_OF_MODELS = {"unknown", "exists", "cancelled"}
 
@@ -240,6 +234,23 @@ def data_of_nothing(_request: Request, direct: Seen, through: Seen) -> Seen:
 def flag_of_streams(request: Request, direct: Seen, through: Seen) -> Seen:
     found = isinstance(request, RestRequest) and b"triton_enable_empty_final_response" in request.body
     return through if found and "'triton_'" in direct.words else direct
+
+
+def bare_end(request: Request, direct: Seen, through: Seen) -> Seen:
+    if not isinstance(request, GrpcRequest) or request.method != "ModelStreamInfer":
+        return direct
+    return through if _without_version(direct.content) == _without_version(through.content) else direct
+
+
+def _without_version(responses: Any) -> Any:
+    """Return a stream's responses without the version in those that have no outputs."""
+    found = []
+    for response in responses or ():
+        inner = dict(response.get("infer_response", {}))
+        if "outputs" not in inner:
+            inner.pop("model_version", None)
+        found.append({**response, "infer_response": inner})
+    return found
 
 
 def no_generate(request: Request, direct: Seen, through: Seen) -> Seen:

@@ -79,6 +79,8 @@ _INEXACT = _tensor("FP64", "FP64", [2, 1], [1.3140367610373447e-146, 2.000884567
 _MANY_CLASSES = Ask(
     "labelled", inputs=(Input("FEATURES", "FP32", (1, 3), b"\0" * 12),), outputs=(Wanted("SCORES", 1 << 40),)
 )
+_END = message(Ask("repeat", id="1", inputs=(Input("COUNT", "INT32", (1,), b"\0" * 4),)), raw=True)
+_END.parameters["triton_enable_empty_final_response"].bool_param = True
 _STATISTICS = service_pb2.ModelStatisticsRequest(name="nobody").SerializeToString()
 
 RULES = (
@@ -230,6 +232,12 @@ RULES = (
         "Triton ignores it unless the model's queue policy allows it",
         a.timeout,
         _call(_code(parameters={"timeout": 1})),
+    ),
+    Rule(
+        "the end of a stream's responses names the version that gave them",
+        "Triton repeats the version that was asked for, if one was",
+        a.bare_end,
+        GrpcRequest("ModelStreamInfer", (_END.SerializeToString(),), None, ("repeat",)),
     ),
     Rule(
         "generate is not served",
