@@ -208,10 +208,10 @@ def in_range(_request: Request, direct: Seen, through: Seen) -> Seen:
     return _as("invalid", direct) if found else direct
 
 
-def routing_key(request: Request, direct: Seen, through: Seen) -> Seen:
-    """The model that tells its parameters is not told of it either."""
+def for_the_edge(request: Request, direct: Seen, through: Seen) -> Seen:
+    """The model that tells its parameters is not told of them."""
     ask = request.about
-    if ask is None or "routing_key" not in ask.parameters or not _taken(direct):
+    if ask is None or not {"routing_key", "binary_data_output"} & ask.parameters.keys() or not _taken(direct):
         return direct
     if through.category == "invalid":
         return _as("invalid", direct)

@@ -222,9 +222,9 @@ RULES = (
         _get("/v2/models/e%63ho"),
     ),
     Rule(
-        "a routing key is text or an integer",
-        "it is ours, and goes no further; for Triton it is a parameter like any other",
-        a.routing_key,
+        "what is for the edge goes no further",
+        "routing_key is ours, and text or an integer; binary_data_output is HTTP's: over gRPC Triton tells the model",
+        a.for_the_edge,
         _call(_code(parameters={"routing_key": 0.5})),
     ),
     Rule(
