@@ -2,8 +2,9 @@
 
     healthy --failures in a row, or one without doubt--> ejected --after a while, when a probe succeeds--> healthy
 
-The while doubles each time that it is soon ejected again. How long an outage lasts does not count: a replica that was
-restarted is back with the first probe that succeeds.
+The while doubles each time that it is soon ejected again, but not for what harms no request: where nobody listens, or
+it says itself that it cannot, an attempt ends at once and another replica takes it. So a replica that was restarted
+ever so often is back with the first probe that succeeds. How long an outage lasts does not count.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ class Reason(StrEnum):
     LEFT = "left"  # it is not on the list any more
 
 
+_HARMLESS = frozenset({Reason.CONNECT, Reason.NOT_READY, Reason.NOT_LOADED})
+
+
 class Health:
     """Counts failures and remembers ejections.
 
@@ -40,6 +44,7 @@ class Health:
     """
 
     __slots__ = (
+        "_earliest",
         "_eject_after",
         "_ejection_s",
         "_forgive_after_s",
@@ -57,7 +62,7 @@ class Health:
         self._ejection_s = ejection_s
         self._max_s = max_ejection_s
         self._forgive_after_s = forgive_after_s
-        self._since = 0.0
+        self._since = self._earliest = 0.0
         self.healthy = True
         self.reason: Reason | None = None
         self.failures = 0
@@ -75,21 +80,23 @@ class Health:
             return False
         if now - self._since >= self._forgive_after_s:
             self.offences = 0
-        self.offences += 1
         self.healthy = False
         self.reason = reason
-        self.until = now + min(self._max_s, self._ejection_s * 2.0 ** min(self.offences - 1, _MAX_DOUBLINGS))
+        self.until = self._earliest = now + min(self._max_s, self._ejection_s)
+        if reason not in _HARMLESS:
+            self.offences += 1
+            self.until = now + min(self._max_s, self._ejection_s * 2.0 ** min(self.offences - 1, _MAX_DOUBLINGS))
         return True
 
     def await_probe(self) -> None:
         """Take it out of service until a first probe, which is no offence."""
         self.healthy = False
         self.reason = Reason.NEW
-        self.until = 0.0
+        self.until = self._earliest = 0.0
 
-    def due(self, now: float) -> bool:
-        """Whether it is ejected and may be probed."""
-        return not self.healthy and now >= self.until
+    def due(self, now: float, *, needed: bool = False) -> bool:
+        """Whether it is ejected and may be probed; one that is needed has waited enough after the time of a first."""
+        return not self.healthy and now >= (self._earliest if needed else self.until)
 
     def readmit(self, now: float, *, on_trial: bool = False) -> None:
         """Put it back into service; on trial, the next failure ejects it again."""

@@ -89,5 +89,5 @@ class ReadyProbe:
         replica.heard_at = replica.waiting_since = now
         if not ready:
             self._roster.eject(replica, Reason.NOT_READY)
-        elif replica.health.due(now):
+        elif replica.health.due(now, needed=self._roster.few_are_well()):
             self._roster.readmit(replica)

@@ -142,6 +142,11 @@ class Roster:
         """Whether so few are well that the others must be tried too."""
         return len(version.well) < self._settings.panic_share * len(version.pairs)
 
+    def few_are_well(self) -> bool:
+        """Whether so many replicas are ejected that one that answers again cannot be kept waiting."""
+        well = sum(replica.health.healthy for replica in self.replicas.values())
+        return well < self._settings.panic_share * len(self.replicas)
+
     def states(self) -> list[ReplicaState]:
         """Return how every replica is doing."""
         return [_state(replica) for replica in (*self.replicas.values(), *self.leaving.values())]

@@ -74,7 +74,7 @@ class SampleProbe:
         if now < pair.probe_at or not pair.replica.health.healthy:
             return False
         if not pair.health.healthy:
-            return pair.health.due(now)
+            return pair.health.due(now, needed=self._roster.is_panic(pair.version))
         version = pair.version
         if len(version.pairs) == 1:
             return False

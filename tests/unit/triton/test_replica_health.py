@@ -8,6 +8,7 @@ from services.core.errors import UpstreamFailure
 from services.core.replica_address import ReplicaAddress
 from services.triton.faults import NoAnswer
 from services.triton.replicas.hang_watch import LOOK_EVERY_S, HangWatch
+from services.triton.replicas.health import Reason
 from services.triton.replicas.judge import Judge
 from services.triton.replicas.replica import Pair, Replica, Version
 from services.triton.replicas.roster import Roster
@@ -205,3 +206,12 @@ def test_a_new_replica_waits_for_its_probe_and_then_starts_slowly() -> None:
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert world.pair(1).share == 1.0
+
+
+def test_few_are_well_when_most_replicas_are_out() -> None:
+    world = World(3)
+    assert not world.roster.few_are_well()
+    for number, few in ((0, False), (1, True), (2, True)):
+        world.roster.eject(world.roster.replicas[f"r{number}"], Reason.HANG)
+        assert world.roster.few_are_well() is few
+    assert not World(1).roster.few_are_well()

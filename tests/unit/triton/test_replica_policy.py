@@ -160,6 +160,29 @@ def test_repeat_offenders_wait_twice_as_long_until_they_behave() -> None:
     assert one.until == now + 61.0
 
 
+@pytest.mark.parametrize("reason", [Reason.CONNECT, Reason.NOT_READY, Reason.NOT_LOADED])
+def test_being_restarted_often_is_no_offence(reason: Reason) -> None:
+    one, now = health(), 100.0
+    for _ in range(6):
+        assert one.eject(reason, now)
+        assert one.until == now + 1.0
+        now = one.until
+        one.readmit(now)
+    one.eject(Reason.HANG, now)
+    assert one.until == now + 1.0
+
+
+def test_an_offender_that_is_needed_waits_no_longer_than_a_first_one() -> None:
+    one, now = health(), 100.0
+    for _ in range(4):
+        one.eject(Reason.HANG, now)
+        one.readmit(now)
+    one.eject(Reason.HANG, now)
+    assert not one.due(now + 1.0)
+    assert not one.due(now + 0.99, needed=True)
+    assert one.due(now + 1.0, needed=True)
+
+
 def test_on_trial_one_failure_is_enough() -> None:
     one = health()
     one.eject(Reason.INTERNAL, 0.0)
