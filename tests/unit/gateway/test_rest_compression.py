@@ -12,7 +12,7 @@ import pytest
 
 from services.core.errors import InvalidRequest, Overloaded, PayloadTooLarge
 from services.gateway.edge.buffer_budget import BufferBudget, Hold
-from services.gateway.edge.rest.compression import DEFLATE, GZIP, compress, inflate, preferred
+from services.gateway.edge.compression import DEFLATE, GZIP, compress, inflate, preferred
 from services.gateway.limits import MIB, Limits
 from services.triton.http import HttpPool
 from tests.fakes.gateway import in_loop, serving

@@ -15,6 +15,7 @@ from services.core.errors import (
     UnsupportedEncoding,
 )
 from services.gateway.edge.buffer_budget import Hold
+from services.gateway.edge.compression import inflate
 from services.gateway.edge.grpc.head import IDENTITY, GrpcHead
 from services.gateway.edge.grpc.message_reader import PREFIX, Buffer, MessageReader, check_prefix
 from services.gateway.edge.grpc.site import Site
@@ -22,8 +23,7 @@ from services.gateway.edge.grpc.status import HEAD, UNSUPPORTED_ENCODING, error_
 from services.gateway.edge.http2.connection import Connection
 from services.gateway.edge.http2.faults import Code
 from services.gateway.edge.http2.stream import Stream
-from services.gateway.edge.rest.compression import inflate
-from services.gateway.edge.rest.paced import paced
+from services.gateway.edge.paced import paced
 
 _log = logging.getLogger(__name__)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from services.core.errors import PenstockError
 from services.core.inference import InferRequest
+from services.gateway.edge.compression import compress
 from services.gateway.edge.grpc.call import Unary
 from services.gateway.edge.grpc.response_wire import encode_response
 from services.gateway.edge.grpc.site import PROTOCOL, Site
 from services.gateway.edge.grpc.status import compressed_head, served_trailers
 from services.gateway.edge.http2.connection import Connection
 from services.gateway.edge.http2.stream import Buffer, Stream
-from services.gateway.edge.rest.compression import compress
-from services.gateway.edge.rest.paced import paced
+from services.gateway.edge.paced import paced
 from services.gateway.pipeline import Served
 
 

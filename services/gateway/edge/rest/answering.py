@@ -7,10 +7,10 @@ import uuid
 
 from services.core.errors import PenstockError
 from services.gateway.edge.buffer_budget import Hold
-from services.gateway.edge.rest.compression import compress
+from services.gateway.edge.compression import compress
+from services.gateway.edge.paced import paced
 from services.gateway.edge.rest.infer import PROTOCOL, Buffer, InferHead, RestCall, needs_preparation, prepared
 from services.gateway.edge.rest.opening import Opening
-from services.gateway.edge.rest.paced import paced
 from services.gateway.edge.rest.response import LateReply, Reply, error_reply
 from services.gateway.edge.rest.site import Site
 

@@ -10,11 +10,11 @@ from urllib.parse import unquote_to_bytes
 from services.core.errors import InvalidRequest, UnsupportedEncoding
 from services.core.inference import InferRequest
 from services.gateway.catalog import version_number
-from services.gateway.edge.rest.compression import DEFLATE, GZIP, inflate, preferred
+from services.gateway.edge.compression import DEFLATE, GZIP, inflate, preferred
+from services.gateway.edge.paced import Slices
 from services.gateway.edge.rest.head import Head
 from services.gateway.edge.rest.json_bounds import check_json
 from services.gateway.edge.rest.large_json import load_in_slices
-from services.gateway.edge.rest.paced import Slices
 from services.gateway.edge.rest.refusal import shown
 from services.gateway.edge.rest.request import Forms, parse
 from services.gateway.edge.rest.response import LateReply, Reply, encode

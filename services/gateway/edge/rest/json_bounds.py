@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from services.core.errors import InvalidRequest
-from services.gateway.edge.rest.paced import Slices
+from services.gateway.edge.paced import Slices
 from services.gateway.limits import Limits
 
 _SLICE_BYTES = 256 * 1024

@@ -20,7 +20,7 @@ import orjson
 
 from services.core.errors import InvalidRequest
 from services.core.tensor import Tensor
-from services.gateway.edge.rest.paced import Slices
+from services.gateway.edge.paced import Slices
 
 # struct checks the range of everything that it packs.
 _CODES = {

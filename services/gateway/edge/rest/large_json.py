@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from services.core.tensor import ITEM_SIZE, element_count
+from services.gateway.edge.paced import Slices
 from services.gateway.edge.rest.json_tensor import to_raw_in_slices
 from services.gateway.edge.rest.number_arrays import NotSliceableError, NumberArray, taken_out
-from services.gateway.edge.rest.paced import Slices
 from services.gateway.edge.rest.request import RawData, load
 
 # Parsing less than this in one go takes a few milliseconds at most.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from services.gateway.edge.rest.paced import Slices
+from services.gateway.edge.paced import Slices
 
 _KEY = b'"data"'
 _BEGIN = re.compile(rb'"data"[ \t\r\n]*+:[ \t\r\n]*+\[')

@@ -11,8 +11,8 @@ import orjson
 
 from services.core.errors import Overloaded, PenstockError, Unavailable, status_of
 from services.core.tensor import Tensor
+from services.gateway.edge.paced import Slices
 from services.gateway.edge.rest.json_tensor import check_has_json_form, elements_in_slices, from_raw
-from services.gateway.edge.rest.paced import Slices
 from services.gateway.edge.rest.refusal import HttpRefusal
 from services.gateway.edge.rest.request import Forms
 from services.gateway.edge.words import words_of

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from services.core.errors import InvalidRequest, PayloadTooLarge
-from services.gateway.edge.rest.paced import Slices
+from services.gateway.edge.paced import Slices
 from services.gateway.limits import MIB, Limits
 
 GZIP, DEFLATE = b"gzip", b"deflate"
