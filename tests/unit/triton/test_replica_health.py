@@ -212,6 +212,6 @@ def test_few_are_well_when_most_replicas_are_out() -> None:
     world = World(3)
     assert not world.roster.few_are_well()
     for number, few in ((0, False), (1, True), (2, True)):
-        world.roster.eject(world.roster.replicas[f"r{number}"], Reason.HANG)
+        world.roster.eject(world.pair(number).replica, Reason.HANG)
         assert world.roster.few_are_well() is few
     assert not World(1).roster.few_are_well()
