@@ -116,11 +116,14 @@ class System:
         return str(orjson.loads(get(self.direct.rest, "/v2"))["version"])
 
     def triton_successes(self, model: str) -> int:
-        """Return how many requests for a model all replicas have answered with success since they started."""
+        """Return how many rows of a model all replicas have answered with success since they started.
+
+        Rows, because the gateway sends requests that are ready together as one.
+        """
         total = 0
         for triton in self.tritons:
             document = orjson.loads(get(triton.rest, f"/v2/models/{model}/stats"))
-            total += sum(int(one["inference_stats"]["success"]["count"]) for one in document["model_stats"])
+            total += sum(int(one["inference_count"]) for one in document["model_stats"])
         return total
 
     def gateway_metric(self, name: str, gateway: Part | None = None, **labels: str) -> float:

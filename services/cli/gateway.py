@@ -47,6 +47,7 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
             limits=chosen.limits,
             admission=chosen.admission,
             replicas=chosen.replicas,
+            merging=chosen.merging,
             tracing=chosen.tracing,
             log=chosen.log,
         ),

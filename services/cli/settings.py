@@ -20,6 +20,7 @@ from services.gateway.admission.settings import AdmissionSettings
 from services.gateway.limits import Limits
 from services.gateway.logs import LogSettings
 from services.gateway.tracing.settings import TracingSettings
+from services.triton.merging.settings import MergeSettings
 from services.triton.replicas.settings import ReplicaSettings
 
 PREFIX = "PENSTOCK_"
@@ -53,6 +54,7 @@ class GatewaySettings(Section):
     limits: Limits = Limits()
     admission: AdmissionSettings = AdmissionSettings()
     replicas: ReplicaSettings = ReplicaSettings()
+    merging: MergeSettings = MergeSettings()
     tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
     triton: str | None = Field(None, description=_TRITONS)

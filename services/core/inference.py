@@ -89,6 +89,7 @@ class InferResponse:
         attempts: How many times the request was sent to a Triton.
         exchange_s: Time from the write of the request to Triton to the last byte of the answer, seconds; 0 if unknown.
         final: Whether no further response follows; False only for responses of a decoupled model before its last.
+        rode_along: Whether the exchange with Triton was another request's as well, for which it is counted.
     """
 
     model: str
@@ -100,6 +101,7 @@ class InferResponse:
     attempts: int = 1
     exchange_s: float = 0.0
     final: bool = True
+    rode_along: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,21 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Merging:
+    """How requests for a version may be put together on their way to Triton.
+
+    Attributes:
+        rows: Most rows of what is put together.
+        sizes: Numbers of rows that the model prefers, ascending: no others are made. Empty for any.
+        instances: How many batches the model runs at the same time.
+    """
+
+    rows: int
+    sizes: tuple[int, ...] = ()
+    instances: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSchema:
     """The interface of one model version, as Triton reports it.
 
@@ -133,6 +150,7 @@ class ModelSchema:
         max_batch_size: Largest first dimension; 0 when the model does not batch.
         decoupled: Whether one request may have any number of responses; such a model is reached by streams only.
         sample: Inputs of a warm-up sample of the model's configuration, to prove readiness with; empty for none.
+        merging: How requests may be put together; None for not at all.
     """
 
     model: str
@@ -142,3 +160,4 @@ class ModelSchema:
     max_batch_size: int
     decoupled: bool = False
     sample: tuple[Tensor, ...] = ()
+    merging: Merging | None = None

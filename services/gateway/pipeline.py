@@ -91,7 +91,7 @@ class Call(Protocol[Encoded_co]):
 class _Trace:
     """How far a request is, for its counts."""
 
-    __slots__ = ("choice", "deadline", "exchange_s", "forwarded", "marks", "request", "sampled", "series")
+    __slots__ = ("choice", "deadline", "exchange_s", "forwarded", "marks", "request", "rode_along", "sampled", "series")
 
     def __init__(self, arrived: float, sampled: RequestTrace | None) -> None:
         self.marks = [arrived]
@@ -102,6 +102,7 @@ class _Trace:
         self.deadline = math.inf
         self.forwarded = False
         self.exchange_s = 0.0
+        self.rode_along = False
 
 
 class Pipeline:
@@ -274,7 +275,7 @@ class Pipeline:
             now = clock()
             slot.leave(now - begun, outcome)
         mark(now)
-        trace.exchange_s = response.exchange_s
+        trace.exchange_s, trace.rode_along = response.exchange_s, response.rode_along
 
         self._observe(response, schema, choice)
         answer = call.encode(Served(response, choice.role))
@@ -341,7 +342,7 @@ class Pipeline:
             series.end()
         if outcome == OK.outcome:
             ended = marks[-1]
-            series.answered(marks, trace.exchange_s)
+            series.answered(marks, trace.exchange_s, rode_along=trace.rode_along)
             if trace.choice is not None and trace.request is not None and len(trace.request.attempts) > 1:
                 self._recorder.add(RETRIED, call.model, str(trace.choice.version))
         else:

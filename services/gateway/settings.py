@@ -13,6 +13,7 @@ from services.gateway.admission import AdmissionSettings
 from services.gateway.limits import Limits
 from services.gateway.logs import LogSettings
 from services.gateway.tracing.settings import TracingSettings
+from services.triton.merging.settings import MergeSettings
 from services.triton.replicas.settings import ReplicaSettings
 
 
@@ -26,6 +27,7 @@ class Behaviour:
         limits: Bounds on clients.
         admission: How many requests go to Triton at once, and how long others wait.
         replicas: How replicas are chosen, watched and tried again.
+        merging: When requests that are ready together go to Triton as one.
         tracing: Where spans of requests go, and of which requests.
         log: What is logged, and in which form.
     """
@@ -35,6 +37,7 @@ class Behaviour:
     limits: Limits = field(default_factory=Limits)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     replicas: ReplicaSettings = field(default_factory=ReplicaSettings)
+    merging: MergeSettings = field(default_factory=MergeSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
     log: LogSettings = field(default_factory=LogSettings)
 

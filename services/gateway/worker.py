@@ -41,6 +41,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     triton = ReplicaSet(
         behaviour.triton,
         behaviour.replicas,
+        behaviour.merging,
         max_response_bytes=behaviour.limits.max_response_bytes,
         events=observation.replica_events,
     )

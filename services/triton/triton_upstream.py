@@ -16,6 +16,7 @@ from services.core.inference import InferRequest, InferResponse, ModelSchema
 from services.triton.faults import Nonsense
 from services.triton.grpc_stream import GrpcStreams
 from services.triton.http import HttpPool
+from services.triton.merging.settings import MergeSettings
 from services.triton.triton_errors import error_from
 from services.triton.wire import decode_response, decode_schema, encode_request
 
@@ -42,6 +43,7 @@ class TritonUpstream:
         control_timeout_s: Bound on everything but inference and ``ready``.
         ready_timeout_s: How long a Triton may take to say that it is ready.
         streams: How decoupled models are reached; without it they are not served. Whoever made it closes it.
+        merging: What schemas say of merging; None for never.
     """
 
     def __init__(
@@ -51,12 +53,15 @@ class TritonUpstream:
         control_timeout_s: float = 10.0,
         ready_timeout_s: float = 1.0,
         streams: GrpcStreams | None = None,
+        *,
+        merging: MergeSettings | None = None,
     ) -> None:
         self._pool = pool
         self._control = control or pool
         self._control_timeout_s = control_timeout_s
         self._ready_timeout_s = ready_timeout_s
         self._streams = streams
+        self._merging = merging
         self._opening = lru_cache(maxsize=1024)(self._new_opening)
 
     async def infer(self, request: InferRequest, version: int, timeout_s: float) -> InferResponse:
@@ -119,7 +124,7 @@ class TritonUpstream:
         config = await self.document(f"{path}/config")
         if not isinstance(metadata, dict) or not isinstance(config, dict):
             raise UpstreamFailure(f"Triton's description of model '{model}' version {version} is not a JSON object")
-        return decode_schema(model, version, metadata, config)
+        return decode_schema(model, version, metadata, config, self._merging)
 
     async def document(self, path: str, body: bytes | None = None) -> Any:
         """Return a JSON document; None for an empty one."""

@@ -20,6 +20,8 @@ from services.core.errors import InvalidRequest, UpstreamFailure
 from services.core.inference import InferRequest, InferResponse, ModelSchema, Parameter, TensorSpec
 from services.core.tensor import ITEM_SIZE, Tensor
 from services.triton.faults import Nonsense
+from services.triton.merging.rules import merging_of
+from services.triton.merging.settings import MergeSettings
 from services.triton.warmup_sample import sample_of
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -80,8 +82,21 @@ def decode_response(headers: Mapping[bytes, bytes], body: bytes, request: InferR
         raise Nonsense(f"Triton's answer for model '{request.model}' makes no sense: {words}") from error
 
 
-def decode_schema(model: str, version: int, metadata: Mapping[str, Any], config: Mapping[str, Any]) -> ModelSchema:
+def decode_schema(
+    model: str,
+    version: int,
+    metadata: Mapping[str, Any],
+    config: Mapping[str, Any],
+    merging: MergeSettings | None = None,
+) -> ModelSchema:
     """Return a version's schema from Triton's metadata (shapes with batch dimension) and configuration documents.
+
+    Args:
+        model: Model name.
+        version: Version number.
+        metadata: Triton's metadata of it.
+        config: Triton's configuration of it.
+        merging: When requests for it may be merged; None for never.
 
     Raises:
         UpstreamFailure: A document lacks what every Triton sends.
@@ -95,11 +110,12 @@ def decode_schema(model: str, version: int, metadata: Mapping[str, Any], config:
         decoupled = bool(config.get("model_transaction_policy", {}).get("decoupled", False))
         alone = not decoupled and "sequence_batching" not in config
         sample = sample_of(config, inputs, max_batch_size) if alone else ()
+        together = None if merging is None else merging_of(config, merging)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UpstreamFailure(
             f"Triton's description of model '{model}' version {version} makes no sense: {error!r}"
         ) from error
-    return ModelSchema(model, version, inputs, outputs, max_batch_size, decoupled, sample)
+    return ModelSchema(model, version, inputs, outputs, max_batch_size, decoupled, sample, together)
 
 
 @lru_cache(maxsize=1024)

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from services.gateway.metrics.merged import Merged, MergedSlabs
 from services.gateway.metrics.series import (
+    EXCHANGE,
     GAUGES,
     LABELS,
     LOOP_LAG,
@@ -64,6 +65,7 @@ class GatewayCollector(Collector):
         yield _requests(sums)
         yield _durations(sums)
         yield _stages(sums)
+        yield _merged(sums)
         yield _time(self._split)
         yield _loop_lag(sums)
         yield _quantiles(self._window.since(self._clock(), sums))
@@ -118,6 +120,19 @@ def _stages(sums: Merged) -> Metric:
     for key, values in sums.items():
         if key[0] == STAGE:
             family.add_metric(key[1:], buckets=_shown(_stage_cumulative(values)), sum_value=int(values[0]) / NS_PER_S)
+    return family
+
+
+def _merged(sums: Merged) -> Metric:
+    family = CounterMetricFamily(
+        "penstock_merged_requests",
+        "Answered requests that went to Triton as a part of another request of the same worker, which was ready at the "
+        "same moment. With n of m answered requests merged, Triton got m - n.",
+        labels=LABELS[EXCHANGE],
+    )
+    for key, values in sums.items():
+        if key[0] == EXCHANGE:
+            family.add_metric(key[1:], float(values[0] - values[2]))
     return family
 
 

@@ -174,12 +174,13 @@ class RequestSeries:
         cells[base] += int(duration_s * NS_PER_S)
         cells[base + 1 + bucket_index(duration_s)] += 1
 
-    def answered(self, marks: Sequence[float], exchange_s: float) -> None:
+    def answered(self, marks: Sequence[float], exchange_s: float, *, rode_along: bool = False) -> None:
         """Count where the time of an answered request went.
 
         Args:
             marks: The time of arrival and then the ends of ``STAGES``; seconds on one clock.
             exchange_s: Of the stage ``forward``, the time from the write of the request to the answer's last byte.
+            rode_along: Whether that exchange is counted for another request.
         """
         arrived, ready, admitted, forwarded, encoded = marks
         edge, admission, forward, answer, exchange = self._answered or self._allocate()
@@ -198,7 +199,11 @@ class RequestSeries:
         cells[answer] += ns
         cells[answer + 1 + ns.bit_length()] += 1
         cells[exchange] += 1
-        cells[exchange + 1] += int(exchange_s * per_s)
+        ns = int(exchange_s * per_s)
+        cells[exchange + 1] += ns
+        if not rode_along:
+            cells[exchange + 2] += 1
+            cells[exchange + 3] += ns
 
     def _allocate(self) -> tuple[int, ...]:
         allocate, labels = self._recorder.allocate, self._labels

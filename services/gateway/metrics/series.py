@@ -12,7 +12,7 @@ from services.gateway.metrics.slab import SeriesKey, Values
 # Family names; a key is the family followed by its labels.
 REQUEST: Final = "request"  # sum in ns, then one cell per latency bucket
 STAGE: Final = "stage"  # sum in ns, then one cell per stage bucket; answered requests only
-EXCHANGE: Final = "exchange"  # number of exchanges with Triton, and their time in ns; answered requests only
+EXCHANGE: Final = "exchange"  # answered requests and the time of their exchanges in ns; the same of exchanges
 NON_FINITE: Final = "non_finite"  # answers
 PREDICTIONS: Final = "predictions"  # one cell per class
 REFUSALS: Final = "refusals"  # requests
@@ -73,7 +73,8 @@ STAGE_BUCKET_COUNT: Final = 65
 
 REQUEST_CELLS: Final = 1 + BUCKET_COUNT
 STAGE_CELLS: Final = 1 + STAGE_BUCKET_COUNT
-EXCHANGE_CELLS: Final = 2
+# A merged request's exchange is every member's time, and one exchange.
+EXCHANGE_CELLS: Final = 4
 
 NS_PER_S: Final = 1_000_000_000
 

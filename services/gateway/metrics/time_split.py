@@ -26,15 +26,20 @@ _PATIENCE = 5
 
 
 class GatewayTimes(NamedTuple):
-    """Sums over the answered requests of one version."""
+    """Sums over the answered requests of one version.
 
-    exchanges: int = 0
+    Requests that were merged had one exchange together: ``exchange`` has its time for each of them, ``exchanged`` once.
+    """
+
+    requests: int = 0
     whole: int = 0
     edge: int = 0
     admission: int = 0
     forward: int = 0
     answer: int = 0
     exchange: int = 0
+    exchanges: int = 0
+    exchanged: int = 0
 
     def since(self, earlier: GatewayTimes) -> GatewayTimes:
         """Return what was added."""
@@ -49,8 +54,8 @@ def gateway_times(sums: Merged) -> dict[Version, GatewayTimes]:
             continue
         of = found.setdefault((key[1], key[2]), dict.fromkeys(GatewayTimes._fields, 0))
         if key[0] == EXCHANGE:
-            of["exchanges"] += int(values[0])
-            of["exchange"] += int(values[1])
+            for name, value in zip(("requests", "exchange", "exchanges", "exchanged"), values, strict=True):
+                of[name] += int(value)
         elif key[0] == STAGE:
             of[key[-1]] += int(values[0])
         elif is_answer(key):
@@ -95,14 +100,14 @@ class TimeSplit:
         return {
             version: {part: ns / NS_PER_S for part, ns in account.shown.items()}
             for version, account in self._accounts.items()
-            if account.gateway.exchanges
+            if account.gateway.requests
         }
 
 
 def _settle(account: _Account, gateway: GatewayTimes, triton: TritonTimes) -> None:
     before, account.last = account.last, triton
     ours, theirs = gateway.since(account.gateway), triton.since(account.triton)
-    if not ours.exchanges:
+    if not ours.requests:
         # Somebody else's requests, unless they are on their way back: kept for one look.
         account.triton = before
         return
@@ -111,7 +116,7 @@ def _settle(account: _Account, gateway: GatewayTimes, triton: TritonTimes) -> No
         return
     account.alone = 0
     account.gateway, account.triton = gateway, triton
-    share = ours.exchanges / theirs.requests if theirs.requests else 0.0
+    share = _experienced(ours) / theirs.requests if theirs.requests else 0.0
     added = {
         "edge": ours.edge,
         "admission": ours.admission,
@@ -125,3 +130,10 @@ def _settle(account: _Account, gateway: GatewayTimes, triton: TritonTimes) -> No
     for part, ns in added.items():
         account.parts[part] += ns
         account.shown[part] = max(account.shown[part], account.parts[part])
+
+
+def _experienced(ours: GatewayTimes) -> float:
+    """Return for how many of Triton's requests its mean counts: a long exchange of many counts for each of them."""
+    if not ours.exchanged:
+        return float(ours.requests)
+    return ours.exchanges * ours.exchange / ours.exchanged

@@ -33,7 +33,14 @@ class Attempts:
         self._clock = clock
 
     async def infer(
-        self, pair: Pair, request: InferRequest, timeout_s: float, left_s: float, *, group: Pair | None
+        self,
+        pair: Pair,
+        request: InferRequest,
+        timeout_s: float,
+        left_s: float,
+        *,
+        group: Pair | None,
+        alone: bool = False,
     ) -> InferResponse:
         """Make one attempt at one answer.
 
@@ -43,6 +50,7 @@ class Attempts:
             timeout_s: Bound on this attempt.
             left_s: Time that the request has in all.
             group: ``pair`` if the attempt may be given up because somebody else can make a second one.
+            alone: Whether it must not be merged with others, whose fate it would share.
 
         Raises:
             PenstockError: As ``Upstream.infer``; the replica has been judged by it.
@@ -51,9 +59,15 @@ class Attempts:
         begun = clock()
         pair.begin(begun)
         try:
-            response = await replica.upstream.attempt(
-                request, version.version, timeout_s, left_s, resend=False, group=group
-            )
+            merging = None if alone else version.merging
+            if merging is None:
+                response = await replica.upstream.attempt(
+                    request, version.version, timeout_s, left_s, resend=False, group=group
+                )
+            else:
+                response = await pair.merger.attempt(
+                    request, timeout_s, left_s, merging, busy=pair.in_flight > 1, group=group
+                )
         except PenstockError as error:
             self._failed(pair, request, error, begun)
             raise

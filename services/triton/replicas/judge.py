@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 from services.core.errors import PenstockError
 from services.triton.replicas.health import Reason
 from services.triton.replicas.replica import WEIGHT, Pair, Replica
@@ -24,9 +26,16 @@ class Judge:
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
+        self._judged: weakref.ref[PenstockError] | None = None
 
     def failed(self, pair: Pair, rule: Rule, error: PenstockError, seconds: float, now: float) -> None:
-        """Note an attempt that failed after ``seconds``."""
+        """Note an attempt that failed after ``seconds``.
+
+        Attempts that were merged into one exchange share one error, and count once.
+        """
+        if self._judged is not None and self._judged() is error:
+            return
+        self._judged = weakref.ref(error)
         if rule.scope is Scope.NOTHING:
             if not rule.silent:
                 _heard(pair, now)  # an honest refusal: whoever refuses lives

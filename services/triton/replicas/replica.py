@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Coroutine
+from typing import Any
 
 from services.core.errors import PenstockError
-from services.core.inference import ModelSchema
+from services.core.inference import InferRequest, InferResponse, Merging, ModelSchema
 from services.core.replica_address import ReplicaAddress
 from services.core.tensor import Tensor
 from services.triton.grpc_stream import GrpcStreams
 from services.triton.http import HttpPool
+from services.triton.merging.merger import Merger
+from services.triton.merging.settings import MergeSettings
 from services.triton.replicas.health import Health
 from services.triton.replicas.hedge import hedge_after_s
 from services.triton.replicas.latency import LatencySketch
@@ -49,6 +53,7 @@ class Version:
         sample: Inputs to prove it with; empty for none.
         proven: Whether the sample was ever answered, so that a failure says something.
         described: Whether its schema was seen, and with it the sample.
+        merging: How requests for it may be merged; None for not at all, or while nobody knows.
         made_at: When it was first asked for.
     """
 
@@ -61,6 +66,7 @@ class Version:
         "latencies",
         "least_s",
         "made_at",
+        "merging",
         "model",
         "pairs",
         "proven",
@@ -83,6 +89,7 @@ class Version:
         self.sample: tuple[Tensor, ...] = ()
         self.proven = False
         self.described = False
+        self.merging: Merging | None = None
         self.made_at = now
 
     @property
@@ -102,8 +109,9 @@ class Version:
         return sum(known) / len(known) if known else 0.0
 
     def learn(self, schema: ModelSchema) -> None:
-        """Take over its sample."""
+        """Take over its sample, and how it may be asked."""
         self.described = True
+        self.merging = schema.merging
         if schema.sample != self.sample:
             self.sample = schema.sample
             self.proven = False
@@ -132,6 +140,7 @@ class Replica:
         settings: Bounds.
         max_connections: Most requests in flight, and most streams.
         max_response_bytes: Largest answer.
+        merging: When requests are merged.
 
     Attributes:
         address: Where it is.
@@ -142,6 +151,7 @@ class Replica:
         heard_at: When it last answered anything.
         health: Whether it gets traffic at all.
         share: Its part of its fair share, during a slow start.
+        merging: When requests are merged.
         started_at: When its slow start began; None when it is over.
         pairs: What is on it.
         misses: Looks at its readiness that it left unanswered, in a row.
@@ -149,7 +159,12 @@ class Replica:
     """
 
     def __init__(
-        self, address: ReplicaAddress, settings: ReplicaSettings, max_connections: int, max_response_bytes: int
+        self,
+        address: ReplicaAddress,
+        settings: ReplicaSettings,
+        max_connections: int,
+        max_response_bytes: int,
+        merging: MergeSettings,
     ) -> None:
         self.address = address
         self.name = address.name
@@ -162,16 +177,23 @@ class Replica:
         self.pairs: dict[VersionKey, Pair] = {}
         self.misses = 0
         self.leaving_since: float | None = None
+        self.merging = merging
         host, port, bound_s = address.host, address.http_port, settings.connect_timeout_s
         self._pool = HttpPool(host, port, max_connections, bound_s, max_response_bytes)
         self._control = HttpPool(host, port, _CONTROL_CONNECTIONS, bound_s, max_response_bytes)
         self._streams = GrpcStreams(address.grpc_target, max_connections, max_response_bytes)
         self.upstream = TritonUpstream(
-            self._pool, self._control, settings.control_timeout_s, settings.ready_timeout_s, self._streams
+            self._pool,
+            self._control,
+            settings.control_timeout_s,
+            settings.ready_timeout_s,
+            self._streams,
+            merging=merging,
         )
 
     def give_up(self, pair: Pair, error: PenstockError) -> None:
         """End the first attempts of one version here."""
+        pair.merger.give_up(pair, error)
         self._pool.give_up(pair, error)
         self._streams.give_up(pair, error)
 
@@ -182,6 +204,8 @@ class Replica:
 
     async def aclose(self) -> None:
         """Close every connection."""
+        for pair in self.pairs.values():
+            await pair.merger.aclose()
         await self._streams.aclose()
         await self._pool.aclose()
         await self._control.aclose()
@@ -199,6 +223,7 @@ class Pair:
         waiting_since: As the replica's.
         heard_at: When it last answered well.
         latency_s: Its smoothed latency; 0 before its first answer.
+        merger: Sends requests that are ready together as one.
         probe_at: When its sample may be tried here.
         proved_at: When its sample last succeeded here.
         failing: Part of its late answers that were the model's own failures, 0 to 1.
@@ -211,6 +236,7 @@ class Pair:
         "heard_at",
         "in_flight",
         "latency_s",
+        "merger",
         "probe_at",
         "proved_at",
         "replica",
@@ -233,6 +259,14 @@ class Pair:
         self.proved_at = 0.0
         self.failing = 0.0
         self.trouble_since = 0.0
+        upstream, number = replica.upstream, version.version
+
+        def send(
+            request: InferRequest, timeout_s: float, left_s: float, group: object
+        ) -> Coroutine[Any, Any, InferResponse]:
+            return upstream.attempt(request, number, timeout_s, left_s, resend=False, group=group)
+
+        self.merger = Merger(send, replica.merging)
 
     def begin(self, now: float) -> None:
         """An attempt begins."""

@@ -13,6 +13,7 @@ from services.core.errors import DeadlineExceeded, Overloaded, PenstockError, Un
 from services.core.inference import InferRequest, InferResponse, ModelSchema
 from services.core.replica_address import DnsName, ReplicaAddress
 from services.triton.faults import Nonsense
+from services.triton.merging.settings import MergeSettings
 from services.triton.replicas.attempts import Attempts
 from services.triton.replicas.events import NoEvents, ReplicaEvents, ReplicaState
 from services.triton.replicas.hang_watch import LOOK_EVERY_S, HangWatch
@@ -44,6 +45,7 @@ class ReplicaSet:
     Args:
         targets: The replicas, or the name that has their addresses.
         settings: Discovery, health and second attempts.
+        merging: When requests that are ready together are sent as one.
         max_connections_per_replica: Most requests in flight at one replica.
         max_response_bytes: Largest answer.
         events: Told of attempts and changes.
@@ -55,6 +57,7 @@ class ReplicaSet:
         self,
         targets: Sequence[ReplicaAddress] | DnsName,
         settings: ReplicaSettings | None = None,
+        merging: MergeSettings | None = None,
         *,
         max_connections_per_replica: int = 512,
         max_response_bytes: int = 256 * 1024 * 1024,
@@ -66,8 +69,12 @@ class ReplicaSet:
         events = events or NoEvents()
         self._settings = settings
         self._clock = clock
+        together = merging or MergeSettings()
         self._roster = Roster(
-            settings, events, lambda to: Replica(to, settings, max_connections_per_replica, max_response_bytes), clock
+            settings,
+            events,
+            lambda to: Replica(to, settings, max_connections_per_replica, max_response_bytes, together),
+            clock,
         )
         judge = Judge(self._roster)
         self._placement = Placement(self._roster, settings.max_sequences, random.random)

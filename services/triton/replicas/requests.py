@@ -129,7 +129,7 @@ class Requests:
             left_s = deadline - self._clock()
             timeout_s, group = (left_s, None) if sent else (min(left_s, version.attempt_s), pair)
             try:
-                response = await self._attempts.infer(pair, request, timeout_s, left_s, group=group)
+                response = await self._attempts.infer(pair, request, timeout_s, left_s, group=group, alone=True)
             except PenstockError as again:
                 again.__cause__ = error
                 tried.append(pair)
@@ -171,7 +171,7 @@ class Requests:
         pair = self._placement.in_sequence(version, request)
         left_s = deadline - self._clock()
         try:
-            response = await self._attempts.infer(pair, request, left_s, left_s, group=None)
+            response = await self._attempts.infer(pair, request, left_s, left_s, group=None, alone=True)
         except PenstockError as error:
             if not request.parameters.get("sequence_start"):
                 raise
@@ -179,7 +179,7 @@ class Requests:
             pair = self._second(version, [pair], request, deadline, error)
             self._placement.sequence_begins(version, request, pair)
             left_s = deadline - self._clock()
-            response = await self._attempts.infer(pair, request, left_s, left_s, group=None)
+            response = await self._attempts.infer(pair, request, left_s, left_s, group=None, alone=True)
             response.attempts = 2
         if request.parameters.get("sequence_end"):
             self._placement.sequence_ended(version, request)
@@ -196,7 +196,8 @@ class Requests:
                 return await self._first_alone(version, first, request, deadline, running[0])
             self._events.again(second.replica.name, HEDGE)
             left_s = deadline - self._clock()
-            running.append(asyncio.create_task(self._attempts.infer(second, request, left_s, left_s, group=None)))
+            hedge = self._attempts.infer(second, request, left_s, left_s, group=None, alone=True)
+            running.append(asyncio.create_task(hedge))
             response = await _first_answer(running)
             response.attempts = 2
             return response

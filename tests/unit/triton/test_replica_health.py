@@ -7,6 +7,7 @@ import pytest
 from services.core.errors import UpstreamFailure
 from services.core.replica_address import ReplicaAddress
 from services.triton.faults import NoAnswer
+from services.triton.merging.settings import MergeSettings
 from services.triton.replicas.hang_watch import LOOK_EVERY_S, HangWatch
 from services.triton.replicas.health import Reason
 from services.triton.replicas.judge import Judge
@@ -18,7 +19,6 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.replica_events import RecordedEvents
 
 SETTINGS = ReplicaSettings(hang_after_s=0.75, hang_latencies=6.0)
-LATE, FAILED = NoAnswer("late"), UpstreamFailure("the model failed")
 
 
 class World:
@@ -28,7 +28,9 @@ class World:
         self.clock = FakeClock()
         self.events = RecordedEvents()
         self.asked: list[str] = []
-        self.roster = Roster(settings, self.events, lambda at: Replica(at, settings, 8, 1 << 20), self.clock)
+        self.roster = Roster(
+            settings, self.events, lambda at: Replica(at, settings, 8, 1 << 20, MergeSettings()), self.clock
+        )
         self.roster.retarget([ReplicaAddress(f"r{i}", 1, 2) for i in range(count)], trusted=True)
         self.judge = Judge(self.roster)
         self.watch = HangWatch(self.roster, settings, lambda replica: self.asked.append(replica.name))
@@ -144,7 +146,7 @@ def test_lateness_counts_only_where_the_attempt_had_a_fair_time(allowed_s: float
     for _ in range(3):
         world.clock.advance(allowed_s)
         world.hear(1)
-        world.fail(0, LATE, allowed_s)
+        world.fail(0, NoAnswer("late"), allowed_s)
     assert bool(world.out) == ejected
 
 
@@ -152,8 +154,8 @@ def test_lateness_counts_against_nobody_while_everybody_is_late() -> None:
     world = World(2)
     for _ in range(10):
         world.clock.advance(2.0)
-        world.fail(0, LATE, 2.0)
-        world.fail(1, LATE, 2.0)
+        world.fail(0, NoAnswer("late"), 2.0)
+        world.fail(1, NoAnswer("late"), 2.0)
     assert not world.out
 
 
@@ -162,10 +164,10 @@ def test_failures_of_a_model_count_where_it_does_better_elsewhere() -> None:
     world.hear(0, 1, 2)
     for _ in range(3):
         world.clock.advance(0.01)
-        world.fail(0, FAILED, 0.01)
+        world.fail(0, UpstreamFailure("the model failed"), 0.01)
         world.clock.advance(0.01)
         world.hear(1)
-    world.fail(0, FAILED, 0.01)
+    world.fail(0, UpstreamFailure("the model failed"), 0.01)
     assert world.out == [("r0:1", "m")]
 
 
@@ -175,7 +177,7 @@ def test_a_model_that_fails_now_and_then_everywhere_keeps_its_replicas() -> None
         world.clock.advance(0.01)
         number = step % 3
         if (step * 7919) % 10 < 5:
-            world.fail(number, FAILED, 0.01)
+            world.fail(number, UpstreamFailure("the model failed"), 0.01)
         else:
             world.hear(number)
     assert not world.out

@@ -1,0 +1,144 @@
+"""Gathers requests for one version at one Triton that are ready in the same turns of the event loop.
+
+Nobody waits for a timer: the first of them is sent two turns later, with those that came meanwhile, and a request that
+nothing else is in flight beside is sent at once. What that saves is most of what a small request costs on its way:
+Triton's front end, a Python backend's bookkeeping, and the system calls of both sides.
+
+A merged request shares its fate only as far as it must. Each member has its own deadline and may leave. If the model or
+Triton says no to what was sent, each is sent by itself, and for a while nothing is merged; if the replica is lost, each
+makes its own second attempt, by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.core.errors import PenstockError, Unavailable
+from services.core.inference import InferRequest, InferResponse, Merging
+from services.triton.faults import NoAnswer
+from services.triton.merging.merged import Member, Merged, Send, fail
+from services.triton.merging.rows import Signature, divided, signature_of
+from services.triton.merging.settings import MergeSettings
+
+_APART_S = 5.0
+
+
+class Merger:
+    """Sends requests for one version to one Triton, several as one where they are ready together.
+
+    Args:
+        send: Makes an exchange.
+        settings: Bounds.
+    """
+
+    def __init__(self, send: Send, settings: MergeSettings) -> None:
+        self._send = send
+        self._settings = settings
+        self._gathering: dict[tuple[object, Signature], list[Member]] = {}
+        self._under_way: dict[asyncio.Task[bool], Merged] = {}
+        self._together_lately = False
+        self._apart_until = 0.0
+
+    async def attempt(
+        self,
+        request: InferRequest,
+        timeout_s: float,
+        left_s: float,
+        merging: Merging,
+        *,
+        busy: bool,
+        group: object = None,
+    ) -> InferResponse:
+        """Run one request; errors as ``TritonUpstream.attempt``.
+
+        Args:
+            request: The request, already validated.
+            timeout_s: Bound on this attempt.
+            left_s: Time that the request has in all.
+            merging: What the version takes.
+            busy: Whether others are in flight already.
+            group: What ``give_up`` knows this attempt by; only attempts of one group are merged.
+        """
+        if not (busy or self._together_lately):
+            return await self._send(request, timeout_s, left_s, group)
+        signature = signature_of(request)
+        size = sum([len(tensor.data) for tensor in request.inputs])
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if signature is None or size > self._settings.max_request_bytes or now < self._apart_until:
+            return await self._send(request, timeout_s, left_s, group)
+
+        member = Member(request, size, timeout_s, left_s, loop)
+        key = (group, signature)
+        gathered = self._gathering.get(key)
+        if gathered is None:
+            self._gathering[key] = [member]
+            loop.call_soon(self._turn, loop, key, merging, self._settings.turns - 1)
+        else:
+            gathered.append(member)
+        try:
+            answer = await member.answer
+        except asyncio.CancelledError:
+            member.leave()
+            raise
+        if answer is not None:
+            return answer
+        passed_s = loop.time() - now
+        if passed_s >= timeout_s:
+            raise NoAnswer(f"no answer within {timeout_s:.3f} s")
+        return await self._send(request, timeout_s - passed_s, left_s - passed_s, group)
+
+    def give_up(self, group: object, error: PenstockError) -> None:
+        """End the attempts of a group, those that are not sent yet among them."""
+        for key in [key for key in self._gathering if key[0] is group]:
+            fail(self._gathering.pop(key), error)
+        for task, merged in self._under_way.items():
+            if merged.group is group:
+                merged.fail(error)
+                task.cancel()
+
+    async def aclose(self) -> None:
+        """End everything."""
+        error = Unavailable("the connection to Triton is closed")
+        for gathered in self._gathering.values():
+            fail(gathered, error)
+        self._gathering.clear()
+        tasks = list(self._under_way)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _turn(
+        self, loop: asyncio.AbstractEventLoop, key: tuple[object, Signature], merging: Merging, further: int
+    ) -> None:
+        if further:
+            loop.call_soon(self._turn, loop, key, merging, further - 1)
+            return
+        gathered = self._gathering.pop(key, None)
+        if gathered is None:
+            return  # given up meanwhile
+        members = [member for member in gathered if not member.answer.done()]
+        bounds = self._settings
+        sizes = [(member.rows, member.size) for member in members]
+        self._together_lately = False
+        for places in divided(sizes, merging, bounds.max_requests, bounds.max_bytes):
+            if len(places) == 1:
+                members[places[0]].answer.set_result(None)
+            else:
+                self._together_lately = True
+                self._begin(loop, [members[place] for place in places], key[0])
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, members: list[Member], group: object) -> None:
+        merged = Merged(members, group)
+        task = loop.create_task(merged.run(self._send))
+        self._under_way[task] = merged
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[bool]) -> None:
+        merged = self._under_way.pop(task)
+        if task.cancelled():
+            merged.fail(Unavailable("the request was given up"))
+        elif (defect := task.exception()) is not None:
+            merged.fail(defect)
+        elif not task.result():
+            self._apart_until = task.get_loop().time() + _APART_S
