@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,8 @@ CONFIG: dict[str, Any] = {
         {"name": "one", "batch_size": 1, "inputs": {"X": {"data_type": "TYPE_INT8", "dims": ["1"], "zero_data": True}}}
     ],
 }
+# A model whose requests may be merged.
+MERGING: dict[str, Any] = {"name": "m", "max_batch_size": 64, "dynamic_batching": {}, "backend": "onnxruntime"}
 METADATA = {
     "inputs": [{"name": "X", "datatype": "INT8", "shape": [-1, 1]}],
     "outputs": [{"name": "Y", "datatype": "INT8", "shape": [-1, 1]}],
@@ -44,6 +46,7 @@ class FakeTriton:
         reply: What inferences get instead of an answer; None for an answer.
         breaks: Whether the process dies at an inference (its connection only) without an answer.
         lies: Whether answers make no sense.
+        echoes: Whether output Y is input X, with every row of it; else it is one row, whatever came.
         config: The model's configuration.
         inferences: Bodies of all inferences that it got.
         heads: Their heads.
@@ -59,6 +62,7 @@ class FakeTriton:
     reply: Reply | None = None
     breaks: bool = False
     lies: bool = False
+    echoes: bool = False
     config: dict[str, Any] = field(default_factory=lambda: dict(CONFIG))
     inferences: list[bytes] = field(default_factory=list)
     heads: list[bytes] = field(default_factory=list)
@@ -77,6 +81,11 @@ class FakeTriton:
     def name(self) -> str:
         """HOST:PORT."""
         return self.address.name
+
+    @property
+    def rows(self) -> list[list[bytes]]:
+        """The rows of input X of every inference that it got."""
+        return [list(_input_of(head, body).rows) for head, body in zip(self.heads, self.inferences, strict=True)]
 
     async def start(self) -> None:
         """Begin to listen."""
@@ -129,6 +138,8 @@ class FakeTriton:
         while self.frozen or (infers and self.stuck):  # noqa: ASYNC110 - as good as an event, and simpler to set
             await asyncio.sleep(0.01)
         status, document, data = self._document(path)
+        if infers and self.echoes and status == 200:
+            document, data = _echo(_input_of(head, body))
         text = b"nonsense" if infers and self.lies else document
         lines = b"Inference-Header-Content-Length: %d\r\n" % len(text) if infers and status == 200 else b""
         answer = b"HTTP/1.1 %d X\r\n%bContent-Length: %d\r\n\r\n%b%b"
@@ -164,9 +175,40 @@ async def fake_tritons(count: int) -> AsyncIterator[list[FakeTriton]]:
             await triton.kill()
 
 
+@dataclass
+class _Input:
+    """What came as the first input."""
+
+    shape: list[int]
+    datatype: str
+    data: bytes
+
+    @property
+    def rows(self) -> Iterator[bytes]:
+        width = len(self.data) // self.shape[0]
+        return (self.data[begin : begin + width] for begin in range(0, len(self.data), width))
+
+
+def _input_of(head: bytes, body: bytes) -> _Input:
+    length = _number(head, b"inference-header-content-length")
+    found = orjson.loads(body[:length])["inputs"][0]
+    size = found["parameters"]["binary_data_size"]
+    return _Input(found["shape"], found["datatype"], body[length : length + size])
+
+
+def _echo(came: _Input) -> tuple[bytes, bytes]:
+    parameters = {"binary_data_size": len(came.data)}
+    output = {"name": "Y", "datatype": came.datatype, "shape": came.shape, "parameters": parameters}
+    return orjson.dumps({"model_name": "m", "model_version": "1", "outputs": [output]}), came.data
+
+
 def _content_length(head: bytes) -> int:
+    return _number(head, b"content-length")
+
+
+def _number(head: bytes, header: bytes) -> int:
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
+        if name.lower() == header:
             return int(value)
     return 0

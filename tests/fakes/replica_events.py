@@ -22,11 +22,10 @@ class RecordedEvents:
     ejections: list[tuple[str, str | None, int | None, str]] = field(default_factory=list)
     readmissions: list[tuple[str, str | None, int | None]] = field(default_factory=list)
 
-    def attempt(self, replica: str, outcome: str, duration_s: float) -> None:
-        assert duration_s >= 0
+    def attempt(self, replica: str, model: str, version: int, outcome: str) -> None:
         self.attempts[replica, outcome] += 1
 
-    def again(self, replica: str, kind: str) -> None:
+    def again(self, replica: str, model: str, version: int, kind: str) -> None:
         self.second[kind] += 1
 
     def ejected(self, replica: str, model: str | None, version: int | None, reason: str) -> None:

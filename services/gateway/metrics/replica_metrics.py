@@ -27,14 +27,13 @@ class ReplicaMetrics:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
-    def attempt(self, replica: str, outcome: str, duration_s: float) -> None:
+    def attempt(self, replica: str, model: str, version: int, outcome: str) -> None:
         """Count an attempt that ended; the stages have its time."""
-        del duration_s
-        self._recorder.add(ATTEMPTS, replica, outcome)
+        self._recorder.add(ATTEMPTS, replica, model, str(version), outcome)
 
-    def again(self, replica: str, kind: str) -> None:
+    def again(self, replica: str, model: str, version: int, kind: str) -> None:
         """Count a second attempt, or one that the budget refused."""
-        self._recorder.add(SECOND_ATTEMPTS, replica, kind)
+        self._recorder.add(SECOND_ATTEMPTS, replica, model, str(version), kind)
 
     def ejected(self, replica: str, model: str | None, version: int | None, reason: str) -> None:
         """Count an ejection of a replica, or of one version on it."""

@@ -5,8 +5,8 @@ nothing else is in flight beside is sent at once. What that saves is most of wha
 Triton's front end, a Python backend's bookkeeping, and the system calls of both sides.
 
 A merged request shares its fate only as far as it must. Each member has its own deadline and may leave. If the model or
-Triton says no to what was sent, each is sent by itself, and for a while nothing is merged; if the replica is lost, each
-makes its own second attempt, by itself.
+Triton says no to what was sent, each is sent by itself, and where that happens often nothing is merged for a while; if
+the replica is lost, each makes its own second attempt, by itself.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from services.triton.merging.merged import Member, Merged, Send, fail
 from services.triton.merging.rows import Signature, divided, signature_of
 from services.triton.merging.settings import MergeSettings
 
+# A merged request that has to be sent again in parts was for nothing: at most one in so many, or none for a while.
+_REFUSED_SHARE = 0.05
+_MOST_CREDIT = 4.0
 _APART_S = 5.0
 
 
@@ -37,7 +40,9 @@ class Merger:
         self._gathering: dict[tuple[object, Signature], list[Member]] = {}
         self._under_way: dict[asyncio.Task[bool], Merged] = {}
         self._together_lately = False
+        self._credit = 0.0
         self._apart_until = 0.0
+        self._row_bytes = 1
 
     async def attempt(
         self,
@@ -60,13 +65,13 @@ class Merger:
             group: What ``give_up`` knows this attempt by; only attempts of one group are merged.
         """
         if not (busy or self._together_lately):
-            return await self._send(request, timeout_s, left_s, group)
+            return await self._send(request, timeout_s, left_s, resend=False, group=group)
         signature = signature_of(request)
         size = sum([len(tensor.data) for tensor in request.inputs])
         loop = asyncio.get_running_loop()
         now = loop.time()
         if signature is None or size > self._settings.max_request_bytes or now < self._apart_until:
-            return await self._send(request, timeout_s, left_s, group)
+            return await self._send(request, timeout_s, left_s, resend=False, group=group)
 
         member = Member(request, size, timeout_s, left_s, loop)
         key = (group, signature)
@@ -86,7 +91,7 @@ class Merger:
         passed_s = loop.time() - now
         if passed_s >= timeout_s:
             raise NoAnswer(f"no answer within {timeout_s:.3f} s")
-        return await self._send(request, timeout_s - passed_s, left_s - passed_s, group)
+        return await self._send(request, timeout_s - passed_s, left_s - passed_s, resend=False, group=group)
 
     def give_up(self, group: object, error: PenstockError) -> None:
         """End the attempts of a group, those that are not sent yet among them."""
@@ -121,7 +126,9 @@ class Merger:
         bounds = self._settings
         sizes = [(member.rows, member.size) for member in members]
         self._together_lately = False
-        for places in divided(sizes, merging, bounds.max_requests, bounds.max_bytes):
+        # An answer is bounded as its requests are, by what answers were before it.
+        most_rows = max(2, bounds.max_bytes // self._row_bytes)
+        for places in divided(sizes, merging, bounds.max_requests, bounds.max_bytes, most_rows):
             if len(places) == 1:
                 members[places[0]].answer.set_result(None)
             else:
@@ -140,5 +147,10 @@ class Merger:
             merged.fail(Unavailable("the request was given up"))
         elif (defect := task.exception()) is not None:
             merged.fail(defect)
-        elif not task.result():
-            self._apart_until = task.get_loop().time() + _APART_S
+        elif task.result():
+            self._credit = min(_MOST_CREDIT, self._credit + _REFUSED_SHARE)
+            self._row_bytes = merged.row_bytes or self._row_bytes
+        else:
+            self._credit -= 1.0
+            if self._credit < 0.0:
+                self._credit, self._apart_until = 0.0, task.get_loop().time() + _APART_S

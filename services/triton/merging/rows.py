@@ -16,14 +16,18 @@ Signature = tuple[tuple[tuple[str, str, tuple[int, ...]], ...], tuple[tuple[str,
 
 _length_at = Struct("<I").unpack_from
 _LENGTH_BYTES = 4
+_KEPT_HERE = {"timeout"}
 
 
 def signature_of(request: InferRequest) -> Signature | None:
     """Return what a request has to have in common with others; None if it must stay by itself.
 
-    What has parameters (a priority, a timeout, a model's own) or a trace context is treated by Triton by itself.
+    What has parameters (a priority, a model's own) or a trace context is treated by Triton by itself. A timeout is not
+    among them: the gateway keeps it, for each request.
     """
-    if request.parameters or request.traceparent or request.sequence is not None or not request.inputs:
+    if request.traceparent or request.sequence is not None or not request.inputs:
+        return None
+    if request.parameters and request.parameters.keys() != _KEPT_HERE:
         return None
     wanted = tuple([(output.name, output.classes) for output in request.outputs]) if request.outputs else ()
     return tuple([(tensor.name, tensor.datatype, tensor.shape[1:]) for tensor in request.inputs]), wanted
@@ -65,9 +69,8 @@ def parted(answer: InferResponse, rows: Sequence[int]) -> list[InferResponse]:
             dict(answer.parameters) if answer.parameters else {},
             answer.replica,
             exchange_s=answer.exchange_s,
-            rode_along=bool(place),
         )
-        for place in range(len(rows))
+        for _ in rows
     ]
     for output in answer.outputs:
         shape = output.shape
@@ -76,15 +79,17 @@ def parted(answer: InferResponse, rows: Sequence[int]) -> list[InferResponse]:
                 f"output '{output.name}' of model '{answer.model}' has shape {list(shape)} for a batch of {total}; "
                 "expected one row for each row of the inputs"
             )
-        row_shape, data = shape[1:], bytes(output.data)
+        row_shape, data = shape[1:], output.data
         begin = 0
         for part, count, end in zip(answers, rows, _ends(output, rows, data), strict=True):
-            part.outputs.append(Tensor(output.name, output.datatype, (count, *row_shape), data[begin:end]))
+            part.outputs.append(Tensor(output.name, output.datatype, (count, *row_shape), bytes(data[begin:end])))
             begin = end
     return answers
 
 
-def divided(sizes: Sequence[tuple[int, int]], merging: Merging, max_requests: int, max_bytes: int) -> list[list[int]]:
+def divided(
+    sizes: Sequence[tuple[int, int]], merging: Merging, max_requests: int, max_bytes: int, max_rows: int
+) -> list[list[int]]:
     """Return which requests become one, in their order; those that stay by themselves are lists of one.
 
     A model that runs several batches at once gets as many parts, or all but one of its instances would be idle. Where
@@ -95,11 +100,12 @@ def divided(sizes: Sequence[tuple[int, int]], merging: Merging, max_requests: in
         merging: What the version takes.
         max_requests: Most requests in one.
         max_bytes: Most bytes in one.
+        max_rows: Most rows in one, beside the version's own bound.
     """
     if merging.sizes:
-        return _preferred(sizes, merging, max_requests, max_bytes)
+        return _preferred(sizes, [size for size in merging.sizes if size <= max_rows], max_requests, max_bytes)
     total = sum([rows for rows, _ in sizes])
-    fair = min(merging.rows, -(-total // merging.instances))
+    fair = min(merging.rows, max_rows, -(-total // merging.instances))
     parts: list[list[int]] = []
     held = room = 0
     for place, (rows, size) in enumerate(sizes):
@@ -113,7 +119,7 @@ def divided(sizes: Sequence[tuple[int, int]], merging: Merging, max_requests: in
 
 
 def _preferred(
-    sizes: Sequence[tuple[int, int]], merging: Merging, max_requests: int, max_bytes: int
+    sizes: Sequence[tuple[int, int]], wanted: Sequence[int], max_requests: int, max_bytes: int
 ) -> list[list[int]]:
     parts: list[list[int]] = []
     begin, count = 0, len(sizes)
@@ -123,16 +129,16 @@ def _preferred(
         for place in range(begin, min(count, begin + max_requests)):
             rows += sizes[place][0]
             held += sizes[place][1]
-            if rows > merging.sizes[-1] or held > max_bytes:
+            if not wanted or rows > wanted[-1] or held > max_bytes:
                 break
-            if rows in merging.sizes:
+            if rows in wanted:
                 best = place + 1
         parts.append(list(range(begin, best)))
         begin = best
     return parts
 
 
-def _ends(output: Tensor, rows: Sequence[int], data: bytes) -> list[int]:
+def _ends(output: Tensor, rows: Sequence[int], data: bytes | memoryview) -> list[int]:
     """Return where in an output's data each request's part ends."""
     if ITEM_SIZE[output.datatype] is None:
         return _ends_of_strings(output, rows, data)
@@ -144,7 +150,7 @@ def _ends(output: Tensor, rows: Sequence[int], data: bytes) -> list[int]:
     return ends
 
 
-def _ends_of_strings(output: Tensor, rows: Sequence[int], data: bytes) -> list[int]:
+def _ends_of_strings(output: Tensor, rows: Sequence[int], data: bytes | memoryview) -> list[int]:
     per_row = math.prod(output.shape[1:])
     ends, offset = [], 0
     try:

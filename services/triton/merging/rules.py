@@ -46,9 +46,13 @@ def merging_of(config: Mapping[str, Any], settings: MergeSettings) -> Merging | 
     batching = config.get("dynamic_batching")
     if not settings.enabled or rows < 2 or batching is None or not _allowed(config):  # noqa: PLR2004 - two are merged
         return None
-    sizes = sorted({int(size) for size in batching.get("preferred_batch_size", ())})
-    instances = sum(_instances(group) for group in config.get("instance_group", ()))
-    return Merging(rows, tuple(size for size in sizes if 1 < size <= rows), max(1, instances))
+    preferred = {int(size) for size in batching.get("preferred_batch_size", ())}
+    if preferred == {int(config["max_batch_size"])}:
+        preferred = set()  # Triton writes this itself where nobody said anything
+    sizes = tuple(sorted(size for size in preferred if 1 < size <= rows))
+    if preferred and not sizes:
+        return None
+    return Merging(rows, sizes, max(1, sum(_instances(group) for group in config.get("instance_group", ()))))
 
 
 def _allowed(config: Mapping[str, Any]) -> bool:

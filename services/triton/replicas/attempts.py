@@ -72,7 +72,7 @@ class Attempts:
             self._failed(pair, request, error, begun)
             raise
         except asyncio.CancelledError:
-            self._ended(request, replica.name, CANCELLED, begun, clock())
+            self._ended(request, pair, CANCELLED, begun, clock())
             raise
         finally:
             pair.in_flight -= 1
@@ -85,7 +85,7 @@ class Attempts:
         version.latencies.observe(seconds)
         if pair.failing or pair.health.failures or replica.health.failures:
             pair.recovered()
-        self._ended(request, replica.name, OK.outcome, begun, now)
+        self._ended(request, pair, OK.outcome, begun, now)
         return response
 
     async def stream(
@@ -116,18 +116,18 @@ class Attempts:
             pair.in_flight -= 1
             replica.in_flight -= 1
             if outcome:
-                self._ended(request, replica.name, outcome, begun, self._clock())
+                self._ended(request, pair, outcome, begun, self._clock())
 
-    def _ended(self, request: InferRequest, replica: str, outcome: str, begun: float, now: float) -> None:
+    def _ended(self, request: InferRequest, pair: Pair, outcome: str, begun: float, now: float) -> None:
         """Tell of an attempt: the counts by event, the request's own trace by its list."""
-        request.attempts.append(Attempt(replica, begun, now, outcome))
-        self._events.attempt(replica, outcome, now - begun)
+        request.attempts.append(Attempt(pair.replica.name, begun, now, outcome))
+        self._events.attempt(pair.replica.name, pair.version.model, pair.version.version, outcome)
 
     def _failed(self, pair: Pair, request: InferRequest, error: PenstockError, begun: float) -> None:
         now = self._clock()
         rule = rule_of(error)
-        self._judge.failed(pair, rule, error, now - begun, now)
-        if rule.again:
+        counted = self._judge.failed(pair, rule, error, now - begun, now)
+        if counted and rule.again:
             # Whoever refuses quickly has nothing in flight, and would draw everything if it did not count as slow.
             pair.latency_s = min(pair.latency_s * _PENALTY or _PENALTY_S, _MOST_S)
-        self._ended(request, pair.replica.name, rule.outcome or status_of(error).outcome, begun, now)
+        self._ended(request, pair, rule.outcome or status_of(error).outcome, begun, now)

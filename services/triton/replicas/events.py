@@ -13,17 +13,18 @@ REFUSED = "refused"
 class ReplicaEvents(Protocol):
     """Told of every attempt and every change; called on the event loop, so it must be quick and never raise."""
 
-    def attempt(self, replica: str, outcome: str, duration_s: float) -> None:
+    def attempt(self, replica: str, model: str, version: int, outcome: str) -> None:
         """One attempt at one replica ended.
 
         Args:
             replica: HOST:PORT.
+            model: The model that was asked.
+            version: Its version.
             outcome: A value of ``Status.outcome``, ``cancelled``, or a kind of ``services.triton.faults``.
-            duration_s: How long it took.
         """
         ...
 
-    def again(self, replica: str, kind: str) -> None:
+    def again(self, replica: str, model: str, version: int, kind: str) -> None:
         """A second attempt begins at ``replica``: ``retry`` or ``hedge``; or the budget ``refused`` one."""
         ...
 
@@ -60,10 +61,10 @@ class ReplicaState:
 class NoEvents:
     """Counts nothing."""
 
-    def attempt(self, replica: str, outcome: str, duration_s: float) -> None:
+    def attempt(self, replica: str, model: str, version: int, outcome: str) -> None:
         """Ignore it."""
 
-    def again(self, replica: str, kind: str) -> None:
+    def again(self, replica: str, model: str, version: int, kind: str) -> None:
         """Ignore it."""
 
     def ejected(self, replica: str, model: str | None, version: int | None, reason: str) -> None:

@@ -26,16 +26,19 @@ class Judge:
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
-        self._judged: weakref.ref[PenstockError] | None = None
+        self._judged: weakref.WeakSet[PenstockError] = weakref.WeakSet()
 
-    def failed(self, pair: Pair, rule: Rule, error: PenstockError, seconds: float, now: float) -> None:
+    def failed(self, pair: Pair, rule: Rule, error: PenstockError, seconds: float, now: float) -> bool:
         """Note an attempt that failed after ``seconds``.
 
         Attempts that were merged into one exchange share one error, and count once.
+
+        Returns:
+            Whether it counted.
         """
-        if self._judged is not None and self._judged() is error:
-            return
-        self._judged = weakref.ref(error)
+        if error in self._judged:
+            return False
+        self._judged.add(error)
         if rule.scope is Scope.NOTHING:
             if not rule.silent:
                 _heard(pair, now)  # an honest refusal: whoever refuses lives
@@ -49,6 +52,7 @@ class Judge:
             pair.trouble_since = pair.trouble_since or now
             if rule.at_once or _others_do_better(pair):
                 self._count(pair, rule.reason, error, now, at_once=rule.at_once)
+        return True
 
     def probe_failed(self, pair: Pair, rule: Rule, error: PenstockError, now: float) -> None:
         """Note a sample that failed although it has worked before."""

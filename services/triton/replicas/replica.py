@@ -262,9 +262,9 @@ class Pair:
         upstream, number = replica.upstream, version.version
 
         def send(
-            request: InferRequest, timeout_s: float, left_s: float, group: object
+            request: InferRequest, timeout_s: float, left_s: float, *, resend: bool, group: object
         ) -> Coroutine[Any, Any, InferResponse]:
-            return upstream.attempt(request, number, timeout_s, left_s, resend=False, group=group)
+            return upstream.attempt(request, number, timeout_s, left_s, resend=resend, group=group)
 
         self.merger = Merger(send, replica.merging)
 

@@ -161,9 +161,9 @@ class Requests:
         if pair is None:
             raise error
         if not self._budget.take(now):
-            self._events.again(last.replica.name, REFUSED)
+            self._again_at(last, REFUSED)
             raise error
-        self._events.again(pair.replica.name, RETRY)
+        self._again_at(pair, RETRY)
         return pair
 
     async def _in_sequence(self, version: Version, request: InferRequest, deadline: float) -> InferResponse:
@@ -194,7 +194,7 @@ class Requests:
             second = None if done else self._placement.other(version, [first])
             if second is None or not self._budget.take(self._clock()):
                 return await self._first_alone(version, first, request, deadline, running[0])
-            self._events.again(second.replica.name, HEDGE)
+            self._again_at(second, HEDGE)
             left_s = deadline - self._clock()
             hedge = self._attempts.infer(second, request, left_s, left_s, group=None, alone=True)
             running.append(asyncio.create_task(hedge))
@@ -218,6 +218,9 @@ class Requests:
             return await running
         except PenstockError as error:
             return await self._again(version, first, request, deadline, error)
+
+    def _again_at(self, pair: Pair, kind: str) -> None:
+        self._events.again(pair.replica.name, pair.version.model, pair.version.version, kind)
 
     def _vouch(self, request: InferRequest, version: Version, now: float) -> None:
         """Note one of the requests that are answered, as evidence for all that are like it."""

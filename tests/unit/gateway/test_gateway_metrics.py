@@ -321,10 +321,10 @@ def test_what_replicas_do_is_counted_by_replica(tmp_path: Path) -> None:
     path = slab(tmp_path, "slab")
     events = ReplicaMetrics(Recorder(SlabWriter(path)))
     for _ in range(3):
-        events.attempt("a:1", "ok", 0.01)
-    events.attempt("a:1", "broken", 0.01)
-    events.again("b:1", "retry")
-    events.again("b:1", "hedge")
+        events.attempt("a:1", "m", 1, "ok")
+    events.attempt("a:1", "m", 1, "broken")
+    events.again("b:1", "m", 1, "retry")
+    events.again("b:1", "m", 1, "hedge")
     events.ejected("a:1", None, None, "failures")
     events.ejected("a:1", "digits", 2, "hangs")
     events.readmitted("a:1", "digits", 2)
@@ -343,7 +343,7 @@ def test_replicas_that_come_and_go_under_new_names_fill_no_memory(tmp_path: Path
     path = slab(tmp_path, "slab", 4 << 20)
     recorder = Recorder(SlabWriter(path))
     for number in range(2 * MAX_PLAIN_SERIES):
-        recorder.add(ATTEMPTS, f"10.0.0.1:{number}", "ok")
+        recorder.add(ATTEMPTS, f"10.0.0.1:{number}", "m", "1", "ok")
         recorder.put(HEALTHY, (f"10.0.0.1:{number}",), 1)
     slabs = MergedSlabs()
     slabs.add("only", SlabReader(path))
@@ -407,7 +407,7 @@ def test_two_scrapes_never_show_a_counter_that_went_down(tmp_path: Path) -> None
             series.answered([0.0, 0.001, 0.002, 0.003 + 0.001 * number, 0.1], 0.0)
             series.finish("ok", 0.1)
             series.end()
-            recorder.add(ATTEMPTS, "a:1", "ok")
+            recorder.add(ATTEMPTS, "a:1", "m", "1", "ok")
             if number == 10:
                 slabs.retire(f"life {life - 1}")
             seen = {
