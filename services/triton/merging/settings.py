@@ -16,7 +16,7 @@ class MergeSettings:
 
     enabled: bool = True
     """Whether requests that are ready in the same turn of a worker's event loop go to Triton as one."""
-    turns: Annotated[int, Field(ge=1, le=8)] = 2
+    turns: Annotated[int, Field(ge=1, le=8)] = 3
     """Turns of the event loop that a request waits for others while some are in flight; no timer is involved."""
     max_requests: Annotated[int, Field(ge=2)] = 64
     """Most requests in one."""
