@@ -48,6 +48,7 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
             admission=chosen.admission,
             replicas=chosen.replicas,
             merging=chosen.merging,
+            shared_memory=chosen.shared_memory,
             tracing=chosen.tracing,
             log=chosen.log,
         ),

@@ -22,6 +22,7 @@ from services.gateway.logs import LogSettings
 from services.gateway.tracing.settings import TracingSettings
 from services.triton.merging.settings import MergeSettings
 from services.triton.replicas.settings import ReplicaSettings
+from services.triton.shared_memory.settings import SharedMemorySettings
 
 PREFIX = "PENSTOCK_"
 SETTINGS_FILE = "penstock.yaml"
@@ -55,6 +56,7 @@ class GatewaySettings(Section):
     admission: AdmissionSettings = AdmissionSettings()
     replicas: ReplicaSettings = ReplicaSettings()
     merging: MergeSettings = MergeSettings()
+    shared_memory: SharedMemorySettings = SharedMemorySettings()
     tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
     triton: str | None = Field(None, description=_TRITONS)

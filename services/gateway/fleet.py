@@ -24,6 +24,7 @@ from services.gateway.slot import WorkerSlot
 from services.gateway.worker_process import WorkerProcess
 from services.process.asgi_server import AsgiServer
 from services.process.ports import listen_shared, port_of
+from services.triton.shared_memory.arena import remove_abandoned
 
 # From SIGTERM a worker drains by itself; this much later it is killed.
 _GRACE_AFTER_DRAIN_S = 5.0
@@ -68,6 +69,7 @@ class Fleet:
         """
         settings = self._settings
         _prepare(settings.state_dir)
+        remove_abandoned()
         with contextlib.ExitStack() as held:
             http = self._listen(held, settings.http_port, settings.workers, "--http-port")
             grpc = self._listen(held, settings.grpc_port, settings.workers, "--grpc-port")

@@ -15,6 +15,7 @@ from services.gateway.logs import LogSettings
 from services.gateway.tracing.settings import TracingSettings
 from services.triton.merging.settings import MergeSettings
 from services.triton.replicas.settings import ReplicaSettings
+from services.triton.shared_memory.settings import SharedMemorySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Behaviour:
         admission: How many requests go to Triton at once, and how long others wait.
         replicas: How replicas are chosen, watched and tried again.
         merging: When requests that are ready together go to Triton as one.
+        shared_memory: When tensors go to Triton through memory.
         tracing: Where spans of requests go, and of which requests.
         log: What is logged, and in which form.
     """
@@ -38,6 +40,7 @@ class Behaviour:
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     replicas: ReplicaSettings = field(default_factory=ReplicaSettings)
     merging: MergeSettings = field(default_factory=MergeSettings)
+    shared_memory: SharedMemorySettings = field(default_factory=SharedMemorySettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
     log: LogSettings = field(default_factory=LogSettings)
 

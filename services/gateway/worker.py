@@ -20,12 +20,14 @@ from services.gateway.control.reporter import StatisticsReporter
 from services.gateway.control.route_watch import RouteWatch
 from services.gateway.control.table_cache import TableCache
 from services.gateway.metrics.replica_metrics import replica_readings
+from services.gateway.metrics.series import SHARED_MEMORY
 from services.gateway.metrics.slab import SlabReader, SlabWriter
 from services.gateway.metrics.tallies import FAMILIES, tallies
 from services.gateway.observation import Observation
 from services.gateway.routes import Routes
 from services.gateway.settings import WorkerSettings
 from services.triton.replicas.replica_set import ReplicaSet
+from services.triton.shared_memory.shared_memory import SharedMemory
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +40,12 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     cache = TableCache(settings.table_cache)
     routes = Routes()
     observation = Observation(slab, tracing=behaviour.tracing, log=behaviour.log, instance=settings.instance)
+    memory = SharedMemory(settings.instance, behaviour.shared_memory)
     triton = ReplicaSet(
         behaviour.triton,
         behaviour.replicas,
         behaviour.merging,
+        memory=memory,
         max_response_bytes=behaviour.limits.max_response_bytes,
         events=observation.replica_events,
     )
@@ -56,7 +60,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         admission=behaviour.admission,
         observation=observation,
     )
-    observation.watch(lambda: replica_readings(triton.states()))
+    observation.watch(lambda: [*replica_readings(triton.states()), (SHARED_MEMORY, (), memory.held_bytes)])
     saved = cache.load()
     if saved is not None:
         routes.replace(saved)
@@ -80,6 +84,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         await observation.aclose()
         await channel.close()
         await triton.aclose()
+        memory.close()
 
 
 async def _main(settings: WorkerSettings) -> None:

@@ -14,6 +14,7 @@ from services.gateway.settings import WorkerSettings
 from services.process.backoff import Backoff
 from services.process.child import ChildProcess
 from services.process.supervised import Supervised
+from services.triton.shared_memory.arena import remove_abandoned
 
 # Short, because connections wait in the slot's socket meanwhile.
 _LONGEST_PAUSE_S = 2.0
@@ -80,6 +81,7 @@ class WorkerProcess:
         self._reader = None
         self._slabs.retire(self._instance)
         self._slab_path().unlink(missing_ok=True)
+        remove_abandoned()
 
     def _slab_path(self) -> Path:
         return self._slab_dir / f"{self._instance}.slab"

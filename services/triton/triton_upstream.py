@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import lru_cache
+from time import perf_counter
 from typing import Any
 from urllib.parse import quote
 
@@ -13,10 +14,11 @@ import orjson
 
 from services.core.errors import PenstockError, Unimplemented, UpstreamFailure
 from services.core.inference import InferRequest, InferResponse, ModelSchema
-from services.triton.faults import Nonsense
+from services.triton.faults import AllBusy, Nonsense, NotSent
 from services.triton.grpc_stream import GrpcStreams
-from services.triton.http import HttpPool
+from services.triton.http import HttpPool, HttpResponse
 from services.triton.merging.settings import MergeSettings
+from services.triton.shared_memory.region import InMemory, Region
 from services.triton.triton_errors import error_from
 from services.triton.wire import decode_response, decode_schema, encode_request
 
@@ -44,6 +46,7 @@ class TritonUpstream:
         ready_timeout_s: How long a Triton may take to say that it is ready.
         streams: How decoupled models are reached; without it they are not served. Whoever made it closes it.
         merging: What schemas say of merging; None for never.
+        region: The memory that this Triton shares with us; None for none.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class TritonUpstream:
         streams: GrpcStreams | None = None,
         *,
         merging: MergeSettings | None = None,
+        region: Region | None = None,
     ) -> None:
         self._pool = pool
         self._control = control or pool
@@ -62,6 +66,7 @@ class TritonUpstream:
         self._ready_timeout_s = ready_timeout_s
         self._streams = streams
         self._merging = merging
+        self._region = region
         self._opening = lru_cache(maxsize=1024)(self._new_opening)
 
     async def infer(self, request: InferRequest, version: int, timeout_s: float) -> InferResponse:
@@ -88,13 +93,48 @@ class TritonUpstream:
             resend: Whether to send again what a reused connection may have lost.
             group: What ``HttpPool.give_up`` knows this attempt by.
         """
-        head_bytes, parts = encode_request(request, min(int(left_s * _US_PER_S) or 1, _MAX_TIMEOUT_US))
+        memory = None if self._region is None else self._region.place(request)
+        if memory is not None:
+            begun = perf_counter()
+            response = await self._exchange(request, version, timeout_s, left_s, memory, resend=resend, group=group)
+            if self._region is None or not self._region.lost(response.status, response.body):
+                return self._answer(request, version, response)
+            passed_s = perf_counter() - begun
+            timeout_s, left_s = timeout_s - passed_s, left_s - passed_s
+        response = await self._exchange(request, version, timeout_s, left_s, None, resend=resend, group=group)
+        return self._answer(request, version, response)
+
+    async def _exchange(
+        self,
+        request: InferRequest,
+        version: int,
+        timeout_s: float,
+        left_s: float,
+        memory: InMemory | None,
+        *,
+        resend: bool,
+        group: object,
+    ) -> HttpResponse:
+        """Send a request and return what Triton says."""
+        head_bytes, parts = encode_request(request, min(int(left_s * _US_PER_S) or 1, _MAX_TIMEOUT_US), memory)
         lines = b"Inference-Header-Content-Length: %d\r\n" % head_bytes
         if request.traceparent and _TRACEPARENT.fullmatch(request.traceparent):
             lines += b"traceparent: %b\r\n" % request.traceparent.encode()
-        response = await self._pool.exchange(
-            self._opening(request.model, version), lines, parts, timeout_s, resend=resend, group=group
-        )
+        opening = self._opening(request.model, version)
+        if memory is None:
+            return await self._pool.exchange(opening, lines, parts, timeout_s, resend=resend, group=group)
+        try:
+            response = await self._pool.exchange(opening, lines, parts, timeout_s, resend=resend, group=group)
+        except (NotSent, AllBusy):
+            memory.free()
+            raise
+        except BaseException:
+            memory.rest()
+            raise
+        memory.free()
+        return response
+
+    def _answer(self, request: InferRequest, version: int, response: HttpResponse) -> InferResponse:
         if response.status != _OK:
             raise error_from(response.status, response.body)
         answer = decode_response(response.headers, response.body, request)

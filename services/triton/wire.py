@@ -22,6 +22,7 @@ from services.core.tensor import ITEM_SIZE, Tensor
 from services.triton.faults import Nonsense
 from services.triton.merging.rules import merging_of
 from services.triton.merging.settings import MergeSettings
+from services.triton.shared_memory.region import InMemory
 from services.triton.warmup_sample import sample_of
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -34,21 +35,28 @@ _InputKey = tuple[str, str, tuple[int, ...], int]
 _OutputKey = tuple[str, int]
 
 
-def encode_request(request: InferRequest, timeout_us: int = 0) -> tuple[int, list[bytes | memoryview]]:
+def encode_request(
+    request: InferRequest, timeout_us: int = 0, memory: InMemory | None = None
+) -> tuple[int, list[bytes | memoryview]]:
     """Return the length of the JSON header and the body, in parts, of a request that wants binary outputs.
 
     Args:
         request: The request.
         timeout_us: Microseconds that are left for it, told to Triton unless the client's own are fewer; 0 for no bound.
+        memory: Where inputs are that Triton reads from shared memory; None for none.
 
     Raises:
         InvalidRequest: A parameter has no JSON form that Triton reads.
     """
     inputs = request.inputs
     try:
-        described = _described(
-            tuple([(tensor.name, tensor.datatype, tensor.shape, len(tensor.data)) for tensor in inputs]),
-            tuple([(output.name, output.classes) for output in request.outputs]) if request.outputs else (),
+        described = (
+            _described(
+                tuple([(tensor.name, tensor.datatype, tensor.shape, len(tensor.data)) for tensor in inputs]),
+                tuple([(output.name, output.classes) for output in request.outputs]) if request.outputs else (),
+            )
+            if memory is None
+            else _described_in_memory(request, memory)
         )
         if request.id or request.parameters or request.outputs:
             head = b"%b%b}" % (described, _particulars(request, timeout_us))
@@ -61,7 +69,9 @@ def encode_request(request: InferRequest, timeout_us: int = 0) -> tuple[int, lis
             f"the request has a parameter, name or id that JSON cannot carry: {error}; "
             "send valid Unicode and integers of at most 64 bits"
         ) from error
-    return len(head), [head, *[tensor.data for tensor in inputs]]
+    if memory is None:
+        return len(head), [head, *[tensor.data for tensor in inputs]]
+    return len(head), [head, *[tensor.data for tensor, at in zip(inputs, memory.begins, strict=True) if at is None]]
 
 
 def decode_response(headers: Mapping[bytes, bytes], body: bytes, request: InferRequest) -> InferResponse:
@@ -129,6 +139,29 @@ def _described(inputs: tuple[_InputKey, ...], outputs: tuple[_OutputKey, ...]) -
     }
     if outputs:
         header["outputs"] = [_requested_output(name, classes) for name, classes in outputs]
+    return orjson.dumps(header)[:-1]
+
+
+def _described_in_memory(request: InferRequest, memory: InMemory) -> bytes:
+    """As ``_described``, for a request with inputs in shared memory: no two of them are alike."""
+    inputs = [
+        {
+            "name": tensor.name,
+            "shape": tensor.shape,
+            "datatype": tensor.datatype,
+            "parameters": {"binary_data_size": len(tensor.data)}
+            if at is None
+            else {
+                "shared_memory_region": memory.region,
+                "shared_memory_offset": at,
+                "shared_memory_byte_size": len(tensor.data),
+            },
+        }
+        for tensor, at in zip(request.inputs, memory.begins, strict=True)
+    ]
+    header: dict[str, Any] = {"inputs": inputs}
+    if request.outputs:
+        header["outputs"] = [_requested_output(output.name, output.classes) for output in request.outputs]
     return orjson.dumps(header)[:-1]
 
 

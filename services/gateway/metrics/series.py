@@ -33,7 +33,10 @@ CONNECTIONS: Final = "connections"
 BUFFERED: Final = "buffered"
 HEALTHY: Final = "healthy"
 REPLICA_IN_FLIGHT: Final = "replica_in_flight"
-GAUGES: Final = frozenset({IN_FLIGHT, ADMITTED, QUEUED, LIMIT, CONNECTIONS, BUFFERED, HEALTHY, REPLICA_IN_FLIGHT})
+SHARED_MEMORY: Final = "shared_memory"
+GAUGES: Final = frozenset(
+    {IN_FLIGHT, ADMITTED, QUEUED, LIMIT, CONNECTIONS, BUFFERED, HEALTHY, REPLICA_IN_FLIGHT, SHARED_MEMORY}
+)
 
 _KIND: Final = ("model", "version", "protocol", "role")
 LABELS: Final[dict[str, tuple[str, ...]]] = {
@@ -58,6 +61,7 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
     BUFFERED: (),
     HEALTHY: ("replica",),
     REPLICA_IN_FLIGHT: ("replica",),
+    SHARED_MEMORY: (),
 }
 
 # What is counted when a slab has no room for another series; a model cannot have this name in Triton's repository.

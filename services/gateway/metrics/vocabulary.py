@@ -19,6 +19,7 @@ from services.gateway.metrics.series import (
     REPLICA_IN_FLIGHT,
     RETRIED,
     SECOND_ATTEMPTS,
+    SHARED_MEMORY,
     TRACED,
 )
 
@@ -54,6 +55,7 @@ GAUGE_FAMILIES: Final = {
     BUFFERED: ("buffered_bytes", "Bytes of clients' requests that the workers hold."),
     HEALTHY: ("replica_healthy_workers", "Workers that have this Triton replica in their rotation; 0: all ejected it."),
     REPLICA_IN_FLIGHT: ("replica_in_flight", "Requests that a Triton replica has now."),
+    SHARED_MEMORY: ("shared_memory_bytes", "Bytes of requests in the memory that workers share with Triton."),
 }
 
 # The parts of an answered request's time.

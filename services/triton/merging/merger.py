@@ -1,7 +1,7 @@
 """Gathers requests for one version at one Triton that are ready in the same turns of the event loop.
 
-Nobody waits for a timer: the first of them is sent three turns later, with those that came meanwhile, and a request that
-nothing else is in flight beside is sent at once. What that saves is most of what a small request costs on its way:
+Nobody waits for a timer: the first of them is sent three turns later, with those that came meanwhile, and a request
+that nothing else is in flight beside is sent at once. What that saves is most of what a small request costs on its way:
 Triton's front end, a Python backend's bookkeeping, and the system calls of both sides.
 
 A merged request shares its fate only as far as it must. Each member has its own deadline and may leave. If the model or

@@ -18,6 +18,7 @@ from services.triton.replicas.health import Health
 from services.triton.replicas.hedge import hedge_after_s
 from services.triton.replicas.latency import LatencySketch
 from services.triton.replicas.settings import ReplicaSettings
+from services.triton.shared_memory.shared_memory import SharedMemory
 from services.triton.triton_upstream import TritonUpstream
 
 VersionKey = tuple[str, int]
@@ -141,6 +142,7 @@ class Replica:
         max_connections: Most requests in flight, and most streams.
         max_response_bytes: Largest answer.
         merging: When requests are merged.
+        memory: Memory that a Triton on this machine can read; None for none.
 
     Attributes:
         address: Where it is.
@@ -165,6 +167,8 @@ class Replica:
         max_connections: int,
         max_response_bytes: int,
         merging: MergeSettings,
+        *,
+        memory: SharedMemory | None = None,
     ) -> None:
         self.address = address
         self.name = address.name
@@ -178,10 +182,12 @@ class Replica:
         self.misses = 0
         self.leaving_since: float | None = None
         self.merging = merging
+        self._control_timeout_s = settings.control_timeout_s
         host, port, bound_s = address.host, address.http_port, settings.connect_timeout_s
         self._pool = HttpPool(host, port, max_connections, bound_s, max_response_bytes)
         self._control = HttpPool(host, port, _CONTROL_CONNECTIONS, bound_s, max_response_bytes)
         self._streams = GrpcStreams(address.grpc_target, max_connections, max_response_bytes)
+        self._region = memory.region(host, self._ask) if memory is not None else None
         self.upstream = TritonUpstream(
             self._pool,
             self._control,
@@ -189,6 +195,7 @@ class Replica:
             settings.ready_timeout_s,
             self._streams,
             merging=merging,
+            region=self._region,
         )
 
     def give_up(self, pair: Pair, error: PenstockError) -> None:
@@ -206,9 +213,16 @@ class Replica:
         """Close every connection."""
         for pair in self.pairs.values():
             await pair.merger.aclose()
+        if self._region is not None:
+            await self._region.aclose()
         await self._streams.aclose()
         await self._pool.aclose()
         await self._control.aclose()
+
+    async def _ask(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        method, parts = ("GET", ()) if body is None else ("POST", (body,))
+        response = await self._control.request(method, f"/{path}", None, parts, self._control_timeout_s)
+        return response.status, response.body
 
 
 class Pair:

@@ -26,6 +26,7 @@ from services.triton.replicas.resolver import LookUp, Resolver, look_up
 from services.triton.replicas.roster import Roster
 from services.triton.replicas.sample_probe import SampleProbe
 from services.triton.replicas.settings import ReplicaSettings
+from services.triton.shared_memory.shared_memory import SharedMemory
 
 Found = TypeVar("Found")
 
@@ -46,6 +47,7 @@ class ReplicaSet:
         targets: The replicas, or the name that has their addresses.
         settings: Discovery, health and second attempts.
         merging: When requests that are ready together are sent as one.
+        memory: Memory that Tritons on this machine can read; None for none. Whoever made it closes it.
         max_connections_per_replica: Most requests in flight at one replica.
         max_response_bytes: Largest answer.
         events: Told of attempts and changes.
@@ -59,6 +61,7 @@ class ReplicaSet:
         settings: ReplicaSettings | None = None,
         merging: MergeSettings | None = None,
         *,
+        memory: SharedMemory | None = None,
         max_connections_per_replica: int = 512,
         max_response_bytes: int = 256 * 1024 * 1024,
         events: ReplicaEvents | None = None,
@@ -73,7 +76,7 @@ class ReplicaSet:
         self._roster = Roster(
             settings,
             events,
-            lambda to: Replica(to, settings, max_connections_per_replica, max_response_bytes, together),
+            lambda to: Replica(to, settings, max_connections_per_replica, max_response_bytes, together, memory=memory),
             clock,
         )
         judge = Judge(self._roster)
