@@ -108,6 +108,10 @@ class Gateway:
         """Bytes of requests, and of answers that clients do not take, that are held now."""
         return self._budget.held_bytes
 
+    def lingers(self, model: str, version: int, change: int) -> None:
+        """Count requests that Triton works on although nobody waits for them: they are load all the same."""
+        self._admission.lingers(model, version, change)
+
     async def start(self) -> None:
         """Listen on both ports."""
         await self._http.start()

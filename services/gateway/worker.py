@@ -60,6 +60,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         admission=behaviour.admission,
         observation=observation,
     )
+    triton.on_lingering(gateway.lingers)
     observation.watch(lambda: [*replica_readings(triton.states()), (SHARED_MEMORY, (), memory.held_bytes)])
     saved = cache.load()
     if saved is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from services.core.errors import PenstockError, Unavailable
 from services.triton.faults import AllBusy, Broken, NoAnswer, NotSent
@@ -21,12 +22,25 @@ from services.triton.http_connection import (
     KnownHeads,
 )
 
-__all__ = ["Buffer", "HttpPool", "HttpResponse"]
+__all__ = ["Buffer", "Heir", "HttpPool", "HttpResponse"]
 
 # Joining the parts costs a copy, writing them one by one a system call each: the copy is cheaper up to about here.
 _JOIN_BELOW_BYTES = 256 * 1024
 # An event loop's timers are that exact; a deadline this close is over.
 _TIMER_S = 0.001
+
+
+class Heir(Protocol):
+    """Who answers for requests that a server still works on although nobody waits for them."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long such a request's answer is waited for before its connection is closed."""
+        ...
+
+    def lingers(self, change: int) -> None:
+        """So many more of them (1), or fewer (-1)."""
+        ...
 
 
 class HttpPool:
@@ -122,6 +136,7 @@ class HttpPool:
         *,
         resend: bool = True,
         group: object = None,
+        heir: Heir | None = None,
     ) -> HttpResponse:
         """Send one request whose head begins with ``opening``; otherwise as ``request``.
 
@@ -132,13 +147,15 @@ class HttpPool:
             timeout_s: As in ``request``.
             resend: Whether to send again what a reused connection may have lost.
             group: What ``give_up`` knows this exchange by.
+            heir: Who is told of the request while the server works on it and nobody waits for it any more: its time is
+                over, or the caller was cancelled. Without one its connection is closed.
         """
         message = _message(opening, lines, body_parts)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         connection = self._idle.pop() if self._idle else await self._connect(loop, timeout_s)
         try:
-            return await self._answer(connection, message, deadline, timeout_s, group)
+            return await self._answer(connection, message, deadline, timeout_s, group=group, heir=heir)
         except Broken as error:
             if not (error.stale and resend):
                 raise
@@ -148,7 +165,7 @@ class HttpPool:
         except NotSent as error:
             # Something was sent, on the connection before: whoever decides about a further attempt must know.
             raise Broken(f"{lost}; then: {error}") from error
-        return await self._answer(connection, message, deadline, timeout_s, group)
+        return await self._answer(connection, message, deadline, timeout_s, group=group, heir=heir)
 
     def give_up(self, group: object, error: PenstockError) -> None:
         """End every exchange of this group with ``error``, at once."""
@@ -182,16 +199,24 @@ class HttpPool:
         connection = await self._connect(loop, timeout_s)
         connection.on_idle = self._close
         message = _message(opening, b"Connection: close\r\n", body_parts)
-        return await self._answer(connection, message, deadline, timeout_s, None)
+        return await self._answer(connection, message, deadline, timeout_s)
 
     async def _answer(
-        self, connection: Connection, message: Sequence[Buffer], deadline: float, timeout_s: float, group: object
+        self,
+        connection: Connection,
+        message: Sequence[Buffer],
+        deadline: float,
+        timeout_s: float,
+        *,
+        group: object = None,
+        heir: Heir | None = None,
     ) -> HttpResponse:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[HttpResponse] = loop.create_future()
         connection.deadline = deadline
         connection.timeout_s = timeout_s
         connection.group = group
+        connection.heir = heir
         connection.send(answer, message)
         if deadline < self._sweep_at:
             self._sweep_by(loop, deadline)
@@ -201,8 +226,22 @@ class HttpPool:
             # The answer that is still to come must not meet the next request. One that has come just now has already
             # handed the connection on.
             if connection.answer is answer:
-                connection.fail(Unavailable("the request was given up"))
+                self._abandon(loop, connection, Unavailable("the request was given up"))
             raise
+
+    def _abandon(self, loop: asyncio.AbstractEventLoop, connection: Connection, error: PenstockError) -> None:
+        """End the wait for an answer; with an heir the connection stays until it is there, for a while."""
+        heir, connection.heir = connection.heir, None
+        if heir is None:
+            connection.fail(error)
+            return
+        bound_s = heir.patience_s
+        connection.deadline = loop.time() + bound_s
+        connection.timeout_s = bound_s
+        heir.lingers(1)
+        connection.bequeath(loop, error, lambda: heir.lingers(-1))
+        if connection.deadline < self._sweep_at:
+            self._sweep_by(loop, connection.deadline)
 
     def _sweep_by(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         """Look at every exchange's deadline at this time.
@@ -222,8 +261,8 @@ class HttpPool:
         busy = [connection for connection in self._open if connection.answer is not None]
         for connection in busy:
             if connection.deadline <= over:
-                connection.expire()
-        left = [connection.deadline for connection in busy if connection.deadline > over]
+                self._abandon(loop, connection, connection.late())
+        left = [connection.deadline for connection in self._open if connection.answer is not None]
         if left:
             self._sweep_by(loop, min(left))
 

@@ -13,6 +13,7 @@ from services.triton.faults import Broken, NoAnswer, Nonsense, NotSent
 
 if TYPE_CHECKING:
     from services.core.errors import PenstockError
+    from services.triton.http import Heir
 
 Buffer = bytes | memoryview
 
@@ -101,6 +102,7 @@ class Connection(asyncio.Protocol):
         "answer",
         "deadline",
         "group",
+        "heir",
         "on_idle",
         "timeout_s",
     )
@@ -117,6 +119,7 @@ class Connection(asyncio.Protocol):
         self.deadline = 0.0
         self.timeout_s = 0.0
         self.group: object = None
+        self.heir: Heir | None = None
         self._address = address
         self._max_wire_bytes = max_wire_bytes
         self._heads = heads
@@ -145,9 +148,16 @@ class Connection(asyncio.Protocol):
         else:
             transport.writelines(message)
 
-    def expire(self) -> None:
-        """End the exchange because its time ran out."""
-        self.fail(NoAnswer(f"no answer from {self._address} within {self.timeout_s:.3f} s"))
+    def late(self) -> NoAnswer:
+        """Return the error for an exchange whose time is over."""
+        return NoAnswer(f"no answer from {self._address} within {self.timeout_s:.3f} s")
+
+    def bequeath(self, loop: asyncio.AbstractEventLoop, error: PenstockError, then: Callable[[], None]) -> None:
+        """End the wait with ``error`` and go on without anybody waiting; ``then`` is called at the exchange's end."""
+        answer, self.answer = self.answer, loop.create_future()
+        self.answer.add_done_callback(lambda ended: _bury(ended, then))
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
 
     def fail(self, error: PenstockError) -> None:
         """Close the connection at once; an exchange that is under way ends with ``error``."""
@@ -262,3 +272,9 @@ class Connection(asyncio.Protocol):
         if self._wire_bytes:
             return Broken(f"{self._address} broke off in the middle of an answer: {how}")
         return Broken(f"{self._address} did not answer: {how}", stale=self._exchanges > 1)
+
+
+def _bury(ended: asyncio.Future[HttpResponse], then: Callable[[], None]) -> None:
+    if not ended.cancelled():
+        ended.exception()  # asyncio wants every error to be looked at
+    then()

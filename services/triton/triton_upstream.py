@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from services.core.errors import PenstockError, Unimplemented, UpstreamFailure
 from services.core.inference import InferRequest, InferResponse, ModelSchema
 from services.triton.faults import AllBusy, Nonsense, NotSent
 from services.triton.grpc_stream import GrpcStreams
-from services.triton.http import HttpPool, HttpResponse
+from services.triton.http import Heir, HttpPool, HttpResponse
 from services.triton.merging.settings import MergeSettings
 from services.triton.shared_memory.region import InMemory, Region
 from services.triton.triton_errors import error_from
@@ -82,6 +82,7 @@ class TritonUpstream:
         *,
         resend: bool = True,
         group: object = None,
+        heir: Heir | None = None,
     ) -> InferResponse:
         """Run one request as one attempt of several; errors as in ``infer``, by the kinds in ``faults``.
 
@@ -92,47 +93,20 @@ class TritonUpstream:
             left_s: Time that the request has in all, which Triton is told.
             resend: Whether to send again what a reused connection may have lost.
             group: What ``HttpPool.give_up`` knows this attempt by.
+            heir: Told of the request while Triton works on it and nobody waits for it any more.
         """
+        opening = self._opening(request.model, version)
+        exchange = partial(self._pool.exchange, opening, resend=resend, group=group, heir=heir)
         memory = None if self._region is None else self._region.place(request)
-        if memory is not None:
+        if memory is not None and self._region is not None:
             begun = perf_counter()
-            response = await self._exchange(request, version, timeout_s, left_s, memory, resend=resend, group=group)
-            if self._region is None or not self._region.lost(response.status, response.body):
+            response = await _through_memory(exchange, request, timeout_s, left_s, memory)
+            if not self._region.lost(response.status, response.body):
                 return self._answer(request, version, response)
             passed_s = perf_counter() - begun
             timeout_s, left_s = timeout_s - passed_s, left_s - passed_s
-        response = await self._exchange(request, version, timeout_s, left_s, None, resend=resend, group=group)
+        response = await exchange(*_message(request, left_s, None), timeout_s)
         return self._answer(request, version, response)
-
-    async def _exchange(
-        self,
-        request: InferRequest,
-        version: int,
-        timeout_s: float,
-        left_s: float,
-        memory: InMemory | None,
-        *,
-        resend: bool,
-        group: object,
-    ) -> HttpResponse:
-        """Send a request and return what Triton says."""
-        head_bytes, parts = encode_request(request, min(int(left_s * _US_PER_S) or 1, _MAX_TIMEOUT_US), memory)
-        lines = b"Inference-Header-Content-Length: %d\r\n" % head_bytes
-        if request.traceparent and _TRACEPARENT.fullmatch(request.traceparent):
-            lines += b"traceparent: %b\r\n" % request.traceparent.encode()
-        opening = self._opening(request.model, version)
-        if memory is None:
-            return await self._pool.exchange(opening, lines, parts, timeout_s, resend=resend, group=group)
-        try:
-            response = await self._pool.exchange(opening, lines, parts, timeout_s, resend=resend, group=group)
-        except (NotSent, AllBusy):
-            memory.free()
-            raise
-        except BaseException:
-            memory.rest()
-            raise
-        memory.free()
-        return response
 
     def _answer(self, request: InferRequest, version: int, response: HttpResponse) -> InferResponse:
         if response.status != _OK:
@@ -201,3 +175,32 @@ class TritonUpstream:
 
     def _new_opening(self, model: str, version: int) -> bytes:
         return self._pool.opening("POST", f"/{version_path(model, version)}/infer", _BINARY)
+
+
+def _message(request: InferRequest, left_s: float, memory: InMemory | None) -> tuple[bytes, list[bytes | memoryview]]:
+    """Return the header lines and the body of a request."""
+    head_bytes, parts = encode_request(request, min(int(left_s * _US_PER_S) or 1, _MAX_TIMEOUT_US), memory)
+    lines = b"Inference-Header-Content-Length: %d\r\n" % head_bytes
+    if request.traceparent and _TRACEPARENT.fullmatch(request.traceparent):
+        lines += b"traceparent: %b\r\n" % request.traceparent.encode()
+    return lines, parts
+
+
+async def _through_memory(
+    exchange: Callable[..., Coroutine[Any, Any, HttpResponse]],
+    request: InferRequest,
+    timeout_s: float,
+    left_s: float,
+    memory: InMemory,
+) -> HttpResponse:
+    """Make an exchange whose large inputs are in shared memory, and let go of it as soon as Triton has."""
+    try:
+        response = await exchange(*_message(request, left_s, memory), timeout_s)
+    except (NotSent, AllBusy):
+        memory.free()
+        raise
+    except BaseException:
+        memory.rest()
+        raise
+    memory.free()
+    return response

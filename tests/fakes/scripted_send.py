@@ -17,7 +17,7 @@ class Sent:
         request: What was sent.
         timeout_s: Bound on it.
         left_s: Time that Triton is told.
-        resend: Whether it may be sent again where an idle connection was lost.
+        members: How many requests it is.
         group: What it is given up by.
         cancelled: Whether it was ended before it had an answer.
     """
@@ -25,7 +25,7 @@ class Sent:
     request: InferRequest
     timeout_s: float
     left_s: float
-    resend: bool
+    members: int
     group: object
     cancelled: bool = False
     _end: asyncio.Future[InferResponse] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -69,9 +69,9 @@ class ScriptedSend:
     sent: list[Sent] = field(default_factory=list)
 
     async def __call__(
-        self, request: InferRequest, timeout_s: float, left_s: float, *, resend: bool, group: object
+        self, request: InferRequest, timeout_s: float, left_s: float, *, members: int, group: object
     ) -> InferResponse:
-        sent = Sent(request, timeout_s, left_s, resend, group)
+        sent = Sent(request, timeout_s, left_s, members, group)
         self.sent.append(sent)
         if self.answers:
             sent.answer()

@@ -76,6 +76,7 @@ class Admission:
         self._served: frozenset[tuple[str, int]] | None = None
         self._cap = self._settings.max_in_flight
         self._in_flight = 0
+        self._load = 0  # with those that linger
         self._queued: dict[Gate, None] = {}
         self._arrivals = itertools.count()
         self._expiries = Expiries(clock, self._expired)
@@ -95,8 +96,8 @@ class Admission:
             decoupled: Whether it is a stream.
         """
         gate = self._gates.get((model, version)) or self._new_gate(model, version, decoupled=decoupled)
-        in_flight = gate.in_flight
-        if in_flight >= gate.limit.value or in_flight >= _SHARE * (self._cap - self._in_flight) or gate.waiting:
+        load = gate.in_flight + gate.lingering
+        if load >= gate.limit.value or load >= _SHARE * (self._cap - self._load) or gate.waiting:
             return None
         return self._let_in(gate)
 
@@ -117,7 +118,7 @@ class Admission:
         gate = self._gates.get((model, version)) or self._new_gate(model, version)
         now = self._clock()
         gate.offer(now)
-        if gate.in_flight >= gate.limit.value:
+        if gate.load >= gate.limit.value:
             gate.limit.pressed()
         urgency = (priority or self._settings.default_priority, deadline, next(self._arrivals))
         self._make_room(gate, urgency, now)
@@ -138,15 +139,33 @@ class Admission:
         """Note that a request gave its place back, and let the next one in."""
         now = self._clock()
         if duration_s > 0:
-            gate.limit.left(now + self._to_wall_s, duration_s, gate.in_flight, outcome)
+            gate.limit.left(now + self._to_wall_s, duration_s, gate.load, outcome)
         gate.learn(now, duration_s, outcome)
         gate.in_flight -= 1
         self._in_flight -= 1
+        self._load -= 1
         if self._queued:
             self._admit_waiting()
         elif gate.in_flight == 0 and self._served is not None:
             self._drop_if_idle(gate)
         self._publish(self._in_flight)
+
+    def lingers(self, model: str, version: int, change: int) -> None:
+        """Count requests that left, or were given up, and that Triton works on all the same.
+
+        Their places stay taken: whoever gives them away again while Triton's queue is full of requests that nobody
+        waits for fills it with more of them.
+        """
+        gate = self._gates.get((model, version))
+        if gate is None:
+            return
+        change = max(change, -gate.lingering)
+        gate.lingering += change
+        self._load += change
+        if change < 0 and self._queued:
+            self._admit_waiting()
+        elif not gate.load:
+            self._drop_if_idle(gate)
 
     def states(self) -> list[GateState]:
         """Return what every gate is like now."""
@@ -184,7 +203,7 @@ class Admission:
 
     def _drop_if_idle(self, gate: Gate) -> None:
         key = (gate.model, gate.version)
-        if self._served is not None and key not in self._served and not gate.in_flight and not gate.waiting:
+        if self._served is not None and key not in self._served and not gate.load and not gate.waiting:
             self._gates.pop(key, None)
 
     # In
@@ -195,6 +214,7 @@ class Admission:
         gate.in_flight += 1
         gate.admitted += 1
         self._in_flight += 1
+        self._load += 1
         self._publish(self._in_flight)
         return Slot(self, gate)
 
@@ -216,6 +236,7 @@ class Admission:
                 gate.admitted += 1
                 gate.take()
                 self._in_flight += 1
+                self._load += 1
                 waiter.place.set_result(None)
                 granted = True
             if granted or not gate.waiting:
@@ -224,8 +245,8 @@ class Admission:
                     self._queued[gate] = None
 
     def _has_room(self, gate: Gate) -> bool:
-        in_flight = gate.in_flight
-        return in_flight < gate.limit.value and in_flight < _SHARE * (self._cap - self._in_flight)
+        load = gate.load
+        return load < gate.limit.value and load < _SHARE * (self._cap - self._load)
 
     def _give_up(self, waiter: Waiter) -> None:
         """Take back what a cancelled request holds: its place in the queue, or the one in flight it had just got."""
@@ -285,10 +306,10 @@ class Admission:
     def _full_error(self, gate: Gate, now: float) -> Overloaded:
         retry_s = gate.retry_after_s(now)
         waiting = len(gate.waiting)
-        if gate.in_flight < gate.limit.value:
-            what = f"this worker has {self._in_flight} requests in flight, of {self._cap} that it may have"
+        if gate.load < gate.limit.value:
+            what = f"this worker has {self._load} requests in flight, of {self._cap} that it may have"
         else:
-            what = f"{gate.in_flight} requests of {_name(gate)} are in flight, which is its limit now"
+            what = f"{gate.load} requests of {_name(gate)} are in flight, which is its limit now"
         return Overloaded(f"{what}, and {waiting} wait; try again after {retry_s:g} s, or send less", retry_s)
 
     def _ending_error(self) -> Unavailable:

@@ -51,6 +51,7 @@ class Gate:
 
     Attributes:
         in_flight: Requests that were let in and have not left.
+        lingering: Requests that left and that Triton still works on: nobody waits for them, but they are in its queue.
         waiting: Requests that wait.
         admitted: Requests let in so far.
         refused: Refusals so far, by reason.
@@ -69,6 +70,7 @@ class Gate:
         "in_flight",
         "latency_s",
         "limit",
+        "lingering",
         "model",
         "refused",
         "version",
@@ -80,6 +82,7 @@ class Gate:
         self.version = version
         self.limit = limit
         self.in_flight = 0
+        self.lingering = 0
         self.waiting: WaitQueue[Waiter] = WaitQueue()
         self.admitted = 0
         self.refused: Counter[Refusal] = Counter()
@@ -91,6 +94,11 @@ class Gate:
         self._retries = 0
         self._window = -math.inf
         self._offered = self._taken = 0
+
+    @property
+    def load(self) -> int:
+        """Requests that Triton has."""
+        return self.in_flight + self.lingering
 
     def wake(self, now: float) -> None:
         """Note that the first request of an idle version goes in: that none left before says nothing."""
@@ -111,7 +119,7 @@ class Gate:
             return math.inf
         silent_s = now - self._left_at
         stalled = silent_s > max(self._settings.stall_s, self.latency_s)
-        return max(1, self.in_flight) / (silent_s if stalled else self.latency_s)
+        return max(1, self.load) / (silent_s if stalled else self.latency_s)
 
     def capacity(self, now: float) -> int:
         """Return how many may wait: as many as get their turn within the delay that is accepted now."""
@@ -177,7 +185,7 @@ class Gate:
             self.version,
             self.limit.value,
             self.limit.reason,
-            self.in_flight,
+            self.load,
             len(self.waiting),
             self.admitted,
             dict(self.refused),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from services.core.errors import InvalidRequest, PenstockError, Unimplemented, UpstreamFailure
@@ -21,9 +21,9 @@ class Send(Protocol):
     """One exchange with one Triton."""
 
     def __call__(
-        self, request: InferRequest, timeout_s: float, left_s: float, *, resend: bool, group: object
+        self, request: InferRequest, timeout_s: float, left_s: float, *, members: int, group: object
     ) -> Coroutine[Any, Any, InferResponse]:
-        """Run one request; as ``TritonUpstream.attempt``."""
+        """Run one request, or so many that were merged; as ``TritonUpstream.attempt``."""
         ...
 
 
@@ -71,17 +71,20 @@ class Merged:
     Args:
         members: Two or more of one signature.
         group: What their attempts are given up by.
+        lingers: Told how many members more (or fewer) are with Triton although nobody waits for them.
 
     Attributes:
         group: The same.
         row_bytes: Bytes of the answer for each row; 0 before there is one.
     """
 
-    def __init__(self, members: list[Member], group: object) -> None:
+    def __init__(self, members: list[Member], group: object, lingers: Callable[[int], None]) -> None:
         self.group = group
         self.row_bytes = 0
         self._members = members
         self._waiting = len(members)
+        self._lingers = lingers
+        self._over = False
         self._task: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         for member in members:
@@ -99,9 +102,8 @@ class Merged:
         self._expire_by(loop, last)
         try:
             left_s = max([member.left_at for member in members]) - now
-            # What an idle server's hanging up loses must not cost every member its second attempt.
             request = joined([member.request for member in members])
-            answer = await send(request, last - now, left_s, resend=True, group=self.group)
+            answer = await send(request, last - now, left_s, members=len(members), group=self.group)
             answers = parted(answer, [member.rows for member in members])
         except _ABOUT_ONE:
             for member in members:
@@ -124,9 +126,18 @@ class Merged:
 
     def left(self) -> None:
         """A member went away; with the last of them the exchange ends."""
+        if self._over:
+            return
         self._waiting -= 1
+        self._lingers(1)
         if not self._waiting and self._task is not None:
             self._task.cancel()
+
+    def ended(self) -> None:
+        """Follow the end of the exchange: those who went away are not with Triton any more."""
+        if not self._over:
+            self._over = True
+            self._lingers(self._waiting - len(self._members))
 
     def fail(self, error: BaseException) -> None:
         """End the wait of every member that is still there with an error."""

@@ -12,6 +12,7 @@ the replica is lost, each makes its own second attempt, by itself.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from services.core.errors import PenstockError, Unavailable
 from services.core.inference import InferRequest, InferResponse, Merging
@@ -32,10 +33,12 @@ class Merger:
     Args:
         send: Makes an exchange.
         settings: Bounds.
+        lingers: Told how many requests more (or fewer) are with Triton although nobody waits for them.
     """
 
-    def __init__(self, send: Send, settings: MergeSettings) -> None:
+    def __init__(self, send: Send, settings: MergeSettings, lingers: Callable[[int], None] = lambda _: None) -> None:
         self._send = send
+        self._lingers = lingers
         self._settings = settings
         self._gathering: dict[tuple[object, Signature], list[Member]] = {}
         self._under_way: dict[asyncio.Task[bool], Merged] = {}
@@ -65,13 +68,13 @@ class Merger:
             group: What ``give_up`` knows this attempt by; only attempts of one group are merged.
         """
         if not (busy or self._together_lately):
-            return await self._send(request, timeout_s, left_s, resend=False, group=group)
+            return await self._send(request, timeout_s, left_s, members=1, group=group)
         signature = signature_of(request)
         size = sum([len(tensor.data) for tensor in request.inputs])
         loop = asyncio.get_running_loop()
         now = loop.time()
         if signature is None or size > self._settings.max_request_bytes or now < self._apart_until:
-            return await self._send(request, timeout_s, left_s, resend=False, group=group)
+            return await self._send(request, timeout_s, left_s, members=1, group=group)
 
         member = Member(request, size, timeout_s, left_s, loop)
         key = (group, signature)
@@ -91,7 +94,7 @@ class Merger:
         passed_s = loop.time() - now
         if passed_s >= timeout_s:
             raise NoAnswer(f"no answer within {timeout_s:.3f} s")
-        return await self._send(request, timeout_s - passed_s, left_s - passed_s, resend=False, group=group)
+        return await self._send(request, timeout_s - passed_s, left_s - passed_s, members=1, group=group)
 
     def give_up(self, group: object, error: PenstockError) -> None:
         """End the attempts of a group, those that are not sent yet among them."""
@@ -136,13 +139,14 @@ class Merger:
                 self._begin(loop, [members[place] for place in places], key[0])
 
     def _begin(self, loop: asyncio.AbstractEventLoop, members: list[Member], group: object) -> None:
-        merged = Merged(members, group)
+        merged = Merged(members, group, self._lingers)
         task = loop.create_task(merged.run(self._send))
         self._under_way[task] = merged
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[bool]) -> None:
         merged = self._under_way.pop(task)
+        merged.ended()
         if task.cancelled():
             merged.fail(Unavailable("the request was given up"))
         elif (defect := task.exception()) is not None:

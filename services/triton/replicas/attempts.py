@@ -61,9 +61,7 @@ class Attempts:
         try:
             merging = None if alone else version.merging
             if merging is None:
-                response = await replica.upstream.attempt(
-                    request, version.version, timeout_s, left_s, resend=False, group=group
-                )
+                response = await pair.attempt(request, timeout_s, left_s, group)
             else:
                 response = await pair.merger.attempt(
                     request, timeout_s, left_s, merging, busy=pair.in_flight > 1, group=group

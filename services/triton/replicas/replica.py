@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from services.core.errors import PenstockError
@@ -237,6 +237,7 @@ class Pair:
         waiting_since: As the replica's.
         heard_at: When it last answered well.
         latency_s: Its smoothed latency; 0 before its first answer.
+        lingers: Told how many requests more (or fewer) are here although nobody waits for them.
         merger: Sends requests that are ready together as one.
         probe_at: When its sample may be tried here.
         proved_at: When its sample last succeeded here.
@@ -250,6 +251,7 @@ class Pair:
         "heard_at",
         "in_flight",
         "latency_s",
+        "lingers",
         "merger",
         "probe_at",
         "proved_at",
@@ -260,7 +262,9 @@ class Pair:
         "waiting_since",
     )
 
-    def __init__(self, replica: Replica, version: Version, settings: ReplicaSettings) -> None:
+    def __init__(
+        self, replica: Replica, version: Version, settings: ReplicaSettings, lingers: Callable[[int], None]
+    ) -> None:
         self.replica = replica
         self.version = version
         self.health = new_health(settings)
@@ -273,14 +277,20 @@ class Pair:
         self.proved_at = 0.0
         self.failing = 0.0
         self.trouble_since = 0.0
-        upstream, number = replica.upstream, version.version
+        self.lingers = lingers
+        self.merger = Merger(self._send, replica.merging, lingers)
 
-        def send(
-            request: InferRequest, timeout_s: float, left_s: float, *, resend: bool, group: object
-        ) -> Coroutine[Any, Any, InferResponse]:
-            return upstream.attempt(request, number, timeout_s, left_s, resend=resend, group=group)
+    @property
+    def patience_s(self) -> float:
+        """How long the answer to a request is waited for that nobody wants any more, seconds."""
+        return self.version.fair_s
 
-        self.merger = Merger(send, replica.merging)
+    def attempt(
+        self, request: InferRequest, timeout_s: float, left_s: float, group: object
+    ) -> Coroutine[Any, Any, InferResponse]:
+        """Send a request by itself; as ``TritonUpstream.attempt``."""
+        number = self.version.version
+        return self.replica.upstream.attempt(request, number, timeout_s, left_s, resend=False, group=group, heir=self)
 
     def begin(self, now: float) -> None:
         """An attempt begins."""
@@ -291,8 +301,33 @@ class Pair:
         self.in_flight += 1
         self.replica.in_flight += 1
 
+    def _send(
+        self, request: InferRequest, timeout_s: float, left_s: float, *, members: int, group: object
+    ) -> Coroutine[Any, Any, InferResponse]:
+        if members == 1:
+            return self.attempt(request, timeout_s, left_s, group)
+        # What an idle server's hanging up loses must not cost every member its second attempt: it is sent again.
+        heir = _Heirs(self, members)
+        number = self.version.version
+        return self.replica.upstream.attempt(request, number, timeout_s, left_s, resend=True, group=group, heir=heir)
+
     def recovered(self) -> None:
         """A good answer came after failures: they were no streak."""
         self.health.failures = self.replica.health.failures = 0
         self.trouble_since = 0.0
         self.failing = self.failing * (1.0 - WEIGHT) if self.failing > _FORGIVEN else 0.0
+
+
+class _Heirs:
+    """The members of a merged request: they linger together."""
+
+    def __init__(self, pair: Pair, count: int) -> None:
+        self._pair = pair
+        self._count = count
+
+    @property
+    def patience_s(self) -> float:
+        return self._pair.patience_s
+
+    def lingers(self, change: int) -> None:
+        self._pair.lingers(change * self._count)

@@ -23,7 +23,7 @@ from services.triton.replicas.ready_probe import ReadyProbe
 from services.triton.replicas.replica import Replica, VersionKey
 from services.triton.replicas.requests import Requests
 from services.triton.replicas.resolver import LookUp, Resolver, look_up
-from services.triton.replicas.roster import Roster
+from services.triton.replicas.roster import Lingering, Roster
 from services.triton.replicas.sample_probe import SampleProbe
 from services.triton.replicas.settings import ReplicaSettings
 from services.triton.shared_memory.shared_memory import SharedMemory
@@ -151,6 +151,10 @@ class ReplicaSet:
         for key in self._routed:
             self._roster.version(key)
         self._drop_unused(self._clock())
+
+    def on_lingering(self, listener: Lingering) -> None:
+        """Tell ``listener`` by model and version how many requests more (or fewer) Triton has that nobody waits for."""
+        self._roster.lingering = listener
 
     def states(self) -> list[ReplicaState]:
         """Return how every replica is doing."""

@@ -12,6 +12,8 @@ from services.triton.replicas.health import Reason
 from services.triton.replicas.replica import Pair, Replica, Version, VersionKey
 from services.triton.replicas.settings import ReplicaSettings
 
+Lingering = Callable[[str, int, int], None]
+
 _log = logging.getLogger(__name__)
 
 
@@ -28,6 +30,8 @@ class Roster:
         replicas: Those on the list, by name.
         leaving: Those that left it and still have requests, or sequences.
         versions: Versions that were asked for or routed.
+        lingering: Told by model and version how many requests more (or fewer) a Triton works on although nobody waits
+            for them.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Roster:
         self.replicas: dict[str, Replica] = {}
         self.leaving: dict[str, Replica] = {}
         self.versions: dict[VersionKey, Version] = {}
+        self.lingering: Lingering = lambda _model, _version, _change: None
 
     def version(self, key: VersionKey) -> Version:
         """Return a version, which is on every replica as far as anybody knows."""
@@ -166,7 +171,9 @@ class Roster:
     def _join(self, replica: Replica, version: Version) -> Pair:
         pair = replica.pairs.get(version.key)
         if pair is None or pair.version is not version:
-            pair = replica.pairs[version.key] = Pair(replica, version, self._settings)
+            pair = replica.pairs[version.key] = Pair(
+                replica, version, self._settings, lambda change: self.lingering(*version.key, change)
+            )
         if pair not in version.pairs:
             version.pairs.append(pair)
         return pair

@@ -712,12 +712,12 @@ def test_a_short_deadline_is_kept_beside_one_that_is_little_longer() -> None:
     aio.run_quietly(scenario(), 1000.0, SkippingLoop)
 
 
-def test_a_merged_exchange_may_be_sent_again_on_a_new_connection_and_a_single_one_not(run: Run) -> None:
+def test_an_exchange_says_how_many_requests_it_is(run: Run) -> None:
     async def scenario() -> None:
         them = Gathered(answers=True)
         await rows_of([them.ask(b"a", busy=False)])
         await rows_of([them.ask(b"a"), them.ask(b"b")])
-        assert [sent.resend for sent in them.send.sent] == [False, True]
+        assert [sent.members for sent in them.send.sent] == [1, 2]
 
     run(scenario())
 
