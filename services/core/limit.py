@@ -47,6 +47,7 @@ _START_SLOT_S = 0.025
 _START_CLEAR = 0.65
 _START_MOST = 32.0
 _START_DOUBTS = 2
+_COUNTED = 1.3
 _LATENCIES_PER_SLOT = 3.0
 # Requests that entered before the queue in Triton had adapted to a new slot say nothing about it.
 _SETTLING_LATENCIES = 0.5
@@ -71,11 +72,12 @@ _LEAST_VARIANCE = 0.0001
 _SMOOTH_VARIANCE = 0.1
 _SMOOTH_LATENCY = 0.05
 
-# Drops: some timeouts are always there, and a client with no patience must not shrink the limit of all.
+# Drops: some timeouts are always there, and a client with no patience must not shrink the limit of all. Where most
+# requests time out, what is answered at all took nearly as long as its clients wait, so latency is no measure of them.
 _DROPS_AT_LEAST = 3
 _DROPS_SHARE = 0.2
 _DROP_FACTOR = 0.7
-_DROP_LATENCIES = 2.0
+_DROP_LATENCIES = 0.7
 _RESUME = 0.9
 
 # Requests that hang at a replica fill a limit as well, and teach it to be low. While nothing fills it, it forgets that.
@@ -135,10 +137,22 @@ class FixedLimit:
 class _Slot:
     """What requests in one slot of time showed."""
 
-    __slots__ = ("answers", "drops", "end", "in_flight", "latency_s", "number", "pressed", "samples", "since")
+    __slots__ = (
+        "answers",
+        "drops",
+        "end",
+        "in_flight",
+        "latency_s",
+        "length_s",
+        "number",
+        "pressed",
+        "samples",
+        "since",
+    )
 
     def __init__(self, number: int, length_s: float, settling_s: float) -> None:
         self.number = number
+        self.length_s = length_s
         self.end = (number + 1) * length_s
         self.since = number * length_s + settling_s
         self.answers = 0
@@ -157,6 +171,15 @@ class _Slot:
         if self.in_flight >= self.samples * (limit - max(0.5, (1 - _FILLED) * limit)):
             return True
         return self.pressed >= self.samples and self.in_flight >= _FILLED_IN_BATCHES * limit * self.samples
+
+
+    def bounded(self, point: tuple[float, float]) -> tuple[float, float]:
+        """Return a point whose throughput is not far above what was counted.
+
+        While a queue builds up, the requests that came back in the slot are those that waited least.
+        """
+        counted = max(1, self.answers) / self.length_s
+        return point[0], min(point[1], math.log(_COUNTED * counted))
 
 
 class KneeLimit:
@@ -248,15 +271,21 @@ class KneeLimit:
             self._move(max(self._base, self._before_drops * _RESUME), "no more drops")
             self._before_drops = 0.0
             return
-        if slot.samples < _LEAST_SAMPLES or not slot.filled(self.value):
+        if slot.samples < _LEAST_SAMPLES:
             self._points.clear()
             self._forget(slot)
             return
-        self._quiet_since = math.inf
         in_flight = slot.in_flight / slot.samples
         point = math.log(in_flight), math.log(in_flight / (slot.latency_s / slot.samples))
+        if not slot.filled(self.value):
+            self._points.clear()
+            self._forget(slot)
+            if self._starting:
+                self._started_from = slot.bounded(point)  # what a load within the limit showed is where a higher one is compared with
+            return
+        self._quiet_since = math.inf
         if self._starting:
-            self._start(point)
+            self._start(slot.bounded(point))
             return
         if slot.number & 1 and not self._points:
             return
