@@ -33,6 +33,7 @@ import math
 from typing import Protocol
 
 from services.core.errors import OK, DeadlineExceeded, Overloaded, status_of
+from services.core.limit_slot import Point, Slot
 
 WORTH = 0.06
 """Elasticity at which a higher concurrency is no longer worth its latency: 6 % of it become throughput."""
@@ -47,14 +48,17 @@ _START_SLOT_S = 0.025
 _START_CLEAR = 0.65
 _START_MOST = 32.0
 _START_DOUBTS = 2
-_COUNTED = 1.3
 _LATENCIES_PER_SLOT = 3.0
 # Requests that entered before the queue in Triton had adapted to a new slot say nothing about it.
 _SETTLING_LATENCIES = 0.5
 _LEAST_SAMPLES = 4
 _LEAST_CONTRAST = 0.1
-_FILLED = 0.9
-_FILLED_IN_BATCHES = 0.5
+
+# A load within the limit and a full limit say where the knee is if they are far apart (in logarithms), the model is not
+# slower than it was, and so little of the difference came out as answers.
+_FAR = 0.7
+_AS_QUICK = 0.05
+_HARDLY = 0.15
 
 # How sure a move must be, in standard errors. A limit that is too low loses answers, one that is too high only time.
 _SURE_UP = 1.0
@@ -134,54 +138,6 @@ class FixedLimit:
         """Learn nothing."""
 
 
-class _Slot:
-    """What requests in one slot of time showed."""
-
-    __slots__ = (
-        "answers",
-        "drops",
-        "end",
-        "in_flight",
-        "latency_s",
-        "length_s",
-        "number",
-        "pressed",
-        "samples",
-        "since",
-    )
-
-    def __init__(self, number: int, length_s: float, settling_s: float) -> None:
-        self.number = number
-        self.length_s = length_s
-        self.end = (number + 1) * length_s
-        self.since = number * length_s + settling_s
-        self.answers = 0
-        self.drops = 0
-        self.samples = 0
-        self.latency_s = 0.0
-        self.in_flight = 0
-        self.pressed = 0
-
-    def filled(self, limit: int) -> bool:
-        """Whether the limit, and not the demand, was what bounded the requests in flight.
-
-        Where demand bounds them, more in flight comes with more answers as well, but for want of requests before. The
-        second case is a full limit without a queue behind it: a batch leaves at once, and half of it is seen gone.
-        """
-        if self.in_flight >= self.samples * (limit - max(0.5, (1 - _FILLED) * limit)):
-            return True
-        return self.pressed >= self.samples and self.in_flight >= _FILLED_IN_BATCHES * limit * self.samples
-
-
-    def bounded(self, point: tuple[float, float]) -> tuple[float, float]:
-        """Return a point whose throughput is not far above what was counted.
-
-        While a queue builds up, the requests that came back in the slot are those that waited least.
-        """
-        counted = max(1, self.answers) / self.length_s
-        return point[0], min(point[1], math.log(_COUNTED * counted))
-
-
 class KneeLimit:
     """A limit that looks for the concurrency beyond which more in flight does not become more answers.
 
@@ -196,9 +152,9 @@ class KneeLimit:
         self._least, self._most = least, most
         self._base = float(min(most, max(least, initial)))
         self._slot_s = _START_SLOT_S
-        self._slot = _Slot(-2, 0.0, 0.0)
+        self._slot = Slot(-2, 0.0, 0.0)
         self._latency_s = 0.0
-        self._points: list[tuple[float, float]] = []
+        self._points: list[Point] = []
         self._trials: list[float] = []
         self._variance = _FIRST_VARIANCE
         self._repeats = 0
@@ -207,8 +163,10 @@ class KneeLimit:
         self._initial = self._base
         self._quiet_since = math.inf
         self._starting = self._base < _START_MOST
-        self._started_from: tuple[float, float] | None = None
+        self._started_from: Point | None = None
         self._doubts = 0
+        # What the last load that left room in the limit showed.
+        self._within: Point | None = None
         self.value = self._limit_in(0)
 
     @property
@@ -235,7 +193,7 @@ class KneeLimit:
         elif outcome == _REFUSED or (outcome == _TIMED_OUT and duration_s > _DROP_LATENCIES * self._latency_s):
             slot.drops += 1
 
-    def _turn(self, now: float) -> _Slot:
+    def _turn(self, now: float) -> Slot:
         """Close the slot that is over and begin the one that is now."""
         self._close(self._slot)
         least_s = _START_SLOT_S if self._starting else _MIN_SLOT_S
@@ -249,7 +207,7 @@ class KneeLimit:
         number = int(now // self._slot_s)
         if number != before.number + 1:
             self._points.clear()
-        self._slot = _Slot(number, self._slot_s, _SETTLING_LATENCIES * self._latency_s)
+        self._slot = Slot(number, self._slot_s, _SETTLING_LATENCIES * self._latency_s)
         self.value = self._limit_in(number)
         return self._slot
 
@@ -262,7 +220,7 @@ class KneeLimit:
             return max(self._least, min(self._most, max(low + 1, round(self._base * SWING))))
         return min(self._most, low)
 
-    def _close(self, slot: _Slot) -> None:
+    def _close(self, slot: Slot) -> None:
         """Turn a slot into a point; three in a row, low, high, low, are a trial."""
         if slot.drops >= _DROPS_AT_LEAST and slot.drops > _DROPS_SHARE * (slot.drops + slot.answers):
             self._shrink(slot)
@@ -271,29 +229,27 @@ class KneeLimit:
             self._move(max(self._base, self._before_drops * _RESUME), "no more drops")
             self._before_drops = 0.0
             return
-        if slot.samples < _LEAST_SAMPLES:
+        if slot.samples < _LEAST_SAMPLES or not slot.filled(self.value):
             self._points.clear()
             self._forget(slot)
-            return
-        in_flight = slot.in_flight / slot.samples
-        point = math.log(in_flight), math.log(in_flight / (slot.latency_s / slot.samples))
-        if not slot.filled(self.value):
-            self._points.clear()
-            self._forget(slot)
-            if self._starting:
-                self._started_from = slot.bounded(point)  # what a load within the limit showed is where a higher one is compared with
+            if slot.samples >= _LEAST_SAMPLES and not slot.pressed:
+                self._within = slot.bounded()
             return
         self._quiet_since = math.inf
         if self._starting:
-            self._start(slot.bounded(point))
-            return
+            self._start(slot.bounded())
+        elif self._within is None or not self._comes_back(slot.bounded(), self._within):
+            self._try(slot)
+
+    def _try(self, slot: Slot) -> None:
+        """Add a point to the present trial."""
         if slot.number & 1 and not self._points:
             return
-        self._points.append(point)
+        self._points.append(slot.point)
         if len(self._points) == 3 and not slot.number & 1:  # noqa: PLR2004 - low, high, low
             self._compare(slot.number)
 
-    def _forget(self, slot: _Slot) -> None:
+    def _forget(self, slot: Slot) -> None:
         """Drift back to where the limit began, when nobody has missed a place for a while."""
         if slot.pressed:
             self._quiet_since = math.inf
@@ -302,9 +258,28 @@ class KneeLimit:
         elif slot.end - self._quiet_since >= _QUIET_S and self._base < self._initial:
             self._move(min(self._initial, self._base * _FORGET), "nothing filled it")
 
-    def _start(self, point: tuple[float, float]) -> None:
+    def _comes_back(self, point: Point, within: Point) -> bool:
+        """Halve the way back to what a load within the limit had in flight, if that gave nearly as many answers.
+
+        Experiments would find the same, but one after the other, and each takes some of a full queue's latencies.
+        """
+        contrast, gain = point[0] - within[0], point[1] - within[1]
+        if contrast <= _FAR:
+            self._within = None  # near enough for experiments, which know more of the present
+            return False
+        if not -_AS_QUICK <= gain < _HARDLY * contrast:
+            return False
+        middle = math.exp((point[0] + within[0]) / 2)
+        if middle >= self._base:
+            return False
+        low, high = math.exp(within[0]), math.exp(point[0])
+        self._move(middle, f"{high:.0f} in flight gave {math.exp(gain):.2f} times the answers of {low:.0f}")
+        self._run = 0
+        return True
+
+    def _start(self, point: Point) -> None:
         """Double from slot to slot for as long as throughput nearly does, as TCP starts."""
-        before, self._started_from = self._started_from, point
+        before, self._started_from = self._started_from or self._within, point
         if before is not None:
             contrast = point[0] - before[0]
             if point[1] - before[1] < _START_CLEAR * contrast or contrast < _LEAST_CONTRAST:
@@ -358,7 +333,7 @@ class KneeLimit:
             self._run = 0
             self._move(self._base * (1 + max(-_UNDECIDED_STEP, min(_UNDECIDED_STEP, mean - WORTH))), words)
 
-    def _shrink(self, slot: _Slot) -> None:
+    def _shrink(self, slot: Slot) -> None:
         self._before_drops = max(self._before_drops, self._base)
         self._starting = False
         self._run = 0

@@ -278,10 +278,12 @@ class Admission:
         wait_s, left_s = gate.wait_s(rank, now), urgency[1] - now
         if self._has_room(gate) and not gate.waiting:
             return
-        if wait_s + gate.latency_s > left_s:
+        if wait_s + gate.ample_s > left_s:
+            if wait_s > self._settings.queue_delay_s:
+                gate.overloaded(now)  # or it would stand as long as its clients' patience
             self._count(gate, Refusal.TOO_LATE)
             raise Overloaded(
-                f"{_name(gate)} would have an answer in about {wait_s + gate.latency_s:.3f} s ({rank} requests wait "
+                f"{_name(gate)} would have an answer in about {wait_s + gate.ample_s:.3f} s ({rank} requests wait "
                 f"before this one), and this request has {max(0.0, left_s):.3f} s left; allow more time or send less",
                 gate.retry_after_s(now),
             )

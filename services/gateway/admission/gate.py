@@ -14,6 +14,7 @@ from services.gateway.admission.state import GateState, Refusal
 
 _OK = OK.outcome
 _SMOOTH = 0.1
+_DEVIATIONS = 2.0
 _CALM_S = 1.0
 _LEAST_RETRY_S = 0.1
 _MOST_RETRY_S = 30.0
@@ -59,6 +60,7 @@ class Gate:
 
     __slots__ = (
         "_calm_from",
+        "_deviation_s",
         "_left_at",
         "_offered",
         "_retries",
@@ -87,6 +89,7 @@ class Gate:
         self.admitted = 0
         self.refused: Counter[Refusal] = Counter()
         self.latency_s = 0.0
+        self._deviation_s = 0.0
         self._settings = settings
         self._left_at = -math.inf
         self._calm_from = -math.inf
@@ -108,6 +111,9 @@ class Gate:
         """Note that a request left that had been in flight for so long."""
         self._left_at = now
         if outcome == _OK and duration_s > 0:
+            self._deviation_s += (
+                (abs(duration_s - self.latency_s) - self._deviation_s) * _SMOOTH if self.latency_s else 0.0
+            )
             self.latency_s += (duration_s - self.latency_s) * (_SMOOTH if self.latency_s else 1.0)
 
     def rate_per_s(self, now: float) -> float:
@@ -135,6 +141,11 @@ class Gate:
     def longest_wait_s(self) -> float:
         """Return after which wait even a waiter that was accepted is refused, seconds."""
         return max(self._settings.longest_wait_s, 2 * self.latency_s)
+
+    @property
+    def ample_s(self) -> float:
+        """How long a request takes that is not lucky, seconds: what TCP waits for an answer, less cautiously."""
+        return self.latency_s + _DEVIATIONS * self._deviation_s
 
     def wait_s(self, rank: int, now: float) -> float:
         """Return how long a waiter behind ``rank`` others is likely to wait, seconds."""
