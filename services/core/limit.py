@@ -236,9 +236,11 @@ class KneeLimit:
                 self._within = slot.bounded()
             return
         self._quiet_since = math.inf
+        if self._within is not None and self._comes_back(slot.bounded(), self._within):
+            return
         if self._starting:
             self._start(slot.bounded())
-        elif self._within is None or not self._comes_back(slot.bounded(), self._within):
+        else:
             self._try(slot)
 
     def _try(self, slot: Slot) -> None:
@@ -275,6 +277,7 @@ class KneeLimit:
         low, high = math.exp(within[0]), math.exp(point[0])
         self._move(middle, f"{high:.0f} in flight gave {math.exp(gain):.2f} times the answers of {low:.0f}")
         self._run = 0
+        self._starting = False
         return True
 
     def _start(self, point: Point) -> None:

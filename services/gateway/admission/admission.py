@@ -279,8 +279,8 @@ class Admission:
         if self._has_room(gate) and not gate.waiting:
             return
         if wait_s + gate.ample_s > left_s:
-            if wait_s > self._settings.queue_delay_s:
-                gate.overloaded(now)  # or it would stand as long as its clients' patience
+            if wait_s > self._settings.queue_delay_s and gate.turns_most_away:
+                gate.overloaded(now)  # or its queue would stand as long as its clients' patience
             self._count(gate, Refusal.TOO_LATE)
             raise Overloaded(
                 f"{_name(gate)} would have an answer in about {wait_s + gate.ample_s:.3f} s ({rank} requests wait "

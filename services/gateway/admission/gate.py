@@ -15,6 +15,7 @@ from services.gateway.admission.state import GateState, Refusal
 _OK = OK.outcome
 _SMOOTH = 0.1
 _DEVIATIONS = 2.0
+_MANY = 16
 _CALM_S = 1.0
 _LEAST_RETRY_S = 0.1
 _MOST_RETRY_S = 30.0
@@ -161,6 +162,11 @@ class Gate:
     def take(self) -> None:
         """Count a waiter that was let in."""
         self._taken += 1
+
+    @property
+    def turns_most_away(self) -> bool:
+        """Whether of many requests that had to wait lately most were not let in."""
+        return self._offered >= _MANY and 2 * self._taken < self._offered
 
     def overloaded(self, now: float) -> None:
         """Hold the queue short for the next second: a request had no room in it."""

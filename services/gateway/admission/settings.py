@@ -25,7 +25,7 @@ class AdmissionSettings:
     """Most requests forwarded at once, of all models together; one model never takes the last fifth of them."""
     fixed_limit: NotNegative = 0
     """Most requests of one model version forwarded at once; 0 lets the limit adapt to what the version can use."""
-    initial_limit: Positive = 16
+    initial_limit: Positive = 8
     """Where an adapting limit begins, and where it comes back to while nothing fills it."""
     least_limit: Positive = 2
     """Below this an adapting limit never goes."""
