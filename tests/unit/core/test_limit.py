@@ -159,3 +159,39 @@ def test_a_fixed_limit_learns_nothing() -> None:
     for _ in range(100):
         limit.left(1.0, 9.0, 7, TIMED_OUT)
     assert limit.value == 7
+
+
+def crowded(in_flight: int) -> float:
+    """Room for four; whoever is beyond them waits."""
+    return max(0.005, 0.005 * in_flight / 4)
+
+
+def test_a_load_that_left_room_tells_a_full_limit_where_to_go() -> None:
+    feed, reasons = Feed(KneeLimit(40), crowded), set[str]()
+    feed.slots(20, used=0.1)
+    for _ in range(12):
+        feed.slots(1)
+        reasons.add(feed.limit.reason)
+    assert feed.limit.base < 20
+    assert any("times the answers of" in reason for reason in reasons)
+
+
+def test_a_load_that_left_room_says_nothing_of_a_model_that_became_slower() -> None:
+    feed = Feed(KneeLimit(40), crowded)
+    feed.slots(20, used=0.1)
+    feed.latency_s = lambda in_flight: 10 * crowded(in_flight)
+    reasons = set[str]()
+    for _ in range(40):
+        feed.slots(1)
+        reasons.add(feed.limit.reason)
+    assert not any("times the answers of" in reason for reason in reasons)
+
+
+def test_where_most_requests_time_out_the_limit_shrinks_although_what_is_answered_took_as_long() -> None:
+    feed = Feed(KneeLimit(40), lambda _: 0.45)
+    feed.slots(30, used=0.5)
+    before = feed.limit.base
+    for _ in range(10):
+        feed.slots(5, outcome=TIMED_OUT, per_slot=4)
+        feed.slots(1, per_slot=4)
+    assert feed.limit.base < before / 2

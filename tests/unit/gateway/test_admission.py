@@ -531,3 +531,47 @@ async def test_requests_that_hang_while_a_replica_is_given_up_make_nobody_else_f
     assert sum(task.done() for task in waiting) == 4
     for task in waiting:
         task.cancel()
+
+
+@in_loop
+async def test_what_triton_still_works_on_keeps_its_place() -> None:
+    gate = Gate(fixed_limit=2)
+    first, second = gate.fill()
+    gate.admission.lingers("m", 1, 1)
+    first.leave(0.0, "deadline_exceeded")
+    assert gate.admission.enter("m", 1) is None, "its answer was given up, and not its place in Triton's queue"
+    waiting = gate.wait()
+    await settle()
+    assert not waiting.done()
+    gate.admission.lingers("m", 1, -1)
+    await settle()
+    assert waiting.done(), "the place is free as soon as Triton is through with it"
+    (await waiting).leave(0.0, OK.outcome)
+    second.leave(0.0, OK.outcome)
+    assert gate.state().in_flight == 0
+
+
+@in_loop
+async def test_more_never_stop_lingering_than_began() -> None:
+    gate = Gate(fixed_limit=1)
+    gate.admission.lingers("unknown", 1, 1)
+    (slot,) = gate.fill()
+    gate.admission.lingers("m", 1, -3)
+    slot.leave(0.0, OK.outcome)
+    assert len(gate.fill()) == 1
+
+
+@in_loop
+async def test_while_most_are_turned_away_a_queue_does_not_stand_as_long_as_its_clients_patience() -> None:
+    gate = Gate(fixed_limit=1, burst_requests=64, queue_delay_s=0.03)
+    gate.teach()  # 100 requests/s
+    gate.fill()
+    for _ in range(200):
+        gate.wait(deadline=gate.clock.now + 0.4)
+        await settle()
+    gate.clock.advance(0.05)
+    with pytest.raises(Overloaded):
+        await gate.admission.wait("m", 1, deadline=gate.clock.now + 0.4, priority=0)
+    assert gate.state().queued <= 3
+    gate.admission.close()
+    await settle()

@@ -14,7 +14,7 @@ from services.process.ports import choose_free_port
 from services.triton.faults import AllBusy, Broken, GivenUp, NoAnswer, Nonsense, NotSent
 from services.triton.http import HttpPool
 from tests.fakes import aio
-from tests.fakes.triton_http import answer, raw, reset, scripted_server, silence
+from tests.fakes.triton_http import Exchange, answer, raw, reset, scripted_server, silence
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -192,5 +192,83 @@ def test_a_request_apart_has_a_connection_of_its_own(run: Run) -> None:
             await pool.aclose()
         assert [one.connection for one in server.exchanges] == [1, 2, 1]
         assert b"Connection: close" in server.exchanges[1].head
+
+    run(scenario())
+
+
+class Lingering:
+    """Counts what lingers."""
+
+    def __init__(self, patience_s: float) -> None:
+        self.patience_s = patience_s
+        self.now = 0
+        self.most = 0
+
+    def lingers(self, change: int) -> None:
+        self.now += change
+        self.most = max(self.most, self.now)
+
+
+def test_a_late_answer_gives_the_connection_back_and_until_then_the_request_lingers(run: Run) -> None:
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def late(exchange: Exchange) -> None:
+            await go.wait()
+            await answer(b"late")(exchange)
+
+        async with scripted_server(late, answer(b"next")) as server:
+            pool, heir = HttpPool("127.0.0.1", server.port, max_connections=1), Lingering(60.0)
+            with pytest.raises(NoAnswer):
+                await exchange(pool, 0.05, heir=heir)
+            assert heir.now == 1
+            with pytest.raises(AllBusy):
+                await exchange(pool)
+            go.set()
+            await aio.until(lambda: heir.now == 0)
+            assert (await exchange(pool)).body == b"next", "the late answer is nobody else's"
+            assert server.connections == 1
+            await pool.aclose()
+
+    run(scenario())
+
+
+def test_who_goes_away_leaves_a_request_that_lingers_too(run: Run) -> None:
+    async def scenario() -> None:
+        async with scripted_server(silence()) as server:
+            pool, heir = HttpPool("127.0.0.1", server.port), Lingering(60.0)
+            gone = asyncio.create_task(exchange(pool, heir=heir))
+            await aio.until(lambda: server.exchanges)
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
+            assert heir.now == 1
+            await pool.aclose()
+            assert heir.now == 0, "the end of the pool is the end of it"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("end", ["patience", "given up", "reset"])
+def test_whatever_lingers_comes_to_an_end(run: Run, end: str) -> None:
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def until_reset(exchange: Exchange) -> None:
+            await go.wait()
+            exchange.writer.transport.abort()
+
+        async with scripted_server(until_reset) as server:
+            pool, heir = HttpPool("127.0.0.1", server.port), Lingering(0.1 if end == "patience" else 60.0)
+            with pytest.raises(NoAnswer):
+                await exchange(pool, 0.05, heir=heir, group="g")
+            if end == "given up":
+                pool.give_up("g", GivenUp("it hangs"))
+            if end == "reset":
+                go.set()
+            await aio.until(lambda: heir.now == 0)
+            assert heir.most == 1
+            assert pool.in_flight == 0
+            go.set()
+            await pool.aclose()
 
     run(scenario())
