@@ -151,6 +151,7 @@ class ModelSchema:
         decoupled: Whether one request may have any number of responses; such a model is reached by streams only.
         sample: Inputs of a warm-up sample of the model's configuration, to prove readiness with; empty for none.
         merging: How requests may be put together; None for not at all.
+        cached: Whether Triton may answer from its response cache, by what the inputs were when they came.
     """
 
     model: str
@@ -161,3 +162,4 @@ class ModelSchema:
     decoupled: bool = False
     sample: tuple[Tensor, ...] = ()
     merging: Merging | None = None
+    cached: bool = False

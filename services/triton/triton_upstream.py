@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import orjson
 
-from services.core.errors import PenstockError, Unimplemented, UpstreamFailure
+from services.core.errors import InvalidRequest, PenstockError, Unimplemented, UpstreamFailure
 from services.core.inference import InferRequest, InferResponse, ModelSchema
 from services.triton.faults import AllBusy, Nonsense, NotSent
 from services.triton.grpc_stream import GrpcStreams
@@ -83,6 +83,7 @@ class TritonUpstream:
         resend: bool = True,
         group: object = None,
         heir: Heir | None = None,
+        by_memory: bool = True,
     ) -> InferResponse:
         """Run one request as one attempt of several; errors as in ``infer``, by the kinds in ``faults``.
 
@@ -93,11 +94,12 @@ class TritonUpstream:
             left_s: Time that the request has in all, which Triton is told.
             resend: Whether to send again what a reused connection may have lost.
             group: What ``HttpPool.give_up`` knows this attempt by.
+            by_memory: Whether large inputs may go through shared memory.
             heir: Told of the request while Triton works on it and nobody waits for it any more.
         """
         opening = self._opening(request.model, version)
         exchange = partial(self._pool.exchange, opening, resend=resend, group=group, heir=heir)
-        memory = None if self._region is None else self._region.place(request)
+        memory = None if self._region is None or not by_memory else self._region.place(request)
         if memory is not None and self._region is not None:
             begun = perf_counter()
             response = await _through_memory(exchange, request, timeout_s, left_s, memory)
@@ -195,8 +197,9 @@ async def _through_memory(
 ) -> HttpResponse:
     """Make an exchange whose large inputs are in shared memory, and let go of it as soon as Triton has."""
     try:
-        response = await exchange(*_message(request, left_s, memory), timeout_s)
-    except (NotSent, AllBusy):
+        lines, parts = _message(request, left_s, memory)
+        response = await exchange(lines, parts, timeout_s)
+    except (NotSent, AllBusy, InvalidRequest):
         memory.free()
         raise
     except BaseException:

@@ -120,12 +120,13 @@ def decode_schema(
         decoupled = bool(config.get("model_transaction_policy", {}).get("decoupled", False))
         alone = not decoupled and "sequence_batching" not in config
         sample = sample_of(config, inputs, max_batch_size) if alone else ()
+        cached = bool(config.get("response_cache", {}).get("enable", False))
         together = None if merging is None else merging_of(config, merging)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UpstreamFailure(
             f"Triton's description of model '{model}' version {version} makes no sense: {error!r}"
         ) from error
-    return ModelSchema(model, version, inputs, outputs, max_batch_size, decoupled, sample, together)
+    return ModelSchema(model, version, inputs, outputs, max_batch_size, decoupled, sample, together, cached)
 
 
 @lru_cache(maxsize=1024)

@@ -55,11 +55,14 @@ class Version:
         proven: Whether the sample was ever answered, so that a failure says something.
         described: Whether its schema was seen, and with it the sample.
         merging: How requests for it may be merged; None for not at all, or while nobody knows.
+        by_memory: Whether inputs may go through shared memory: not where Triton finds answers by inputs that may have
+            changed until it works on them, nor while nobody knows.
         made_at: When it was first asked for.
     """
 
     __slots__ = (
         "attempt_s",
+        "by_memory",
         "described",
         "fair_s",
         "hang_s",
@@ -91,6 +94,7 @@ class Version:
         self.proven = False
         self.described = False
         self.merging: Merging | None = None
+        self.by_memory = False
         self.made_at = now
 
     @property
@@ -113,6 +117,7 @@ class Version:
         """Take over its sample, and how it may be asked."""
         self.described = True
         self.merging = schema.merging
+        self.by_memory = not schema.cached
         if schema.sample != self.sample:
             self.sample = schema.sample
             self.proven = False
@@ -290,7 +295,9 @@ class Pair:
     ) -> Coroutine[Any, Any, InferResponse]:
         """Send a request by itself; as ``TritonUpstream.attempt``."""
         number = self.version.version
-        return self.replica.upstream.attempt(request, number, timeout_s, left_s, resend=False, group=group, heir=self)
+        return self.replica.upstream.attempt(
+            request, number, timeout_s, left_s, resend=False, group=group, heir=self, by_memory=self.version.by_memory
+        )
 
     def begin(self, now: float) -> None:
         """An attempt begins."""
@@ -309,7 +316,9 @@ class Pair:
         # What an idle server's hanging up loses must not cost every member its second attempt: it is sent again.
         heir = _Heirs(self, members)
         number = self.version.version
-        return self.replica.upstream.attempt(request, number, timeout_s, left_s, resend=True, group=group, heir=heir)
+        return self.replica.upstream.attempt(
+            request, number, timeout_s, left_s, resend=True, group=group, heir=heir, by_memory=self.version.by_memory
+        )
 
     def recovered(self) -> None:
         """A good answer came after failures: they were no streak."""

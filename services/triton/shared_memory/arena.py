@@ -75,6 +75,7 @@ class Arena:
         self._memory: mmap.mmap | None = None
         self._whole = memoryview(b"")
         self._held: int | None = None  # the file, whose lock says that we live
+        self._named = False
         self._useless = False
         self._free: list[tuple[int, int]] = []  # begin and size, by begin; no two touch
         self._resting: list[tuple[float, int, int]] = []  # until when, begin and size
@@ -131,7 +132,8 @@ class Arena:
     def close(self) -> None:
         """Remove the file. Whoever has a part of it, or Triton, keeps the memory until it lets go."""
         if self._held is not None:
-            self._path.unlink(missing_ok=True)
+            if self._named:
+                self._path.unlink(missing_ok=True)
             os.close(self._held)
             self._held = None
         self._memory = None
@@ -142,8 +144,17 @@ class Arena:
         room = os.statvfs(self._path.parent)
         if room.f_bavail * room.f_frsize < _LEAST_LEFT * self.size:
             raise OSError(f"{self._path.parent} has less than {_LEAST_LEFT * self.size} bytes left")
-        self._held = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It gets its name only when it is locked: nobody takes it for one that was left behind.
+        unnamed = self._path.with_name(f".{self._path.name}")
+        self._held = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._path.exists():
+                raise FileExistsError(f"{self._path} is somebody else's")
+            unnamed.rename(self._path)
+            self._named = True
+        finally:
+            unnamed.unlink(missing_ok=True)
         os.posix_fallocate(self._held, 0, self.size)
         self._memory = mmap.mmap(self._held, self.size)
         self._whole = memoryview(self._memory)
@@ -180,11 +191,10 @@ def remove_abandoned(directory: Path = DIRECTORY) -> int:
             continue  # gone meanwhile, or somebody else's
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue  # its worker lives
-        else:
             path.unlink(missing_ok=True)
             removed += 1
+        except OSError:
+            continue  # its worker lives, or it is somebody else's
         finally:
             os.close(held)
     return removed

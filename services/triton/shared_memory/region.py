@@ -22,6 +22,8 @@ _OK = 200
 _LOST = b"Unable to find shared memory region"
 # What a model's kernels may read in one step.
 _ALIGNMENT = 64
+_FAREWELL_S = 0.5
+_OFTEN_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -73,8 +75,12 @@ class Region:
         self._settings = settings
         self._name = arena.key[1:]
         self._registered = False
+        self._known = False  # whether Triton may know it
         self._task: asyncio.Task[None] | None = None
+        self._tidying: asyncio.Task[None] | None = None
         self._again_at = 0.0
+        self._lost_at = -_OFTEN_S
+        self._closed = False
 
     def place(self, request: InferRequest) -> InMemory | None:
         """Copy the large inputs of a request into the memory; None where it goes through the socket.
@@ -95,27 +101,34 @@ class Region:
 
     def lost(self, status: int, body: bytes) -> bool:
         """Whether an answer says that Triton does not know the memory, such as one that began anew."""
-        if status == _OK or _LOST not in body:
+        if status == _OK or _LOST not in body or self._name.encode() not in body:
             return False
+        now = asyncio.get_running_loop().time()
         self._registered = False
-        self._again_at = 0.0
+        # Once is a Triton that began anew; again and again is something else, such as several behind one address.
+        self._again_at = now + self._settings.retry_s if now - self._lost_at < _OFTEN_S else 0.0
+        self._lost_at = now
         return True
 
     async def aclose(self) -> None:
         """Tell Triton that the memory is not used any more, if nothing can be reading it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._registered and self._arena.is_quiet:
-            self._registered = False
+        self._closed = True
+        tasks = [task for task in (self._task, self._tidying) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._registered = False
+        if self._known and self._arena.is_quiet:
             try:
-                await self._ask(f"v2/systemsharedmemory/region/{self._name}/unregister", b"")
-            except PenstockError as error:
+                async with asyncio.timeout(_FAREWELL_S):
+                    self._known = False
+                    await self._ask(f"v2/systemsharedmemory/region/{self._name}/unregister", b"")
+            except (PenstockError, TimeoutError) as error:
                 _log.info("shared memory region %s stays registered: %s", self._name, error)
 
     def _register_soon(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._task is None and loop.time() >= self._again_at and self._arena.open():
+        if self._task is None and not self._closed and loop.time() >= self._again_at and self._arena.open():
             self._again_at = loop.time() + self._settings.retry_s
             self._task = loop.create_task(self._register(), name="registration of shared memory")
             self._task.add_done_callback(self._ended)
@@ -126,12 +139,23 @@ class Region:
             _log.warning("large tensors go through the socket: %s", error)
 
     async def _register(self) -> None:
-        """Register; then, once nobody can be reading them any more, unregister what workers left that are gone."""
         wanted = orjson.dumps({"key": self._arena.key, "offset": 0, "byte_size": self._arena.size})
+        self._known = True
         status, body = await self._ask(f"v2/systemsharedmemory/region/{self._name}/register", wanted)
         if status != _OK and b"already in manager" not in body:
             raise UpstreamFailure(f"Triton cannot open {self._arena.key}: {body[:200].decode('utf-8', 'replace')}")
         self._registered = True
+        if self._tidying is None:
+            self._tidying = asyncio.get_running_loop().create_task(self._tidy(), name="shared memory of former workers")
+            self._tidying.add_done_callback(self._tidied)
+
+    def _tidied(self, task: asyncio.Task[None]) -> None:
+        self._tidying = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.info("the shared memory of former workers stays registered: %s", error)
+
+    async def _tidy(self) -> None:
+        """Unregister what workers left that are gone, once nobody can be reading it any more."""
         abandoned = await self._abandoned()
         if abandoned:
             await asyncio.sleep(self._settings.rest_s)

@@ -20,7 +20,7 @@ class SharedMemorySettings:
     """Memory of one worker, taken at the first large request; what finds no room goes through the socket."""
     min_input_bytes: Annotated[int, Field(ge=1)] = 65_536
     """Smallest input that goes this way."""
-    rest_s: Annotated[float, Field(ge=0)] = 60.0
+    rest_s: Annotated[float, Field(ge=1)] = 60.0
     """How long memory is left alone after a request that Triton may still be reading: one that was given up."""
     retry_s: Annotated[float, Field(gt=0)] = 60.0
     """Time after which a Triton that could not open the memory is asked again."""
