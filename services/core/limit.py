@@ -233,10 +233,10 @@ class KneeLimit:
             self._points.clear()
             self._forget(slot)
             if slot.samples >= _LEAST_SAMPLES and not slot.pressed:
-                self._within = slot.bounded()
+                self._within = slot.bounded(1.0)
             return
         self._quiet_since = math.inf
-        if self._within is not None and self._comes_back(slot.bounded(), self._within):
+        if self._within is not None and self._comes_back(slot.bounded(1.0), self._within):
             return
         if self._starting:
             self._start(slot.bounded())

@@ -56,11 +56,11 @@ class Slot:
             return True
         return self.pressed >= self.samples and self.in_flight >= _FILLED_IN_BATCHES * limit * self.samples
 
-    def bounded(self) -> Point:
-        """Return the point with a throughput that is not far above what was counted.
+    def bounded(self, slack: float = _COUNTED) -> Point:
+        """Return the point with a throughput of at most ``slack`` times what was counted.
 
         While a queue builds up, the requests that came back in the slot are those that waited least.
         """
         counted = max(1, self.answers) / self.length_s
         in_flight, throughput = self.point
-        return in_flight, min(throughput, math.log(_COUNTED * counted))
+        return in_flight, min(throughput, math.log(slack * counted))
