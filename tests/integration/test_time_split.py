@@ -25,13 +25,15 @@ WHOLE = "penstock_request_duration_seconds_sum"
 
 
 @asynccontextmanager
-async def gateway(triton: RunningTriton, state_dir: Path) -> AsyncIterator[GatewayProcess]:
+async def gateway(triton: RunningTriton, state_dir: Path, *, merging: bool = True) -> AsyncIterator[GatewayProcess]:
     """Run a gateway with two workers in front of Triton."""
+    config = state_dir / "settings.yaml"
+    config.write_bytes(orjson.dumps({"gateway": {"merging": {"enabled": merging}}}))  # JSON is YAML too
     async with controlling() as controller:
         await controller.publish(
             RouteTable(1, {model: Route(model, 1, versions=frozenset({1})) for model in ("scale", "lookup")})
         )
-        async with gateway_process(state_dir, triton.http_port, controller.port) as running:
+        async with gateway_process(state_dir, triton.http_port, controller.port, "--config", str(config)) as running:
             await running.announced()
             await eventually(lambda: len(controller.watchers) == 2)
             await known_to_the_parent(running)
@@ -80,25 +82,35 @@ async def triton_says(triton: RunningTriton, model: str) -> dict[str, float]:
     """Return the sums of Triton's statistics in seconds."""
     async with triton.upstream() as upstream:
         document = await upstream.document(f"v2/models/{model}/versions/1/stats")
-    stats = document["model_stats"][0]["inference_stats"]
-    return {name: row["ns"] / 1e9 for name, row in stats.items()} | {"requests": stats["success"]["count"]}
+    of_version = document["model_stats"][0]
+    stats = of_version["inference_stats"]
+    counts = {"requests": stats["success"]["count"], "rows": of_version["inference_count"]}
+    return {name: row["ns"] / 1e9 for name, row in stats.items()} | counts
 
 
+@pytest.mark.parametrize("merging", [False, True], ids=["one by one", "merged"])
 @in_loop
 async def test_the_parts_of_many_requests_add_up_and_tritons_are_what_triton_says(
-    triton: RunningTriton, tmp_path: Path
+    triton: RunningTriton, tmp_path: Path, merging: bool
 ) -> None:
-    async with gateway(triton, tmp_path) as running:
+    async with gateway(triton, tmp_path, merging=merging) as running:
         before = await triton_says(triton, "scale")
         data: dict[str, object] = {"name": "X", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
         await ask(running.ports["REST"], "scale", data, 400, at_once=8)
         parts = await settled(running, "scale", 400)
         after = await triton_says(triton, "scale")
     grown = {name: after[name] - before[name] for name in after}
-    assert grown["requests"] == 400
+    assert grown["rows"] == 400
     computed = grown["compute_input"] + grown["compute_infer"] + grown["compute_output"]
-    assert parts["triton_queue"] == pytest.approx(grown["queue"], rel=0.02)
-    assert parts["triton_compute"] == pytest.approx(computed, rel=0.02)
+    if merging:
+        # Triton counts what several experienced together once, and the parts for each of them.
+        assert grown["requests"] < 400
+        assert parts["triton_queue"] > grown["queue"]
+        assert parts["triton_queue"] / parts["triton_compute"] == pytest.approx(grown["queue"] / computed, rel=0.02)
+    else:
+        assert grown["requests"] == 400
+        assert parts["triton_queue"] == pytest.approx(grown["queue"], rel=0.02)
+        assert parts["triton_compute"] == pytest.approx(computed, rel=0.02)
     # Triton's own parts leave little of its own whole, and all parts together little of ours.
     assert grown["queue"] + computed == pytest.approx(grown["success"], rel=0.1)
     assert 0 <= parts["unexplained"] < 0.05 * parts["whole"]
