@@ -24,6 +24,9 @@ and see the elasticity of the whole. Growth by the square root of the limit, and
 make a large limit shrink more than a small one, so shares even out within minutes. Hosts need clocks
 that agree within a slot (0.1 s); otherwise limits err upwards, up to ``most``.
 
+A load that left room in the limit shows what fewer in flight can do. When a full limit brings hardly more answers than
+that, the base halves the way back to it at once: experiments would find the same, one full queue after the other.
+
 The limit moves by requests that filled it; below where it began it comes back there while nobody misses a place.
 """
 

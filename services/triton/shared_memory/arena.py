@@ -17,7 +17,7 @@ from pathlib import Path
 
 DIRECTORY = Path("/dev/shm")  # noqa: S108 - POSIX shared memory, not a temporary file
 PREFIX = "penstock-arena-"
-# Tensors begin at a page: nobody's kernels mind.
+# Parts begin at a page, so that a tensor at the beginning of one suits every kernel.
 _ALIGNMENT = 4096
 # /dev/shm is others' too, Triton's Python-based models' first of all.
 _LEAST_LEFT = 2
