@@ -152,6 +152,7 @@ class ModelSchema:
         sample: Inputs of a warm-up sample of the model's configuration, to prove readiness with; empty for none.
         merging: How requests may be put together; None for not at all.
         cached: Whether Triton may answer from its response cache, by what the inputs were when they came.
+        at_once: Requests that one Triton computes at once: a full batch in each instance; 0 where nobody knows.
     """
 
     model: str
@@ -163,3 +164,4 @@ class ModelSchema:
     sample: tuple[Tensor, ...] = ()
     merging: Merging | None = None
     cached: bool = False
+    at_once: int = 0

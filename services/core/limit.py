@@ -109,8 +109,8 @@ class Limit(Protocol):
         """Why it is what it is, for a person."""
         ...
 
-    def pressed(self) -> None:
-        """Learn that a request found the limit reached."""
+    def pressed(self, now: float) -> None:
+        """Learn that a request found the limit reached; the clock is that of ``left``."""
         ...
 
     def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
@@ -134,7 +134,7 @@ class FixedLimit:
         self.value = value
         self.reason = "fixed by a setting"
 
-    def pressed(self) -> None:
+    def pressed(self, now: float) -> None:
         """Learn nothing."""
 
     def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
@@ -165,11 +165,11 @@ class KneeLimit:
         self._before_drops = 0.0
         self._initial = self._base
         self._quiet_since = math.inf
-        self._starting = self._base < _START_MOST
+        self._starting = self._base <= _START_MOST
         self._started_from: Point | None = None
         self._doubts = 0
         # What the last load that left room in the limit showed.
-        self._within: Point | None = None
+        self._within: Slot | None = None
         self.value = self._limit_in(0)
 
     @property
@@ -177,9 +177,12 @@ class KneeLimit:
         """The middle between the limits that are tried."""
         return self._base
 
-    def pressed(self) -> None:
-        """Learn that a request found the limit reached."""
-        self._slot.pressed += 1
+    def pressed(self, now: float) -> None:
+        """Learn that a request found the limit reached; see ``Limit``."""
+        slot = self._slot
+        if now >= slot.end:
+            slot = self._turn(now)
+        slot.pressed += 1
 
     def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
         """Learn from a request that left; see ``Limit``."""
@@ -188,6 +191,7 @@ class KneeLimit:
             slot = self._turn(now)
         if outcome == _OK:
             slot.answers += 1
+            slot.most_in_flight = max(slot.most_in_flight, in_flight)
             self._latency_s += (duration_s - self._latency_s) * (_SMOOTH_LATENCY if self._latency_s else 1.0)
             if now - duration_s >= slot.since:
                 slot.samples += 1
@@ -236,13 +240,15 @@ class KneeLimit:
             self._points.clear()
             self._forget(slot)
             if slot.samples >= _LEAST_SAMPLES and not slot.pressed:
-                self._within = slot.bounded(1.0)
+                self._within = slot
+                self._take_back(slot)
             return
         self._quiet_since = math.inf
-        if self._within is not None and self._comes_back(slot.bounded(1.0), self._within):
+        if self._within is not None and self._comes_back(slot.bounded(1.0), self._within.bounded(1.0)):
             return
         if self._starting:
-            self._start(slot.bounded())
+            if slot.pressed * 2 >= slot.samples:
+                self._start(slot.bounded(1.15))
         else:
             self._try(slot)
 
@@ -255,13 +261,23 @@ class KneeLimit:
             self._compare(slot.number)
 
     def _forget(self, slot: Slot) -> None:
-        """Drift back to where the limit began, when nobody has missed a place for a while."""
+        """Drift back to where the limit began: where there was room, or when nobody has missed a place for a while."""
+        if slot.samples >= _LEAST_SAMPLES:
+            if self._base < self._initial:
+                self._move(min(self._initial, self._base * _FORGET), "nothing filled it")
+            return
         if slot.pressed:
             self._quiet_since = math.inf
         elif math.isinf(self._quiet_since):
             self._quiet_since = slot.end
         elif slot.end - self._quiet_since >= _QUIET_S and self._base < self._initial:
             self._move(min(self._initial, self._base * _FORGET), "nothing filled it")
+
+    def _take_back(self, slot: Slot) -> None:
+        """Undo a doubling that nobody needed before it could show anything."""
+        before, self._started_from = self._started_from, None
+        if before is not None and self._starting and slot.most_in_flight <= self._base / 2:
+            self._move(max(self._initial, self._base / 2), "nobody needed twice as many")
 
     def _comes_back(self, point: Point, within: Point) -> bool:
         """Halve the way back to what a load within the limit had in flight, if that gave nearly as many answers.
@@ -270,7 +286,8 @@ class KneeLimit:
         """
         contrast, gain = point[0] - within[0], point[1] - within[1]
         if contrast <= _FAR:
-            self._within = None  # near enough for experiments, which know more of the present
+            if not self._starting:
+                self._within = None  # near enough for experiments, which know more of the present
             return False
         if not -_AS_QUICK <= gain < _HARDLY * contrast:
             return False
@@ -285,7 +302,9 @@ class KneeLimit:
 
     def _start(self, point: Point) -> None:
         """Double from slot to slot for as long as throughput nearly does, as TCP starts."""
-        before, self._started_from = self._started_from or self._within, point
+        before, self._started_from = self._started_from, point
+        if before is None and self._within is not None:
+            before = self._within.point
         if before is not None:
             contrast = point[0] - before[0]
             if point[1] - before[1] < _START_CLEAR * contrast or contrast < _LEAST_CONTRAST:

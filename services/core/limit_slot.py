@@ -22,6 +22,7 @@ class Slot:
         "in_flight",
         "latency_s",
         "length_s",
+        "most_in_flight",
         "number",
         "pressed",
         "samples",
@@ -38,6 +39,7 @@ class Slot:
         self.samples = 0
         self.latency_s = 0.0
         self.in_flight = 0
+        self.most_in_flight = 0
         self.pressed = 0
 
     @property

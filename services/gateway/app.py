@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 from services.gateway.admission import Admission, AdmissionSettings
 from services.gateway.admission.readings import counting, readings
@@ -33,6 +34,8 @@ class Gateway:
         grpc_listener: Socket to serve gRPC on; closed at the end.
         limits: Bounds.
         admission: How many requests are forwarded at once, and how long others wait.
+        workers: How many workers the gateway has, this one included.
+        replicas: Returns how many Tritons there are.
         observation: What counts and tells; by default it counts only.
     """
 
@@ -46,6 +49,8 @@ class Gateway:
         grpc_listener: socket.socket,
         limits: Limits | None = None,
         admission: AdmissionSettings | None = None,
+        workers: int = 1,
+        replicas: Callable[[], int] = lambda: 1,
         observation: Observation | None = None,
     ) -> None:
         limits = limits or Limits()
@@ -58,7 +63,13 @@ class Gateway:
         self._schemas = SchemaCache(upstream, max_waiting=512)
         routes.on_change(self._schemas.retain)
         routes.on_change(lambda table: slab.set_generation(table.generation))
-        self._admission = Admission(admission, publish=slab.set_in_flight, refused=counting(observation.recorder))
+        self._admission = Admission(
+            admission,
+            workers=workers,
+            replicas=replicas,
+            publish=slab.set_in_flight,
+            refused=counting(observation.recorder),
+        )
         routes.on_change(self._admission.retain)
         observation.watch(lambda: readings(self._admission.states()))
         pipeline = Pipeline(

@@ -139,6 +139,7 @@ class Fleet:
             grpc_listener=listeners[1].fileno(),
             slab=slab,
             table_cache=settings.state_dir / "routes.json",
+            workers=settings.workers,
             behaviour=settings.behaviour,
         )
 

@@ -198,7 +198,7 @@ class Pipeline:
         if not schema.decoupled:
             yield await self._one(call, trace, request, schema, choice)
             return
-        slot = await self._admitted(trace, request, choice, decoupled=True)
+        slot = await self._admitted(trace, request, choice, schema)
         begun, outcome = self._clock(), CANCELLED
         try:
             async with aclosing(self._streamed(request, choice.version, _left(trace.deadline, begun))) as responses:
@@ -243,9 +243,9 @@ class Pipeline:
         route = self._routes.route(request.model)
         return self._sequences.choose(route, request.sequence, choice, start=start, end=end)
 
-    async def _admitted(self, trace: _Trace, request: InferRequest, choice: Choice, *, decoupled: bool = False) -> Slot:
+    async def _admitted(self, trace: _Trace, request: InferRequest, choice: Choice, schema: ModelSchema) -> Slot:
         """Wait for a place in flight."""
-        slot = self._admission.enter(request.model, choice.version, decoupled=decoupled)
+        slot = self._admission.enter(request.model, choice.version, decoupled=schema.decoupled, at_once=schema.at_once)
         if slot is None:
             slot = await self._admission.wait(
                 request.model, choice.version, deadline=trace.deadline, priority=request.priority
@@ -263,7 +263,7 @@ class Pipeline:
     ) -> Encoded_co:
         """Admit, forward, observe and encode one request that has one answer."""
         clock, mark = self._clock, trace.marks.append
-        slot = await self._admitted(trace, request, choice)
+        slot = await self._admitted(trace, request, choice, schema)
         begun, outcome = trace.marks[-1], CANCELLED
         try:
             response = await self._forward(request, choice.version, _left(trace.deadline, begun))

@@ -55,6 +55,7 @@ class WorkerSettings:
         grpc_listener: The same for gRPC.
         slab: File to count in.
         table_cache: File of the last route table.
+        workers: How many workers the gateway has.
         behaviour: What all workers do alike.
     """
 
@@ -63,6 +64,7 @@ class WorkerSettings:
     grpc_listener: int
     slab: Path
     table_cache: Path
+    workers: int
     behaviour: Behaviour
 
     def to_argument(self) -> str:

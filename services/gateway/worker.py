@@ -58,6 +58,8 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         grpc_listener=socket.socket(fileno=settings.grpc_listener),
         limits=behaviour.limits,
         admission=behaviour.admission,
+        workers=settings.workers,
+        replicas=lambda: len(triton.states()),
         observation=observation,
     )
     triton.on_lingering(gateway.lingers)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from services.core.errors import UpstreamFailure
+from services.triton.instances import instances_of
 
 _log = logging.getLogger(__name__)
 # The kernel keeps 15 characters of a name, and of a process that ended nothing else.
@@ -94,6 +95,6 @@ def processes_of(config: Mapping[str, Any], is_python: Callable[[str], bool]) ->
     try:
         if not is_python(config["backend"]):
             return 0
-        return sum(group["count"] * max(1, len(group.get("gpus") or ())) for group in config["instance_group"])
-    except (KeyError, TypeError, AttributeError) as error:
+        return instances_of({"instance_group": config["instance_group"]})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UpstreamFailure(f"Triton's configuration of a model makes no sense: {error!r}") from error

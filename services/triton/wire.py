@@ -20,6 +20,7 @@ from services.core.errors import InvalidRequest, UpstreamFailure
 from services.core.inference import InferRequest, InferResponse, ModelSchema, Parameter, TensorSpec
 from services.core.tensor import ITEM_SIZE, Tensor
 from services.triton.faults import Nonsense
+from services.triton.instances import at_once_of
 from services.triton.merging.rules import merging_of
 from services.triton.merging.settings import MergeSettings
 from services.triton.shared_memory.region import InMemory
@@ -121,12 +122,13 @@ def decode_schema(
         alone = not decoupled and "sequence_batching" not in config
         sample = sample_of(config, inputs, max_batch_size) if alone else ()
         cached = bool(config.get("response_cache", {}).get("enable", False))
+        at_once = at_once_of(config)
         together = None if merging is None else merging_of(config, merging)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UpstreamFailure(
             f"Triton's description of model '{model}' version {version} makes no sense: {error!r}"
         ) from error
-    return ModelSchema(model, version, inputs, outputs, max_batch_size, decoupled, sample, together, cached)
+    return ModelSchema(model, version, inputs, outputs, max_batch_size, decoupled, sample, together, cached, at_once)
 
 
 @lru_cache(maxsize=1024)

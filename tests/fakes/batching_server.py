@@ -21,10 +21,12 @@ DEADLINE = status_of(DeadlineExceeded()).outcome
 
 
 class AnyLimit(Protocol):
-    """What is simulated: a limit that learns from requests that left."""
+    """What is simulated: a limit that learns from requests that left, and from those that found it reached."""
 
     @property
     def value(self) -> int: ...
+
+    def pressed(self, now: float) -> None: ...
 
     def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None: ...
 
@@ -34,6 +36,9 @@ class FixedLimit:
 
     def __init__(self, value: int) -> None:
         self.value = value
+
+    def pressed(self, now: float) -> None:
+        """Do nothing."""
 
     def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
         """Do nothing."""
@@ -155,6 +160,8 @@ class _Simulation:
 
     def _arrive(self, worker: Worker, now: float, *, count: bool = True) -> None:
         if count:
+            if worker.in_flight >= worker.limit.value:
+                worker.limit.pressed(now)
             if worker.waiting < worker.most_waiting:
                 worker.waiting += 1
                 self._fill(worker, now)
@@ -172,6 +179,8 @@ class _Simulation:
             request = _Request(worker, now, rows)
             self._at(now + self._server.way_s / 2, functools.partial(self._enqueue, request))
             self._at(now + self._timeout_s, functools.partial(self._expire, request))
+        if endless:
+            worker.limit.pressed(now)
 
     def _enqueue(self, request: _Request, now: float) -> None:
         self._queue.append(request)

@@ -29,6 +29,9 @@ class Vegas:
     def value(self) -> int:
         return int(self._limit)
 
+    def pressed(self, now: float) -> None:
+        """Ignore it."""
+
     def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
         self._count += 1
         if self._count >= 30 * self._limit * 0.75:
@@ -62,6 +65,9 @@ class Gradient2:
     def value(self) -> int:
         return int(self._limit)
 
+    def pressed(self, now: float) -> None:
+        """Ignore it."""
+
     def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
         self._long_s += (duration_s - self._long_s) * (2 / 601 if self._long_s else 1.0)
         if self._long_s / duration_s > 2:
@@ -81,6 +87,9 @@ class Aimd:
     @property
     def value(self) -> int:
         return int(self._limit)
+
+    def pressed(self, now: float) -> None:
+        """Ignore it."""
 
     def left(self, now: float, duration_s: float, in_flight: int, outcome: str) -> None:
         if outcome != OK.outcome:

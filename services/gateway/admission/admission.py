@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import Callable
 
@@ -23,6 +24,10 @@ from services.gateway.admission.state import GateState, Refusal, RefusalHook
 # two greedy ones get four ninths each, and there is always room for one that comes new. It is the dynamic threshold by
 # which switches share their buffers (Choudhury and Hahne 1998).
 _SHARE = 4
+# Where limits begin: what Triton computes at once so many times, and never above; without a word of its configuration.
+_AHEAD = 3
+_MOST_INITIAL = 32
+_UNKNOWN_LIMIT = 8
 
 
 class Slot:
@@ -52,6 +57,8 @@ class Admission:
 
     Args:
         settings: Bounds.
+        workers: How many there are of this gateway: each begins with its share of what Triton computes at once.
+        replicas: Returns how many Tritons there are.
         publish: Told the number in flight after every change.
         refused: Told of every refusal.
         clock: Seconds, monotonic; the clock of the deadlines.
@@ -62,12 +69,16 @@ class Admission:
         self,
         settings: AdmissionSettings | None = None,
         *,
+        workers: int = 1,
+        replicas: Callable[[], int] = lambda: 1,
         publish: Callable[[int], None] = lambda _: None,
         refused: RefusalHook = lambda _model, _version, _reason: None,
         clock: Callable[[], float] = time.perf_counter,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings or AdmissionSettings()
+        self._workers = workers
+        self._replicas = replicas
         self._publish = publish
         self._tell = refused
         self._clock = clock
@@ -87,15 +98,16 @@ class Admission:
         """Requests that were let in and have not left, of all versions."""
         return self._in_flight
 
-    def enter(self, model: str, version: int, *, decoupled: bool = False) -> Slot | None:
+    def enter(self, model: str, version: int, *, decoupled: bool = False, at_once: int = 0) -> Slot | None:
         """Let one request in at once, or return None when it has to wait.
 
         Args:
             model: The model.
             version: The version that was chosen.
             decoupled: Whether it is a stream.
+            at_once: ``ModelSchema.at_once``.
         """
-        gate = self._gates.get((model, version)) or self._new_gate(model, version, decoupled=decoupled)
+        gate = self._gates.get((model, version)) or self._new_gate(model, version, decoupled=decoupled, at_once=at_once)
         load = gate.in_flight + gate.lingering
         if load >= gate.limit.value or load >= _SHARE * (self._cap - self._load) or gate.waiting:
             return None
@@ -119,9 +131,11 @@ class Admission:
         now = self._clock()
         gate.offer(now)
         if gate.load >= gate.limit.value:
-            gate.limit.pressed()
+            gate.limit.pressed(now + self._to_wall_s)
         urgency = (priority or self._settings.default_priority, deadline, next(self._arrivals))
         self._make_room(gate, urgency, now)
+        if not gate.waiting:
+            gate.pace.full(now)
         waiter = Waiter(gate, urgency, now, asyncio.get_running_loop().create_future())
         gate.waiting.add(waiter)
         self._queued[gate] = None
@@ -189,7 +203,7 @@ class Admission:
 
     # Gates
 
-    def _new_gate(self, model: str, version: int, *, decoupled: bool = False) -> Gate:
+    def _new_gate(self, model: str, version: int, *, decoupled: bool = False, at_once: int = 0) -> Gate:
         settings = self._settings
         limit: Limit
         if decoupled:
@@ -197,9 +211,20 @@ class Admission:
         elif settings.fixed_limit:
             limit = FixedLimit(settings.fixed_limit)
         else:
-            limit = KneeLimit(settings.initial_limit, settings.least_limit, settings.max_in_flight)
+            limit = KneeLimit(self._initial(at_once), settings.least_limit, settings.max_in_flight)
         gate = self._gates[model, version] = Gate(model, version, limit, settings)
         return gate
+
+    def _initial(self, at_once: int) -> int:
+        """Return where a limit begins: at this worker's share of what Triton computes at once, and as much in wait.
+
+        With one batch that waits while one is computed no time is lost between them.
+        """
+        settings = self._settings
+        if settings.initial_limit or not at_once:
+            return settings.initial_limit or _UNKNOWN_LIMIT
+        share = math.ceil(_AHEAD * at_once * max(1, self._replicas()) / self._workers)
+        return max(settings.least_limit, min(_MOST_INITIAL, share))
 
     def _drop_if_idle(self, gate: Gate) -> None:
         key = (gate.model, gate.version)
@@ -210,7 +235,7 @@ class Admission:
 
     def _let_in(self, gate: Gate) -> Slot:
         if gate.in_flight == 0:
-            gate.wake(self._clock())
+            gate.pace.wake(self._clock())
         gate.in_flight += 1
         gate.admitted += 1
         self._in_flight += 1
@@ -234,7 +259,6 @@ class Admission:
                     continue
                 gate.in_flight += 1
                 gate.admitted += 1
-                gate.take()
                 self._in_flight += 1
                 self._load += 1
                 waiter.place.set_result(None)
@@ -270,20 +294,20 @@ class Admission:
             raise self._ending_error()
         rank = gate.waiting.rank(urgency)
         if len(gate.waiting) >= gate.capacity(now):
-            gate.overloaded(now)
             self._shed(gate, now)
             if rank >= len(gate.waiting) >= gate.capacity(now):
+                gate.turn_away(now)
                 self._count(gate, Refusal.FULL)
                 raise self._full_error(gate, now)
-        wait_s, left_s = gate.wait_s(rank, now), urgency[1] - now
         if self._has_room(gate) and not gate.waiting:
             return
-        if wait_s + gate.ample_s > left_s:
-            if wait_s > self._settings.queue_delay_s and gate.turns_most_away:
-                gate.overloaded(now)  # or its queue would stand as long as its clients' patience
+        wait_s, left_s = gate.wait_s(rank, now), urgency[1] - now
+        needed_s = wait_s + gate.ample_s(now)
+        if needed_s > left_s:
+            gate.turn_away(now)  # or the queue would stand as long as its clients' patience
             self._count(gate, Refusal.TOO_LATE)
             raise Overloaded(
-                f"{_name(gate)} would have an answer in about {wait_s + gate.ample_s:.3f} s ({rank} requests wait "
+                f"{_name(gate)} would have an answer in about {needed_s:.3f} s ({rank} requests wait "
                 f"before this one), and this request has {max(0.0, left_s):.3f} s left; allow more time or send less",
                 gate.retry_after_s(now),
             )
@@ -339,7 +363,7 @@ class Admission:
         if now >= waiter.deadline:
             self._refuse_waiter(waiter, Refusal.EXPIRED, _expired_error(waiter, now))
         else:
-            waiter.gate.overloaded(now)
+            waiter.gate.turn_away(now)
             self._refuse_waiter(waiter, Refusal.WAITED, self._waited_error(waiter, now))
 
     def _waited_error(self, waiter: Waiter, now: float) -> Overloaded:

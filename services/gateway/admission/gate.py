@@ -8,14 +8,14 @@ from collections import Counter
 
 from services.core.errors import OK
 from services.core.limit import Limit
+from services.gateway.admission.pace import Pace
 from services.gateway.admission.queue import Urgency, WaitQueue
 from services.gateway.admission.settings import AdmissionSettings
 from services.gateway.admission.state import GateState, Refusal
 
 _OK = OK.outcome
-_SMOOTH = 0.1
-_DEVIATIONS = 2.0
-_MANY = 16
+_MANY = 8
+_MUCH = 0.25
 _CALM_S = 1.0
 _LEAST_RETRY_S = 0.1
 _MOST_RETRY_S = 30.0
@@ -61,20 +61,18 @@ class Gate:
 
     __slots__ = (
         "_calm_from",
-        "_deviation_s",
-        "_left_at",
+        "_counted_at",
         "_offered",
         "_retries",
         "_settings",
         "_short_since",
-        "_taken",
-        "_window",
+        "_turned_away",
         "admitted",
         "in_flight",
-        "latency_s",
         "limit",
         "lingering",
         "model",
+        "pace",
         "refused",
         "version",
         "waiting",
@@ -89,87 +87,61 @@ class Gate:
         self.waiting: WaitQueue[Waiter] = WaitQueue()
         self.admitted = 0
         self.refused: Counter[Refusal] = Counter()
-        self.latency_s = 0.0
-        self._deviation_s = 0.0
+        self.pace = Pace(settings.stall_s)
         self._settings = settings
-        self._left_at = -math.inf
         self._calm_from = -math.inf
         self._short_since = -math.inf
         self._retries = 0
-        self._window = -math.inf
-        self._offered = self._taken = 0
+        self._counted_at = -math.inf
+        self._offered = self._turned_away = 0.0
 
     @property
     def load(self) -> int:
         """Requests that Triton has."""
         return self.in_flight + self.lingering
 
-    def wake(self, now: float) -> None:
-        """Note that the first request of an idle version goes in: that none left before says nothing."""
-        self._left_at = now
-
     def learn(self, now: float, duration_s: float, outcome: str) -> None:
         """Note that a request left that had been in flight for so long."""
-        self._left_at = now
+        self.pace.leave(now)
         if outcome == _OK and duration_s > 0:
-            self._deviation_s += (
-                (abs(duration_s - self.latency_s) - self._deviation_s) * _SMOOTH if self.latency_s else 0.0
-            )
-            self.latency_s += (duration_s - self.latency_s) * (_SMOOTH if self.latency_s else 1.0)
-
-    def rate_per_s(self, now: float) -> float:
-        """Return how fast places become free (Little's law); infinite while nothing is known.
-
-        A model that is silent for longer than a replica takes to be given up counts as slower with every moment.
-        """
-        if not self.latency_s:
-            return math.inf
-        silent_s = now - self._left_at
-        stalled = silent_s > max(self._settings.stall_s, self.latency_s)
-        return max(1, self.load) / (silent_s if stalled else self.latency_s)
+            self.pace.answered(duration_s)
 
     def capacity(self, now: float) -> int:
         """Return how many may wait: as many as get their turn within the delay that is accepted now."""
         most = self._settings.max_queued
-        rate = self.rate_per_s(now)
+        rate = self.pace.rate_per_s(now, self.load)
         if math.isinf(rate):
             return min(most, _UNKNOWN_QUEUE)
-        if now >= self._calm_from:
-            calm = int(rate * max(self._settings.burst_delay_s, self.latency_s))
-            return min(most, max(self._settings.burst_requests, calm))
-        return min(most, max(1, int(rate * max(self._settings.queue_delay_s, self.latency_s / 4))))
+        latency_s = self.pace.latency_s
+        if now < self._calm_from:
+            return min(most, max(1, round(rate * max(self._settings.queue_delay_s, latency_s / 4))))
+        burst = round(rate * max(self._settings.burst_delay_s, 2 * latency_s))
+        return min(most, max(self._settings.burst_requests, burst))
 
     def longest_wait_s(self) -> float:
         """Return after which wait even a waiter that was accepted is refused, seconds."""
-        return max(self._settings.longest_wait_s, 2 * self.latency_s)
-
-    @property
-    def ample_s(self) -> float:
-        """How long a request takes that is not lucky, seconds: what TCP waits for an answer, less cautiously."""
-        return self.latency_s + _DEVIATIONS * self._deviation_s
+        return max(self._settings.longest_wait_s, 2 * self.pace.latency_s)
 
     def wait_s(self, rank: int, now: float) -> float:
         """Return how long a waiter behind ``rank`` others is likely to wait, seconds."""
-        return (rank + 1) / self.rate_per_s(now)
+        return (rank + 1) / self.pace.rate_per_s(now, self.load)
+
+    def ample_s(self, now: float) -> float:
+        """Return how long a request takes at Triton that is not lucky, seconds."""
+        return self.pace.ample_s(now, self.load)
 
     def offer(self, now: float) -> None:
         """Count a request that could not be let in at once."""
-        if now >= self._window + _CALM_S:
-            self._window = now
-            self._offered = self._taken = 0
-        self._offered += 1
+        kept = math.exp((self._counted_at - now) / _CALM_S)
+        self._counted_at = now
+        self._offered = self._offered * kept + 1
+        self._turned_away *= kept
 
-    def take(self) -> None:
-        """Count a waiter that was let in."""
-        self._taken += 1
-
-    @property
-    def turns_most_away(self) -> bool:
-        """Whether of many requests that had to wait lately most were not let in."""
-        return self._offered >= _MANY and 2 * self._taken < self._offered
-
-    def overloaded(self, now: float) -> None:
-        """Hold the queue short for the next second: a request had no room in it."""
+    def turn_away(self, now: float) -> None:
+        """Count a request that was refused when it came; so many of them are no burst but an overload."""
+        self._turned_away += 1
+        if self._turned_away < _MANY or self._turned_away < _MUCH * self._offered:
+            return
         if now >= self._calm_from:
             self._short_since = now
         self._calm_from = now + _CALM_S
@@ -182,14 +154,14 @@ class Gate:
 
     def hopeless(self, waiter: Waiter, now: float) -> bool:
         """Whether a waiter would only die in Triton: less is left than half of what a request takes."""
-        return waiter.deadline - now < self.latency_s / 2
+        return waiter.deadline - now < self.pace.latency_s / 2
 
     def retry_after_s(self, now: float) -> float:
         """Return when trying again makes sense: when who waits is served, the later the more are turned away."""
-        rate = self.rate_per_s(now)
+        rate = self.pace.rate_per_s(now, self.load)
         if math.isinf(rate):
             return _UNKNOWN_RETRY_S
-        pressure = self._offered / max(1, self._taken)
+        pressure = self._offered / max(1.0, self._offered - self._turned_away)
         self._retries += 1
         spread = 1.0 + self._retries * _GOLDEN % 1.0
         wait_s = (len(self.waiting) + 1) / rate * max(1.0, pressure) * spread

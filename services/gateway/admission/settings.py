@@ -25,8 +25,9 @@ class AdmissionSettings:
     """Most requests forwarded at once, of all models together; one model never takes the last fifth of them."""
     fixed_limit: NotNegative = 0
     """Most requests of one model version forwarded at once; 0 lets the limit adapt to what the version can use."""
-    initial_limit: Positive = 8
-    """Where an adapting limit begins, and where it comes back to while nothing fills it."""
+    initial_limit: NotNegative = 0
+    """Where an adapting limit begins, and where it comes back to while nothing fills it; 0 for this worker's share of
+    two batches for every instance and replica, as the model's configuration has them, 2 to 32."""
     least_limit: Positive = 2
     """Below this an adapting limit never goes."""
     stream_limit: Positive = 64
@@ -34,14 +35,14 @@ class AdmissionSettings:
 
     max_queued: NotNegative = 1024
     """Most requests that wait for one model version; 0 refuses whatever cannot be forwarded at once."""
-    queue_delay_s: Seconds = 0.05
+    queue_delay_s: Seconds = 0.01
     """Longest wait to accept a request for while a version is overloaded, so that queues do not stand full; a quarter
     of the version's latency where that is longer."""
-    burst_delay_s: Seconds = 0.25
-    """Longest wait to accept a request for when a version had room for all in the last second; its latency where that
-    is longer."""
+    burst_delay_s: Seconds = 0.2
+    """Longest wait to accept a request for while a version is not overloaded; twice its latency where that is
+    longer."""
     burst_requests: Positive = 64
-    """Requests that may always wait for a version that was not overloaded: what comes while a replica is given up."""
+    """Requests that may always wait for a version that is not overloaded: what comes while a replica is given up."""
     stall_s: Seconds = 1.0
     """Silence of a version until which it counts as a replica that is about to be given up, and not as slowness."""
     longest_wait_s: Seconds = 1.0

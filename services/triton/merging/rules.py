@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.core.inference import Merging
+from services.triton.instances import instances_of
 from services.triton.merging.settings import MergeSettings
 
 PARAMETER = "penstock_merging"
@@ -52,7 +53,7 @@ def merging_of(config: Mapping[str, Any], settings: MergeSettings) -> Merging | 
     sizes = tuple(sorted(size for size in preferred if 1 < size <= rows))
     if preferred and not sizes:
         return None
-    return Merging(rows, sizes, max(1, sum(_instances(group) for group in config.get("instance_group", ()))))
+    return Merging(rows, sizes, max(1, instances_of(config)))
 
 
 def _allowed(config: Mapping[str, Any]) -> bool:
@@ -82,7 +83,3 @@ def _needs_them_apart(config: Mapping[str, Any]) -> bool:
         or any(tensor.get("allow_ragged_batch") or tensor.get("is_shape_tensor") for tensor in config.get("input", ()))
         or any(tensor.get("is_shape_tensor") for tensor in config.get("output", ()))
     )
-
-
-def _instances(group: Mapping[str, Any]) -> int:
-    return int(group.get("count", 1)) * (len(group.get("gpus", ())) or 1)

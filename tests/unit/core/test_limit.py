@@ -24,6 +24,8 @@ class Feed:
         for _ in range(count * per_slot):
             self.now += 0.1 / per_slot
             in_flight = max(1, int(self.limit.value * used))
+            if used == 1.0:
+                self.limit.pressed(self.now)
             self.limit.left(self.now, self.latency_s(in_flight), in_flight, outcome)
 
 

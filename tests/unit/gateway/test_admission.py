@@ -188,10 +188,11 @@ async def test_who_cannot_make_it_is_refused_at_once_and_not_at_its_deadline() -
 
 
 @in_loop
-async def test_after_a_refusal_the_queue_is_held_short_until_a_second_passed_without_one() -> None:
+async def test_while_many_are_turned_away_the_queue_is_held_short_until_a_calm_second() -> None:
     gate = Gate(fixed_limit=1, queue_delay_s=0.03, burst_delay_s=0.2, longest_wait_s=100.0)
     gate.teach()  # 100 requests/s
     gate.fill()
+    (state,) = gate.admission._gates.values()
 
     async def accepted() -> int:
         for number in range(100):
@@ -202,18 +203,23 @@ async def test_after_a_refusal_the_queue_is_held_short_until_a_second_passed_wit
                 return number
         raise AssertionError("nobody was refused")
 
+    async def work_off(count: int) -> None:
+        for _ in range(count):
+            gate.clock.advance(0.01)
+            gate.admission.left(state, LATENCY_S, OK.outcome)
+            await settle()
+
     assert await accepted() == 20, "a burst waits as long as burst_delay_s"
-    assert await accepted() == 0
-    for gone in (0.2, 0.2):
-        gate.clock.advance(gone)
-    for _ in range(18):  # the burst is worked off, but for two
-        gate.admission.left(next(iter(gate.admission._gates.values())), LATENCY_S, OK.outcome)
-        await settle()
+    await work_off(18)
+    assert await accepted() == 18, "one refusal makes no overload"
+    for _ in range(16):
+        assert await accepted() == 0
+    await work_off(18)
     assert await accepted() == 1, "no more than queue_delay_s now"
+    await work_off(4)
     gate.clock.advance(1.1)
-    gate.admission.left(next(iter(gate.admission._gates.values())), LATENCY_S, OK.outcome)
-    await settle()
-    assert await accepted() > 10, "and a burst again after a calm second"
+    gate.fill()
+    assert await accepted() == 20, "and a burst again after a calm second"
     gate.admission.close()
 
 
@@ -252,9 +258,9 @@ async def test_a_burst_that_turns_out_to_be_an_overload_is_cut_short_before_it_w
     gate = Gate(fixed_limit=1, queue_delay_s=0.05, burst_delay_s=0.5, longest_wait_s=100.0)
     gate.teach()  # 100 requests/s
     gate.fill()
-    waiting = [gate.wait(deadline=FAR + number) for number in range(60)]
+    waiting = [gate.wait(deadline=FAR + number) for number in range(80)]
     await settle()
-    assert sum(task.done() for task in waiting) == 10, "a burst is let wait, as far as it fits"
+    assert sum(task.done() for task in waiting) == 30, "a burst is let wait, as far as it fits"
     gate.clock.advance(0.04)
     late = gate.wait(deadline=FAR + 99)
     await settle()
@@ -559,6 +565,36 @@ async def test_more_never_stop_lingering_than_began() -> None:
     gate.admission.lingers("m", 1, -3)
     slot.leave(0.0, OK.outcome)
     assert len(gate.fill()) == 1
+
+
+@pytest.mark.parametrize(
+    ("at_once", "workers", "replicas", "limit"),
+    [
+        (4, 1, 1, 12),
+        (4, 2, 1, 6),
+        (4, 2, 3, 18),
+        (1, 2, 1, 2),
+        (1, 8, 1, 2),  # least_limit
+        (1, 4, 2, 2),
+        (128, 2, 1, 32),  # more is for it to find out
+        (4, 1, 0, 12),  # no replica is known yet
+        (0, 2, 3, 8),  # nobody knows, as of an ensemble
+    ],
+)
+def test_a_limit_begins_at_the_workers_share_of_what_triton_computes_at_once(
+    at_once: int, workers: int, replicas: int, limit: int
+) -> None:
+    admission = Admission(workers=workers, replicas=lambda: replicas)
+    assert admission.enter("m", 1, at_once=at_once) is not None
+    (state,) = admission.states()
+    assert state.limit == limit
+
+
+def test_a_limit_begins_where_the_operator_says() -> None:
+    admission = Admission(AdmissionSettings(initial_limit=5), workers=2)
+    admission.enter("m", 1, at_once=64)
+    (state,) = admission.states()
+    assert state.limit == 5
 
 
 @in_loop

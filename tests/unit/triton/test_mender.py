@@ -157,7 +157,7 @@ def test_a_python_based_version_has_a_process_for_each_instance(config: dict[str
     assert processes_of(config, lambda backend: backend == "python") == expected
 
 
-@pytest.mark.parametrize("config", [{}, {"backend": "python"}, {"backend": "python", "instance_group": [{}]}])
+@pytest.mark.parametrize("config", [{}, {"backend": "python"}, {"backend": "python", "instance_group": [3]}])
 def test_a_configuration_that_makes_no_sense_is_the_servers_failure(config: dict[str, object]) -> None:
     with pytest.raises(UpstreamFailure, match="makes no sense"):
         processes_of(config, lambda _: True)

@@ -139,8 +139,11 @@ def test_the_schema_joins_metadata_and_configuration() -> None:
         "max_batch_size": 8,
         "input": [{"name": "O", "optional": True}, {"name": "X"}],
         "output": [{"name": "Y", "label_filename": "labels.txt"}],
+        "dynamic_batching": {},
+        "instance_group": [{"count": 2}],
     }
     schema = decode_schema("m", 2, metadata, config)
+    assert schema.at_once == 16
     assert schema.max_batch_size == 8
     assert schema.inputs["X"].dims == (-1, 4)
     assert not schema.inputs["X"].optional
