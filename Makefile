@@ -31,8 +31,14 @@ lint: install ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# Unit tests share the cores; the others start processes that need them for themselves.
 test: lint ## lint, types, import contracts and all tests
+ifdef TEST_ARGS
 	$(BIN)/pytest $(TEST_ARGS)
+else
+	$(BIN)/pytest -q -n auto tests/unit
+	$(BIN)/pytest -q tests/integration tests/e2e
+endif
 
 proto: install ## generate services/pb from proto/
 	$(BIN)/python -m grpc_tools.protoc --proto_path=services/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. services/pb/penstock/v1/routes.proto services/pb/penstock/v1/statistics.proto

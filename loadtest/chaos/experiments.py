@@ -116,7 +116,11 @@ def end_servers(stage: Stage) -> Result:
 
 
 def kill_models(stage: Stage) -> Result:
-    """Kill the process of one model in every Triton, one after the other: Triton lives, and calls the model ready."""
+    """Kill the process of one model in every Triton, one after the other: Triton lives, and calls the model ready.
+
+    What was in flight at it hangs until its replica is given up, and has one more attempt: no second replica may be hit
+    meanwhile.
+    """
     begun, mended_s = time.monotonic(), list[float]()
     for triton in stage.system.tritons:
         process, killed = triton.child(f"/{PLAIN.name}/"), time.monotonic()
@@ -125,6 +129,7 @@ def kill_models(stage: Stage) -> Result:
         stage.settle(triton)
         mended_s.append(time.monotonic() - killed)
         stage.say(f"{triton.name}: {PLAIN.name} was loaded again within {mended_s[-1]:.1f} s")
+        time.sleep(EJECTED_WITHIN_S)
     summary = stage.since(begun)
     promises = [Promise("0 failed", summary.failed == 0)]
     facts = {"back_s": _spread(mended_s)}

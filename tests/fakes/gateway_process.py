@@ -6,7 +6,7 @@ import asyncio
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -68,10 +68,19 @@ class GatewayProcess:
 
 @asynccontextmanager
 async def gateway_process(
-    state_dir: Path, triton_port: int | str, controller_port: int, *options: str, workers: int = 2
+    state_dir: Path,
+    triton_port: int | str,
+    controller_port: int,
+    *options: str,
+    workers: int = 2,
+    before: Sequence[str] = (),
 ) -> AsyncIterator[GatewayProcess]:
-    """Run a gateway on free ports, in front of a Triton at HTTP or ``HTTP/GRPC``; it is drained at the end."""
+    """Run a gateway on free ports, in front of a Triton at HTTP or ``HTTP/GRPC``; it is drained at the end.
+
+    ``before`` are a program and its arguments that become the gateway.
+    """
     process = await asyncio.create_subprocess_exec(
+        *before,
         sys.executable,
         "-m",
         "services.cli.main",
