@@ -37,19 +37,24 @@ from services.gateway.routes import Routes
 _NOT_READY = 400  # Triton's, and what the protocol says: 200 for true, 4xx for false
 
 
+# By the server's version, in which alone the applications of a process may differ.
+_DESCRIBED: dict[str, dict[str, Any]] = {}
+
+
 class _Documents(FastAPI):
     """FastAPI without its own refusal of what does not fit, which the gateway gives another form (400)."""
 
     def openapi(self) -> dict[str, Any]:
-        """Return the description."""
-        if self.openapi_schema is None:
-            described = super().openapi()
-            for path in described["paths"].values():
+        """Return the description, which nobody changes."""
+        known = _DESCRIBED.get(self.version)
+        if known is None:
+            known = _DESCRIBED[self.version] = super().openapi()
+            for path in known["paths"].values():
                 for operation in path.values():
                     operation["responses"].pop("422", None)
             for name in ("HTTPValidationError", "ValidationError"):
-                described["components"]["schemas"].pop(name, None)
-        return super().openapi()
+                known["components"]["schemas"].pop(name, None)
+        return known
 
 
 def documents(catalog: Catalog, routes: Routes) -> FastAPI:
@@ -74,6 +79,8 @@ def documents(catalog: Catalog, routes: Routes) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(404, _no_such_path)
     app.add_exception_handler(405, _no_such_method)
+    # Its first client would hold up all others for 30 ms.
+    app.openapi()
     return app
 
 
