@@ -27,7 +27,8 @@ that agree within a slot (0.1 s); otherwise limits err upwards, up to ``most``.
 A load that left room in the limit shows what fewer in flight can do. When a full limit brings hardly more answers than
 that, the base halves the way back to it at once: experiments would find the same, one full queue after the other.
 
-The limit moves by requests that filled it; below where it began it comes back there while nobody misses a place.
+The limit moves by requests that filled it; below where it began it comes back there while there is room in it. What it
+doubled to at its start, and nobody needed before it could show anything, is taken back.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ _START_SLOT_S = 0.025
 _START_CLEAR = 0.65
 _START_MOST = 32.0
 _START_DOUBTS = 2
+# It starts on demand that was there for most of a slot, and trusts a slot's answers this far above their count.
+_START_PRESSED = 0.5
+_START_SLACK = 1.15
 _LATENCIES_PER_SLOT = 3.0
 # Requests that entered before the queue in Triton had adapted to a new slot say nothing about it.
 _SETTLING_LATENCIES = 0.5
@@ -247,8 +251,8 @@ class KneeLimit:
         if self._within is not None and self._comes_back(slot.bounded(1.0), self._within.bounded(1.0)):
             return
         if self._starting:
-            if slot.pressed * 2 >= slot.samples:
-                self._start(slot.bounded(1.15))
+            if slot.pressed >= _START_PRESSED * slot.samples:
+                self._start(slot.bounded(_START_SLACK))
         else:
             self._try(slot)
 

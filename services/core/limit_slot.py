@@ -6,7 +6,6 @@ import math
 
 _FILLED = 0.9
 _FILLED_IN_BATCHES = 0.5
-_COUNTED = 1.3
 
 # Logarithms of the requests in flight and of the answers per second.
 Point = tuple[float, float]
@@ -58,7 +57,7 @@ class Slot:
             return True
         return self.pressed >= self.samples and self.in_flight >= _FILLED_IN_BATCHES * limit * self.samples
 
-    def bounded(self, slack: float = _COUNTED) -> Point:
+    def bounded(self, slack: float) -> Point:
         """Return the point with a throughput of at most ``slack`` times what was counted.
 
         While a queue builds up, the requests that came back in the slot are those that waited least.

@@ -57,6 +57,7 @@ class Gate:
         waiting: Requests that wait.
         admitted: Requests let in so far.
         refused: Refusals so far, by reason.
+        pace: How fast places become free.
     """
 
     __slots__ = (

@@ -27,7 +27,7 @@ class AdmissionSettings:
     """Most requests of one model version forwarded at once; 0 lets the limit adapt to what the version can use."""
     initial_limit: NotNegative = 0
     """Where an adapting limit begins, and where it comes back to while nothing fills it; 0 for this worker's share of
-    two batches for every instance and replica, as the model's configuration has them, 2 to 32."""
+    three batches for every instance and replica, as the model's configuration has them, at most 32."""
     least_limit: Positive = 2
     """Below this an adapting limit never goes."""
     stream_limit: Positive = 64
