@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Coroutine, Sequence
+from time import monotonic
 from typing import Any
 
 from services.core.errors import (
@@ -46,7 +47,7 @@ class Call:
         self.head: GrpcHead = stream.head
         self.hold = Hold(site.budget)
         self.reader = MessageReader(site.limits)
-        self.begun_at = connection.now
+        self.begun_at = monotonic()
         self.over = False
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -59,7 +60,7 @@ class Call:
     def left_s(self) -> float | None:
         """Return how much of the client's time is left; None without a deadline."""
         timeout_s = self.head.timeout_s
-        return None if timeout_s is None else timeout_s - (self.connection.now - self.begun_at)
+        return None if timeout_s is None else timeout_s - (monotonic() - self.begun_at)
 
     async def plain(self, message: Buffer, hold: Hold) -> Buffer:
         """Undo a message's compression, and count what it becomes in ``hold``.

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import cast
 
+from services.gateway.edge.client_clock import ClientClock
 from services.gateway.edge.http2.bounds import Bounds
 from services.gateway.edge.http2.connection import Application, Connection
 from services.gateway.edge.http2.faults import Code, ConnectionFault
@@ -28,7 +29,7 @@ class Http2Protocol(asyncio.Protocol):
     Args:
         application: Who answers requests.
         bounds: What the client may do.
-        loop: The event loop.
+        clock: The clock of every timeout.
         admit: Told of the new connection; False where there are too many.
         lost: Told when the connection is closed.
     """
@@ -37,11 +38,11 @@ class Http2Protocol(asyncio.Protocol):
         self,
         application: Application,
         bounds: Bounds,
-        loop: asyncio.AbstractEventLoop,
+        clock: ClientClock,
         admit: Callable[[Http2Protocol], bool],
         lost: Callable[[Http2Protocol], None],
     ) -> None:
-        self._loop = loop
+        self._clock = clock
         self._admit = admit
         self._lost = lost
         self._application = application
@@ -60,14 +61,14 @@ class Http2Protocol(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(_WRITE_BUFFER_BYTES)
-        now = self._loop.time()
+        now = self._clock.now()
         self._connection = Connection(self._application, self._bounds, self._transport.write, self._done, now)
         self._patience = Patience(self._connection, now)
         self._connection.start()
 
     def data_received(self, data: bytes) -> None:
         """Hand on what came."""
-        now = self._loop.time()
+        now = self._clock.now()
         connection, patience = self._connection, self._patience
         if connection is None or patience is None:
             return
@@ -126,7 +127,7 @@ class Http2Protocol(asyncio.Protocol):
     def drain(self) -> None:
         """Ask the client to go elsewhere, and end when its requests are answered."""
         if self._connection is not None:
-            self._connection.drain(self._loop.time())
+            self._connection.drain(self._clock.now())
 
     def cut(self) -> None:
         """End the connection in order, with whatever requests are in flight."""
@@ -153,7 +154,7 @@ class Http2Protocol(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing() or self._lingering_since is not None:
             return
-        self._lingering_since = self._loop.time()
+        self._lingering_since = self._clock.now()
         if transport.can_write_eof():
             transport.write_eof()
         else:

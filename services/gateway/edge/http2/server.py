@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from services.gateway.edge.client_clock import ClientClock
 from services.gateway.edge.http2.bounds import Bounds
 from services.gateway.edge.http2.connection import Application
 from services.gateway.edge.http2.patience import LOOK_EVERY_S
@@ -48,12 +49,13 @@ class Http2Server:
     async def start(self) -> None:
         """Accept connections."""
         loop = asyncio.get_running_loop()
+        clock = ClientClock(loop.time, LOOK_EVERY_S)
         self._server = await loop.create_server(
-            lambda: Http2Protocol(self._application, self._bounds, loop, self._admit, self._connections.discard),
+            lambda: Http2Protocol(self._application, self._bounds, clock, self._admit, self._connections.discard),
             sock=self._listener,
             backlog=4096,
         )
-        self._looking = asyncio.create_task(self._look(loop), name="patience with HTTP/2 clients")
+        self._looking = asyncio.create_task(self._look(clock), name="patience with HTTP/2 clients")
 
     async def stop(self, drain_s: float) -> None:
         """Accept nothing more, let clients go elsewhere and requests finish, then close.
@@ -84,14 +86,12 @@ class Http2Server:
         self._connections.add(connection)
         return True
 
-    async def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _look(self, clock: ClientClock) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            self._look_at_all(loop.time())
-
-    def _look_at_all(self, now: float) -> None:
-        for connection in list(self._connections):
-            connection.look(now)
+            now = clock.look()
+            for connection in list(self._connections):
+                connection.look(now)
 
     async def _until_none(self, until: float) -> None:
         loop = asyncio.get_running_loop()

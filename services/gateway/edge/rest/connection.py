@@ -47,7 +47,7 @@ class RestConnection(asyncio.Protocol):
         self._site = site
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # there from connection_made on
         self._phase = Phase.HEAD
-        self._since = site.now  # when the phase began
+        self._since = site.clock.now()  # when the phase began
         self._ahead = Ahead(site.budget)
         self._outlet = Outlet(site.limits, site.budget)
         self._requests = 0
@@ -104,7 +104,7 @@ class RestConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Notice that the client does not take its answer as fast as it comes."""
-        self._outlet.block(self._site.now)
+        self._outlet.block(self._site.clock.now())
 
     def resume_writing(self) -> None:
         """Notice that the client took everything, and go on."""
@@ -173,7 +173,8 @@ class RestConnection(asyncio.Protocol):
             if self._ahead:
                 data = self._ahead.take() + data
             elif self._requests:
-                self._since = self._site.now  # a later head begins; the first has had its time since the connection
+                # A later head begins; the first has had its time since the connection.
+                self._since = self._site.clock.now()
             self._read_head(data)
         elif self._phase is Phase.BODY:
             self._read_body(data)
@@ -225,7 +226,7 @@ class RestConnection(asyncio.Protocol):
 
     def _begin_body(self, opening: Opening, first: bytes) -> None:
         self._phase = Phase.BODY
-        self._since = self._site.now
+        self._since = self._site.clock.now()
         self._received = 0
         if opening.head.expects and not first:
             self._transport.write(_CONTINUE)
@@ -352,7 +353,7 @@ class RestConnection(asyncio.Protocol):
 
     def _await_head(self) -> None:
         self._phase = Phase.HEAD
-        self._since = self._site.now
+        self._since = self._site.clock.now()
         if self._ahead:
             self._site.loop.call_soon(self._proceed)
         else:
@@ -392,7 +393,7 @@ class RestConnection(asyncio.Protocol):
     def _linger(self) -> None:
         self._ahead.take()
         self._phase = Phase.LINGER
-        self._since = self._site.now
+        self._since = self._site.clock.now()
         self._received = 0
         self._ahead.resume()
         if self._transport.can_write_eof():

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 
 from services.gateway.edge.buffer_budget import BufferBudget
+from services.gateway.edge.client_clock import ClientClock
 from services.gateway.edge.rest.bridge import Bridge
 from services.gateway.edge.rest.connection import RestConnection
 from services.gateway.edge.rest.site import Site
@@ -61,6 +62,8 @@ class RestServer:
         self._limits = limits
         self._budget = budget
         self._draining = draining
+        shortest_s = min(limits.head_timeout_s, limits.body_grace_s, limits.write_grace_s, limits.idle_timeout_s)
+        self._period_s = min(_LONGEST_PERIOD_S, shortest_s / 4)
         self._stopping = False
         self._site: Site | None = None
         self._server: asyncio.Server | None = None
@@ -88,6 +91,7 @@ class RestServer:
             budget=self._budget,
             draining=self._is_closing,
             loop=loop,
+            clock=ClientClock(loop.time, self._period_s),
         )
         if self._listener.family != socket.AF_UNIX:
             self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
@@ -130,18 +134,10 @@ class RestServer:
 
     async def _sweep(self, site: Site) -> None:
         """Look after the time of every connection."""
-        limits = self._limits
-        shortest_s = min(limits.head_timeout_s, limits.body_grace_s, limits.write_grace_s, limits.idle_timeout_s)
-        period_s = min(_LONGEST_PERIOD_S, shortest_s / 4)
-        loop = asyncio.get_running_loop()
-        last = loop.time()
         while True:
-            await asyncio.sleep(period_s)
-            now = loop.time()
-            # A process that was stopped or starved has not given its clients that time.
-            site.now += min(now - last, 2 * period_s)
-            last = now
+            await asyncio.sleep(self._period_s)
+            now = site.clock.look()
             for number, connection in enumerate(list(site.connections)):
-                connection.check(site.now)
+                connection.check(now)
                 if number % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
                     await asyncio.sleep(0)

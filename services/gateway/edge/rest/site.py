@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from services.core.errors import PenstockError
 from services.gateway.edge.buffer_budget import BufferBudget
+from services.gateway.edge.client_clock import ClientClock
 from services.gateway.edge.rest.bridge import Bridge
 from services.gateway.edge.rest.opening import Opening, Openings
 from services.gateway.limits import Limits
@@ -22,8 +23,7 @@ class Site:
     """The pipeline, the documents, the bounds and the clock of one server.
 
     Attributes:
-        now: The clock of every timeout, in seconds: coarse, and it stands still while this process does, so that no
-            client pays for a machine that was busy elsewhere.
+        clock: The clock of every timeout.
         connections: Every open connection.
         active: Requests that are being answered.
 
@@ -35,6 +35,7 @@ class Site:
         budget: Bytes of requests that the worker may hold.
         draining: Whether the worker is on its way out: then every answer asks the client to close its connection.
         loop: The event loop.
+        clock: The clock of every timeout.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Site:
         budget: BufferBudget,
         draining: Callable[[], bool],
         loop: asyncio.AbstractEventLoop,
+        clock: ClientClock,
     ) -> None:
         self.pipeline = pipeline
         self._routes = routes
@@ -58,7 +60,7 @@ class Site:
         self._openings = Openings(limits)
         self.connections: set[RestConnection] = set()
         self.active = 0
-        self.now = 0.0
+        self.clock = clock
         self.quiet = asyncio.Event()  # set while there is neither a connection nor a request
         self.quiet.set()
 
