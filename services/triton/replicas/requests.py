@@ -193,6 +193,8 @@ class Requests:
             done, _ = await asyncio.wait(running, timeout=version.hedge_s)
             second = None if done else self._placement.other(version, [first])
             if second is None or not self._budget.take(self._clock()):
+                if second is not None:
+                    self._again_at(first, REFUSED)
                 return await self._first_alone(version, first, request, deadline, running[0])
             self._again_at(second, HEDGE)
             left_s = deadline - self._clock()

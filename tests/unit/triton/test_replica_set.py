@@ -5,91 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import orjson
 import pytest
 
 from services.core.errors import (
-    DeadlineExceeded,
-    InvalidRequest,
-    Overloaded,
-    PenstockError,
     Unavailable,
     UpstreamFailure,
 )
-from services.core.inference import InferRequest, InferResponse, Parameter
+from services.core.inference import InferResponse
 from services.core.replica_address import DnsName
-from services.core.tensor import Tensor
 from services.triton.replicas.replica_set import ReplicaSet
-from services.triton.replicas.settings import ReplicaSettings
 from tests.fakes import aio, fake_triton
-from tests.fakes.fake_triton import FakeTriton, fake_tritons
-from tests.fakes.replica_events import RecordedEvents
-
-QUICK = ReplicaSettings(
-    ready_interval_s=0.2, ejection_s=0.2, slow_start_s=0.0, probe_interval_s=0.2, max_probes_per_s=100.0
-)
-
-
-def request(data: bytes = b"\x01", **more: Parameter) -> InferRequest:
-    return InferRequest("m", inputs=[Tensor("X", "INT8", (1, 1), data)], parameters=more)
-
-
-@dataclass
-class Serving:
-    """A set under test."""
-
-    replicas: ReplicaSet
-    tritons: list[FakeTriton]
-    events: RecordedEvents
-
-    async def ask(self, timeout_s: float = 5.0, data: bytes = b"\x01", **more: Parameter) -> InferResponse:
-        return await self.replicas.infer(request(data, **more), 1, timeout_s)
-
-    async def ask_many(
-        self, count: int, at_once: int = 8, timeout_s: float = 5.0
-    ) -> list[InferResponse | BaseException]:
-        """Ask different things with a bounded concurrency, and return answers and errors."""
-        answers: list[InferResponse | BaseException] = []
-
-        async def client(number: int) -> None:
-            for i in range(number, count, at_once):
-                try:
-                    answers.append(await self.ask(timeout_s, bytes([i % 256])))
-                except PenstockError as error:
-                    answers.append(error)
-
-        await asyncio.gather(*[client(number) for number in range(at_once)])
-        return answers
-
-    def named(self, triton: FakeTriton) -> str:
-        return triton.name
-
-    def state(self, triton: FakeTriton) -> bool:
-        return next(state.healthy for state in self.replicas.states() if state.replica == triton.name)
-
-
-@asynccontextmanager
-async def serving(count: int, settings: ReplicaSettings = QUICK, *, watched: bool = True) -> AsyncIterator[Serving]:
-    """Run a set over ``count`` replicas."""
-    events = RecordedEvents()
-    async with fake_tritons(count) as tritons:
-        replicas = ReplicaSet([triton.address for triton in tritons], settings, events=events)
-        watch = asyncio.create_task(replicas.run()) if watched else None
-        try:
-            yield Serving(replicas, tritons, events)
-        finally:
-            if watch is not None:
-                watch.cancel()
-                await asyncio.gather(watch, return_exceptions=True)
-            await replicas.aclose()
-
-
-def failures(answers: list[InferResponse | BaseException]) -> list[BaseException]:
-    return [answer for answer in answers if isinstance(answer, BaseException)]
+from tests.fakes.fake_triton import fake_tritons
+from tests.fakes.serving_replicas import QUICK, failures, request, serving
 
 
 def test_requests_are_shared_out_and_answers_say_who_gave_them() -> None:
@@ -338,169 +268,6 @@ def test_all_ejected_and_all_are_tried() -> None:
             await aio.until(lambda: not any(set_.state(triton) for triton in set_.tritons))
             assert not failures(await set_.ask_many(50))
             assert all(triton.inferences for triton in set_.tritons)
-
-    aio.run(scenario())
-
-
-def test_a_full_queue_is_tried_elsewhere_once_and_a_clients_mistake_never() -> None:
-    async def scenario() -> None:
-        async with serving(2, watched=False) as set_:
-            set_.tritons[0].reply = fake_triton.QUEUE_FULL
-            assert not failures(await set_.ask_many(10, at_once=1))
-            assert not set_.events.ejections
-            for triton in set_.tritons:
-                triton.reply = fake_triton.INVALID
-                triton.inferences.clear()
-            with pytest.raises(InvalidRequest):
-                await set_.ask()
-            assert sum(len(triton.inferences) for triton in set_.tritons) == 1
-
-    aio.run(scenario())
-
-
-def test_second_attempts_stay_within_the_budget_when_everything_fails() -> None:
-    async def scenario() -> None:
-        async with serving(3, watched=False) as set_:
-            for triton in set_.tritons:
-                triton.reply = fake_triton.QUEUE_FULL
-            answers = await set_.ask_many(500)
-            assert all(isinstance(error, Overloaded) for error in failures(answers))
-            assert len(failures(answers)) == 500
-            sent = sum(len(triton.inferences) for triton in set_.tritons)
-            assert 500 < sent <= 500 * 1.2 + QUICK.retries_per_s * 10
-            assert set_.events.second["refused"] > 0
-
-    aio.run(scenario())
-
-
-def test_no_attempt_goes_past_the_deadline() -> None:
-    async def scenario() -> None:
-        async with serving(2, watched=False) as set_:
-            for triton in set_.tritons:
-                triton.frozen = True
-            began = time.perf_counter()
-            with pytest.raises((DeadlineExceeded, Unavailable)):
-                await set_.ask(timeout_s=0.3)
-            assert time.perf_counter() - began < 1.0
-
-    aio.run(scenario())
-
-
-def test_a_first_attempt_that_takes_too_long_is_made_again_elsewhere() -> None:
-    async def scenario() -> None:
-        async with serving(2, replace(QUICK, attempt_timeout_s=0.2), watched=False) as set_:
-            set_.tritons[0].stuck = True
-            answers = [await set_.ask() for _ in range(6)]
-            assert all(answer.replica == set_.tritons[1].name for answer in answers)
-            assert max(answer.attempts for answer in answers) == 2
-
-    aio.run(scenario())
-
-
-def test_a_request_that_broke_two_replicas_is_not_sent_to_a_third() -> None:
-    deadly = b"\xff"
-
-    async def scenario() -> None:
-        async with serving(3, watched=False) as set_:
-            await set_.ask_many(60)
-
-            def die(triton: FakeTriton) -> None:
-                def look(body: bytes) -> None:
-                    triton.breaks = body.endswith(deadly)
-
-                triton.on_inference = look
-
-            for triton in set_.tritons:
-                die(triton)
-                triton.inferences.clear()
-            with pytest.raises(Unavailable):
-                await set_.ask(data=deadly)
-            with pytest.raises(UpstreamFailure, match="ended the connections of two replicas"):
-                await set_.ask(data=deadly)
-            hit = sum(body.endswith(deadly) for triton in set_.tritons for body in triton.inferences)
-            assert hit == 2
-            assert not failures(await set_.ask_many(60)), "other requests are served"
-
-    aio.run(scenario())
-
-
-def test_a_request_that_is_always_sent_is_not_taken_for_poison() -> None:
-    async def scenario() -> None:
-        async with serving(2, watched=False) as set_:
-            for _ in range(20):
-                await set_.ask()
-            for triton in set_.tritons:
-                triton.breaks = True
-            with pytest.raises(Unavailable):
-                await set_.ask()
-            for triton in set_.tritons:
-                triton.breaks = False
-            assert (await set_.ask()).version == 1
-
-    aio.run(scenario())
-
-
-def test_a_sequence_stays_on_its_replica_and_is_never_sent_twice() -> None:
-    async def scenario() -> None:
-        async with serving(3, watched=False) as set_:
-
-            async def ask(sequence: str, **more: Parameter) -> InferResponse:
-                return await set_.replicas.infer(replace(request(b"\x01", **more), sequence=sequence), 1, 5.0)
-
-            begun = {str(i): (await ask(str(i), sequence_start=True)).replica for i in range(30)}
-            assert len(set(begun.values())) == 3
-            for _ in range(3):
-                assert {i: (await ask(i)).replica for i in begun} == begun
-            for triton in set_.tritons:
-                triton.breaks = True
-                triton.inferences.clear()
-            with pytest.raises(Unavailable):
-                await ask("1")
-            assert sum(len(triton.inferences) for triton in set_.tritons) == 1
-
-    aio.run(scenario())
-
-
-def test_a_sequence_that_begins_may_begin_elsewhere_when_nothing_was_sent() -> None:
-    async def scenario() -> None:
-        async with serving(2, watched=False) as set_:
-            await set_.tritons[0].kill()
-            for i in range(10):
-                begun = await set_.replicas.infer(replace(request(sequence_start=True), sequence=str(i)), 1, 5.0)
-                again = await set_.replicas.infer(replace(request(), sequence=str(i)), 1, 5.0)
-                assert begun.replica == again.replica == set_.tritons[1].name
-
-    aio.run(scenario())
-
-
-def test_a_cancelled_request_leaves_nothing_behind() -> None:
-    async def scenario() -> None:
-        async with serving(2, watched=False) as set_:
-            for triton in set_.tritons:
-                triton.frozen = True
-            task = asyncio.create_task(set_.ask())
-            await aio.until(lambda: any(triton.inferences for triton in set_.tritons))
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert all(state.in_flight == 0 for state in set_.replicas.states())
-            assert sum(count for (_, outcome), count in set_.events.attempts.items() if outcome == "cancelled") == 1
-
-    aio.run(scenario())
-
-
-def test_a_hedge_answers_for_a_slow_replica_and_its_loser_is_cancelled() -> None:
-    async def scenario() -> None:
-        async with serving(2, replace(QUICK, hedge=True, hedge_floor_s=0.02)) as set_:
-            await set_.ask_many(200)
-            await asyncio.sleep(0.3)
-            slow, quick = set_.tritons
-            slow.delay_s = 5.0
-            while not set_.events.second["hedge"]:
-                answers = await set_.ask_many(16)
-                assert {a.replica for a in answers if isinstance(a, InferResponse)} == {quick.name}
-                assert not failures(answers)
-            assert all(state.in_flight == 0 for state in set_.replicas.states())
 
     aio.run(scenario())
 
