@@ -27,6 +27,10 @@ that agree within a slot (0.1 s); otherwise limits err upwards, up to ``most``.
 A load that left room in the limit shows what fewer in flight can do. When a full limit brings hardly more answers than
 that, the base halves the way back to it at once: experiments would find the same, one full queue after the other.
 
+Limits are fractions, and the limit in force is one of the two whole numbers beside it, each as often as it takes. Of
+two workers whose limits of 3.5 and 5 were rounded, one would try a third more while the other tries half more, and each
+would take its loss to the other, or its gain from it, for the model's.
+
 The limit moves by requests that filled it; below where it began it comes back there while there is room in it. What it
 doubled to at its start, and nobody needed before it could show anything, is taken back.
 """
@@ -70,6 +74,9 @@ _HARDLY = 0.15
 # How sure a move must be, in standard errors. A limit that is too low loses answers, one that is too high only time.
 _SURE_UP = 1.0
 _SURE_DOWN = 1.3
+# Who knows where to begin needs no large steps, and clearer evidence to go beyond it.
+_INFORMED_STEP = 0.35
+_SURE_BEYOND = 2.0
 _MOST_TRIALS = 8
 _LARGEST_STEP = 2.0
 _ROOT_STEP = 1.5
@@ -152,9 +159,10 @@ class KneeLimit:
         initial: Where to begin; growing takes less time than shrinking, so rather low.
         least: Never below.
         most: Never above.
+        informed: Whether ``initial`` comes from what the model computes at once: more takes clearer evidence then.
     """
 
-    def __init__(self, initial: int = 4, least: int = 2, most: int = 512) -> None:
+    def __init__(self, initial: int = 4, least: int = 2, most: int = 512, *, informed: bool = False) -> None:
         self.reason = "not tried yet"
         self._least, self._most = least, most
         self._base = float(min(most, max(least, initial)))
@@ -168,13 +176,16 @@ class KneeLimit:
         self._run = 0
         self._before_drops = 0.0
         self._initial = self._base
+        self._informed = informed
         self._quiet_since = math.inf
         self._starting = self._base <= _START_MOST
         self._started_from: Point | None = None
         self._doubts = 0
         # What the last load that left room in the limit showed.
         self._within: Slot | None = None
-        self.value = self._limit_in(0)
+        self._target = self._target_in(0)
+        self._carry = 0.0
+        self.value = round(self._target)
 
     @property
     def base(self) -> float:
@@ -203,6 +214,12 @@ class KneeLimit:
                 slot.in_flight += in_flight
         elif outcome == _REFUSED or (outcome == _TIMED_OUT and duration_s > _DROP_LATENCIES * self._latency_s):
             slot.drops += 1
+        whole = int(self._target)
+        self._carry += self._target - whole
+        self.value = whole
+        if self._carry >= 1.0:
+            self._carry -= 1.0
+            self.value = whole + 1
 
     def _turn(self, now: float) -> Slot:
         """Close the slot that is over and begin the one that is now."""
@@ -219,17 +236,15 @@ class KneeLimit:
         if number != before.number + 1:
             self._points.clear()
         self._slot = Slot(number, self._slot_s, _SETTLING_LATENCIES * self._latency_s)
-        self.value = self._limit_in(number)
+        self._target = self._target_in(number)
         return self._slot
 
-    def _limit_in(self, number: int) -> int:
+    def _target_in(self, number: int) -> float:
         """The lower limit in even slots, the higher one in odd slots."""
         if self._starting:
-            return round(self._base)
-        low = max(self._least, round(self._base / SWING))
-        if number & 1:
-            return max(self._least, min(self._most, max(low + 1, round(self._base * SWING))))
-        return min(self._most, low)
+            return float(round(self._base))
+        low = min(float(self._most), max(float(self._least), self._base / SWING))
+        return min(float(self._most), low * SWING * SWING) if number & 1 else low
 
     def _close(self, slot: Slot) -> None:
         """Turn a slot into a point; three in a row, low, high, low, are a trial."""
@@ -240,7 +255,7 @@ class KneeLimit:
             self._move(max(self._base, self._before_drops * _RESUME), "no more drops")
             self._before_drops = 0.0
             return
-        if slot.samples < _LEAST_SAMPLES or not slot.filled(self.value):
+        if slot.samples < _LEAST_SAMPLES or not slot.filled(self._target):
             self._points.clear()
             self._forget(slot)
             if slot.samples >= _LEAST_SAMPLES and not slot.pressed:
@@ -349,12 +364,14 @@ class KneeLimit:
         mean = sum(self._trials) / count
         error = deviation / math.sqrt(count)
         words = f"10 % more in flight give {10 * mean:.1f} % more answers (+- {10 * error:.1f}, {count} trials)"
-        if mean - _SURE_UP * error > WORTH:
+        sure_up = _SURE_BEYOND if self._informed and self._base >= self._initial else _SURE_UP
+        if mean - sure_up * error > WORTH:
             self._run = max(1, self._run + 1)
-            if self._run > 1 and mean - _SURE_UP * error > CLEAR:
+            if self._run > 1 and mean - sure_up * error > CLEAR:
                 self._move(self._base * min(_LARGEST_STEP, SWING**self._run), words)
             else:
-                self._move(self._base + _ROOT_STEP * math.sqrt(self._base), words)
+                step = _ROOT_STEP * math.sqrt(self._base)
+                self._move(self._base + (min(step, _INFORMED_STEP * self._base) if self._informed else step), words)
         elif mean + _SURE_DOWN * error < WORTH:
             self._run = min(-1, self._run - 1)
             self._move(self._base / min(_LARGEST_STEP, SWING**-self._run), words)

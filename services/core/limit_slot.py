@@ -47,7 +47,7 @@ class Slot:
         in_flight = self.in_flight / self.samples
         return math.log(in_flight), math.log(in_flight / (self.latency_s / self.samples))
 
-    def filled(self, limit: int) -> bool:
+    def filled(self, limit: float) -> bool:
         """Whether the limit, and not the demand, was what bounded the requests in flight.
 
         Where demand bounds them, more in flight comes with more answers as well, but for want of requests before. The

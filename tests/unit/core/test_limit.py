@@ -1,7 +1,9 @@
 """The limit's arithmetic, one slot at a time, without a server."""
 
+import statistics
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,7 +75,30 @@ def test_the_limit_is_tried_below_and_above_its_base_in_turns_that_the_clock_fix
         for feed in (first, second):
             feed.slots(1, used=0.5)
         values.append((first.limit.value, second.limit.value))
-    assert set(values) == {(33, 33), (48, 48)}
+    low, high = 40 / SWING, 40 * SWING
+    assert {value for pair in values for value in pair} <= {int(low), int(low) + 1, int(high)}
+    assert all((one < 40) == (other < 40) for one, other in values)
+    assert {one < 40 for one, _ in values} == {True, False}
+
+
+def test_a_limit_that_is_a_fraction_is_each_whole_number_beside_it_as_often_as_it_takes() -> None:
+    limit = KneeLimit(5, informed=True)
+    limit._starting = False
+    values: dict[bool, list[int]] = {False: [], True: []}
+    for i in range(200_000):
+        now = 100.0 + i * 1e-4
+        limit.left(now, 0.001, 1, "timed out")
+        values[limit._slot.number & 1 == 1].append(limit.value)
+    assert statistics.fmean(values[False]) == pytest.approx(5 / SWING, rel=1e-3)
+    assert statistics.fmean(values[True]) == pytest.approx(5 * SWING, rel=1e-3)
+    assert {len(set(seen)) for seen in values.values()} <= {1, 2}
+
+
+def test_an_informed_limit_takes_smaller_steps_and_clearer_evidence_than_one_that_guesses() -> None:
+    guessing, informed = Feed(KneeLimit(40), flat), Feed(KneeLimit(40, informed=True), flat)
+    for feed in (guessing, informed):
+        feed.slots(12, used=1.0)
+    assert 40 < informed.limit.base <= guessing.limit.base
 
 
 def test_a_few_timeouts_do_not_move_the_limit() -> None:
