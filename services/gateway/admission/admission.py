@@ -212,9 +212,7 @@ class Admission:
             limit = FixedLimit(settings.fixed_limit)
         else:
             informed = bool(at_once) and not settings.initial_limit
-            limit = KneeLimit(
-                self._initial(at_once), settings.least_limit, settings.max_in_flight, informed=informed
-            )
+            limit = KneeLimit(self._initial(at_once), settings.least_limit, settings.max_in_flight, informed=informed)
         gate = self._gates[model, version] = Gate(model, version, limit, settings)
         return gate
 
