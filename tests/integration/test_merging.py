@@ -29,6 +29,7 @@ from tests.fakes.running_triton import RunningTriton
 pytestmark = pytest.mark.integration
 
 BURST = 64
+_REST_S = 0.05
 FORMS = ("rest-json", "rest-binary", "grpc-raw", "grpc-typed")
 
 
@@ -125,15 +126,23 @@ class Bench:
         return list(zip(alone, together, strict=True))
 
     async def counts(self, model: str) -> tuple[int, int, int]:
-        """Return Triton's requests and rows of a model, and the requests that the gateway has merged."""
+        """Return Triton's requests and rows of a model, and the requests that the gateway has merged.
+
+        Triton answers first and counts then: its numbers are read until they rest.
+        """
         pool = HttpPool("127.0.0.1", self.triton.http_port)
+        path = f"/v2/models/{model}/versions/1/stats"
+        found, before = (0, 0), (-1, -1)
         try:
-            path = f"/v2/models/{model}/versions/1/stats"
-            stats = orjson.loads((await pool.request("GET", path)).body)["model_stats"][0]
+            while found != before:
+                before = found
+                await asyncio.sleep(_REST_S)
+                stats = orjson.loads((await pool.request("GET", path)).body)["model_stats"][0]
+                found = stats["inference_stats"]["success"]["count"], stats["inference_count"]
         finally:
             await pool.aclose()
         merged = await self.gateway.metric("penstock_merged_requests_total", model=model)
-        return stats["inference_stats"]["success"]["count"], stats["inference_count"], int(merged)
+        return *found, int(merged)
 
 
 @asynccontextmanager
