@@ -13,7 +13,8 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from enginebuild.recipe import Input, Output, Recipe
+from enginebuild.recipe.recipe import Recipe
+from enginebuild.recipe.tensors import Input, Output
 from services.core.errors import BuildFailed, ConfigurationError
 
 CONFIG_FILE = "config.pbtxt"

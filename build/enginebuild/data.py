@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from enginebuild.datatypes import Array, Arrays, datatype_of, is_floating
-from enginebuild.recipe import LABELS_KEY, Input, Recipe
+from enginebuild.recipe.recipe import Recipe
+from enginebuild.recipe.tensors import LABELS_KEY, Input
 from enginebuild.recipecode import RecipeCode
 from services.core.errors import ConfigurationError
 
@@ -65,19 +66,21 @@ def load_evaluation(recipe: Recipe, code: RecipeCode) -> Dataset:
     if not isinstance(found, tuple) or len(found) != 2:  # noqa: PLR2004 - a pair
         raise ConfigurationError(f"'{source}' returns a {type(found).__name__}, expected (inputs by name, labels)")
     inputs = _inputs(source, found[0], recipe)
+    if found[1] is None:
+        if recipe.needs_labels:
+            raise ConfigurationError(f"'{source}' gives no labels (None), and a metric of the recipe needs them")
+        return Dataset(source, inputs)
     labels = np.asarray(found[1])
     samples = len(next(iter(inputs.values())))
     if labels.ndim == 0 or len(labels) != samples or labels.dtype.hasobject:
         raise ConfigurationError(
             f"'{source}': labels are {labels.dtype} {list(labels.shape)}, expected one for each of {samples} samples"
         )
-    if recipe.data.correct is None:
-        _check_classes(source, labels, recipe.class_outputs[0].dims[0])
     return Dataset(source, inputs, labels)
 
 
 def load_calibration(recipe: Recipe, code: RecipeCode) -> Dataset:
-    """Return the samples that INT8 ranges are taken from.
+    """Return the samples that INT8 ranges are taken from: as many of them as the recipe says, from the first on.
 
     Raises:
         ConfigurationError: The recipe names none, the function fails, or what it returns does not fit.
@@ -85,7 +88,8 @@ def load_calibration(recipe: Recipe, code: RecipeCode) -> Dataset:
     source = recipe.data.calibration
     if source is None:
         raise ConfigurationError("int8 needs data.calibration in the recipe: a function that returns inputs by name")
-    return Dataset(source, _inputs(source, code.function(source)(), recipe))
+    inputs = _inputs(source, code.function(source)(), recipe)
+    return Dataset(source, {name: array[: recipe.quantization.samples] for name, array in inputs.items()})
 
 
 def _inputs(source: str, found: Any, recipe: Recipe) -> Arrays:
@@ -115,13 +119,3 @@ def _fitting(source: str, spec: Input, value: Any) -> Array:
     if is_floating(array) and not np.isfinite(array).all():
         raise ConfigurationError(f"{where} holds a NaN or an infinity; clean the data")
     return array
-
-
-def _check_classes(source: str, labels: Array, classes: int) -> None:
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ConfigurationError(
-            f"'{source}': labels are {labels.dtype} {list(labels.shape)}, expected one class index per sample"
-        )
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
-        raise ConfigurationError(f"'{source}': labels run from {low} to {high}, expected 0 to {classes - 1}")

@@ -2,68 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from enginebuild.recipe import Precision, Thresholds
-from services.core.manifest import AccuracyEntry, FidelityEntry
+from enginebuild.recipe.gate import GateRules, MetricRule
+from services.core.manifest import FidelityEntry, MetricEntry
 
-_ROUNDING = 1e-9  # shares are quotients of counts: 100 * (9 - 8) / 200 may be a hair over 0.5
+# Shares are quotients of counts: 100 * (9 - 8) / 200 may be a hair over 0.5.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one precision.
+    """What is known of one variant.
 
     Attributes:
-        precision: The precision.
-        accuracy: Accuracy on the held-out data.
+        variant: Its name.
+        is_baseline: Whether it is FP32 itself, which no speed-up is demanded of.
+        metrics: Its metrics on the held-out data.
         fidelity: Closeness to the PyTorch network.
         speedup: FP32's time over this one's; None where it was not measured.
     """
 
-    precision: Precision
-    accuracy: AccuracyEntry
+    variant: str
+    is_baseline: bool
+    metrics: Sequence[MetricEntry]
     fidelity: FidelityEntry
     speedup: float | None
 
 
-def objections(evidence: Evidence, thresholds: Thresholds) -> tuple[str, ...]:
-    """Return why a precision may not be published; empty when it may."""
-    accuracy, precision = evidence.accuracy, evidence.precision
+def objections(evidence: Evidence, rules: GateRules) -> tuple[str, ...]:
+    """Return why a variant may not be published; empty when it may."""
+    return (*accuracy_objections(evidence, rules), *_speed(evidence, rules))
+
+
+def accuracy_objections(evidence: Evidence, rules: GateRules) -> tuple[str, ...]:
+    """Return why a variant is not good enough, whatever its speed; empty when it is."""
     found: list[str] = []
-    if accuracy.samples < 1:
-        found.append("no held-out sample was judged")
     if evidence.fidelity.non_finite:
-        found.append(f"{evidence.fidelity.non_finite} of {accuracy.samples} held-out samples give a NaN or an infinity")
-    if accuracy.value < thresholds.min_accuracy - _ROUNDING:
-        found.append(
-            f"accuracy {accuracy.value:.2%} ({accuracy.correct} of {accuracy.samples}) is below the "
-            f"{thresholds.min_accuracy:.2%} demanded"
-        )
-    bound = thresholds.max_accuracy_loss_points[precision]
-    if accuracy.loss_points > bound + _ROUNDING:
-        found.append(
-            f"{accuracy.loss_points:.2f} points less accurate than FP32 PyTorch ({accuracy.baseline:.2%}), "
-            f"{bound:g} allowed"
-        )
-    demanded = thresholds.min_speedup.get(precision)
-    if demanded is not None:
-        if evidence.speedup is None:
-            found.append(f"its speed was not measured, {demanded:g} times FP32 demanded")
-        elif evidence.speedup < demanded:
-            found.append(f"{evidence.speedup:.2f} times as fast as FP32, {demanded:g} demanded")
+        found.append(f"{evidence.fidelity.non_finite} held-out samples give a NaN or an infinity")
+    metrics = {entry.name: entry for entry in evidence.metrics}
+    for name, rule in rules.metrics.items():
+        entry = metrics.get(name)
+        if entry is None or entry.samples < 1:
+            found.append(f"{name} was not measured")
+            continue
+        found += _limits(entry, rule)
+        found += _losses(entry, rule, evidence.variant, rules.confidence)
     return tuple(found)
 
 
-def choose(verdicts: Sequence[tuple[Precision, tuple[str, ...]]], *, waived: bool) -> Precision | None:
-    """Return the precision to publish: the first without objection, else under a waiver the first, else None.
+def _limits(entry: MetricEntry, rule: MetricRule) -> list[str]:
+    found = []
+    if rule.min is not None and entry.value < rule.min - _ROUNDING:
+        found.append(f"{entry.name} {entry.text} on {entry.samples} samples, at least {entry.show(rule.min)} demanded")
+    if rule.max is not None and entry.value > rule.max + _ROUNDING:
+        found.append(f"{entry.name} {entry.text} on {entry.samples} samples, at most {entry.show(rule.max)} demanded")
+    return found
+
+
+def _losses(entry: MetricEntry, rule: MetricRule, variant: str, confidence: float | None) -> list[str]:
+    bounds = []
+    absolute, percent = rule.loss_bound(variant), rule.percent_bound(variant)
+    if absolute is not None:
+        bounds.append(absolute)
+    if percent is not None:
+        bounds.append(abs(entry.baseline) * percent / 100)
+    if not bounds:
+        return []
+    bound = min(bounds)
+    against = f"{entry.name} {entry.text} against {entry.show(entry.baseline)} in FP32 PyTorch"
+    if entry.loss > bound + _ROUNDING:
+        return [f"{against}: {entry.show_loss(entry.loss)} worse, {entry.show_loss(bound)} allowed"]
+    if confidence is None or entry.loss_high <= bound + _ROUNDING:
+        return []
+    unsure = f"at {confidence:.0%} confidence it may be {entry.show_loss(entry.loss_high)} worse"
+    return [f"{against}: {unsure}, {entry.show_loss(bound)} allowed ({entry.samples} samples; more of them would tell)"]
+
+
+def _speed(evidence: Evidence, rules: GateRules) -> list[str]:
+    demanded = rules.min_speedup.get(evidence.variant, None if evidence.is_baseline else 1.0)
+    if demanded is None:
+        return []
+    if evidence.speedup is None:
+        return [f"its speed was not measured, {demanded:g} times FP32 demanded"]
+    if evidence.speedup < demanded:
+        return [f"{evidence.speedup:.2f} times as fast as FP32, {demanded:g} demanded"]
+    return []
+
+
+def choose(verdicts: Mapping[str, tuple[str, ...]], *, waived: bool) -> str | None:
+    """Return the variant to publish: the first without objection, else under a waiver the first, else None.
 
     Args:
-        verdicts: Precisions in order of preference, each with its objections.
+        verdicts: Objections by variant, in order of preference.
         waived: Whether someone takes the responsibility for objections.
     """
-    for precision, against in verdicts:
+    for variant, against in verdicts.items():
         if not against:
-            return precision
-    return verdicts[0][0] if waived and verdicts else None
+            return variant
+    return next(iter(verdicts), None) if waived else None

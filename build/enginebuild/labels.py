@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from enginebuild.recipe import Output, Recipe
+from enginebuild.recipe.recipe import Recipe
+from enginebuild.recipe.tensors import Output
 from enginebuild.recipecode import RecipeCode
 from services.core.errors import ConfigurationError
 

@@ -8,7 +8,9 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from enginebuild.recipe import Recipe, split_function
+from enginebuild.recipe.metrics import Custom
+from enginebuild.recipe.recipe import Recipe
+from enginebuild.recipe.references import split_function
 from enginebuild.recipecode import RecipeCode
 
 _PACKAGES = ("penstock", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "torch")
@@ -28,8 +30,10 @@ def libraries() -> dict[str, str]:
 
 def recipe_digest(recipe: Recipe, code: RecipeCode) -> str:
     """Return a digest over the recipe and the files that it names, except the checkpoint, which has its own."""
-    named = {recipe.network.factory, recipe.data.evaluation, recipe.data.calibration, recipe.data.correct}
+    named = [recipe.network.factory, recipe.data.evaluation, recipe.data.calibration]
+    named += [metric.function for metric in recipe.metrics if isinstance(metric, Custom)]
     files = {split_function(reference)[0] for reference in named if reference}
+    files = {file for file in files if file.endswith(".py")}  # of an installed package the version is on record
     files |= {output.labels for output in recipe.outputs if output.labels}
     files |= {recipe.checkpoint.trained_by} if recipe.checkpoint.trained_by else set()
     digest = hashlib.sha256(recipe.model_dump_json().encode())

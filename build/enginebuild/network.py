@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from enginebuild.checkpoint import Weights, fit
 from enginebuild.datatypes import Arrays, datatype_of
-from enginebuild.recipe import Output, Recipe
+from enginebuild.recipe.recipe import Recipe
+from enginebuild.recipe.tensors import Output
 from enginebuild.recipecode import RecipeCode
 from services.core.errors import ConfigurationError, PenstockError
 

@@ -1,7 +1,7 @@
 """One build, from the recipe to the published version: the order of the steps.
 
-claim staging -> data -> interface check -> checkpoint (trained where missing) -> network -> candidates -> gate
- -> publish
+claim staging -> data -> metrics -> interface check -> checkpoint (trained where missing) -> network -> export
+ -> variants, judged and timed -> gate -> publish
 """
 
 from __future__ import annotations
@@ -10,34 +10,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginebuild.candidates import Candidate, Workbench
+from enginebuild.candidates import Candidate
 from enginebuild.checkpoint import read_checkpoint
 from enginebuild.config_pbtxt import label_files, render
+from enginebuild.convert.export import export_onnx
 from enginebuild.data import Dataset, load_evaluation
-from enginebuild.evaluate import judge_of
+from enginebuild.drift import drift_reference
 from enginebuild.gate import choose
 from enginebuild.labels import Labels, read_labels, text_of
-from enginebuild.lineage import commit_of, libraries, recipe_digest
+from enginebuild.lineage import commit_of, recipe_digest
+from enginebuild.measure.judge import Judge
+from enginebuild.measure.metric import metrics_of
 from enginebuild.network import NamedNetwork, load_network
-from enginebuild.publish import Published, Release, publish, refuse_interface_change, sha256_of_text
-from enginebuild.recipe import Input, Precision, Recipe
+from enginebuild.publish import Published, Release, publish, refuse_interface_change
+from enginebuild.recipe.recipe import Recipe
+from enginebuild.recipe.variants import BASELINE, Precision, Variant
 from enginebuild.recipecode import RecipeCode
+from enginebuild.record import Record
 from enginebuild.staging import claim
+from enginebuild.targets.onnxruntime import OnnxRuntimeTarget
 from enginebuild.training import ensure_checkpoint
+from enginebuild.workbench import Workbench
 from services.core.errors import BuildFailed, ConfigurationError
-from services.core.manifest import (
-    SCHEMA_VERSION,
-    CheckpointEntry,
-    DataEntry,
-    FileEntry,
-    GateEntry,
-    Manifest,
-    TensorEntry,
-)
+from services.core.manifest import CheckpointEntry
 
-TARGET = "onnxruntime"
 MODEL_FILE = "model.onnx"
 EVALUATION_FILE = "evaluation.npz"
+_REFERENCE_BATCH = 64
 
 Say = Callable[[str], None]
 
@@ -49,7 +48,8 @@ class Order:
     Attributes:
         repository: The model repository.
         created: The time now, ISO 8601 in UTC.
-        precision: The one precision to publish; None for the recipe's order of preference.
+        precision: Only variants of this precision; None for all.
+        variant: The one variant to publish; None for the recipe's order of preference.
         checkpoint: Weights to use in place of the recipe's.
         retrain: Whether to train even where the recipe's checkpoint exists.
         waiver: Why to publish against the gate's objections; None to obey it.
@@ -58,18 +58,35 @@ class Order:
     repository: Path
     created: str
     precision: Precision | None = None
+    variant: str | None = None
     checkpoint: Path | None = None
     retrain: bool = False
     waiver: str | None = None
 
+    def chosen(self, recipe: Recipe) -> list[Variant]:
+        """Return the variants of a recipe that were asked for."""
+        return [
+            variant
+            for variant in recipe.variants
+            if self.precision in (None, variant.precision) and self.variant in (None, variant.name)
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """Every candidate with its verdict, and what was published; None where the gate refused them all."""
+    """How a build ended.
+
+    Attributes:
+        model: The model's name.
+        candidates: Every variant with its verdict.
+        published: What was published; None where the gate refused them all.
+        original_bytes: Size of the FP32 ONNX model, which the variants are compared with.
+    """
 
     model: str
     candidates: Sequence[Candidate]
     published: Published | None
+    original_bytes: int
 
 
 def build(recipe: Recipe, folder: Path, order: Order, say: Say) -> BuildResult:
@@ -96,10 +113,15 @@ def build(recipe: Recipe, folder: Path, order: Order, say: Say) -> BuildResult:
 
 
 def _check(recipe: Recipe, order: Order) -> None:
-    if order.precision is not None and order.precision not in recipe.precisions:
+    names = [variant.name for variant in recipe.variants]
+    if order.variant is not None and order.variant not in names:
         raise ConfigurationError(
-            f"--precision {order.precision}: the recipe of {recipe.name} has {', '.join(recipe.precisions)}; "
-            "add it to precisions, with its thresholds"
+            f"--variant {order.variant}: the recipe of {recipe.name} has {', '.join(names)}; add it to variants"
+        )
+    if not order.chosen(recipe):
+        raise ConfigurationError(
+            f"--precision {order.precision}: the recipe of {recipe.name} has {', '.join(names)}; "
+            "add a variant of it, with its bounds"
         )
     if order.checkpoint is not None and order.retrain:
         raise ConfigurationError("--checkpoint and --retrain exclude each other: use these weights, or train new ones")
@@ -121,24 +143,41 @@ class _Build:
     def run(self) -> BuildResult:
         recipe, order, code = self.recipe, self.order, self.code
         labels = read_labels(recipe, code)
-        judge = judge_of(recipe, code)
         data = load_evaluation(recipe, code)
+        metrics = metrics_of(recipe, code, data)
         release = self._release(data, labels)
         refuse_interface_change(release.folder, release.config, release.labels)
 
         network, checkpoint = self._network()
-        precisions = [order.precision] if order.precision else recipe.precisions
-        bench = Workbench(
-            recipe=recipe, code=code, network=network, data=data, judge=judge, folder=self.staging, say=self.say
-        )
-        candidates = bench.candidates(precisions)
+        self.say(f"evaluating FP32 PyTorch on {data.samples} held-out samples")
+        reference = network.run(data.inputs, _REFERENCE_BATCH)
+        self.say("exporting to ONNX")
+        baseline = self.staging / f"{BASELINE}.onnx"
+        export_onnx(network, recipe, data.inputs, baseline)
+        original_bytes = baseline.stat().st_size
+        target = OnnxRuntimeTarget(recipe, code, baseline, self.say)
+        bench = Workbench(recipe, target, Judge(recipe, data, metrics, reference), data.inputs, self.say)
+        candidates = bench.candidates(order.chosen(recipe))
         chosen = self._choose(candidates)
         if chosen is None:
-            return BuildResult(recipe.name, candidates, None)
+            return BuildResult(recipe.name, candidates, None, original_bytes)
         self._fill(release.content, chosen, data)
-        # The manifest is made under the model's lock, when the number is known; everything else of it is known here.
-        make = self._manifest_maker(chosen, checkpoint, data, labels, release.config)
-        return BuildResult(recipe.name, candidates, publish(release, make, self.say))
+        record = Record(
+            recipe=recipe,
+            recipe_sha256=recipe_digest(recipe, code),
+            commit=commit_of(self.folder),
+            created=order.created,
+            chosen=chosen,
+            waiver=order.waiver,
+            target=target.entry,
+            checkpoint=checkpoint,
+            data=data,
+            labels=labels,
+            drift=drift_reference(recipe, data.inputs, reference),
+            config=release.config,
+            model_file=MODEL_FILE,
+        )
+        return BuildResult(recipe.name, candidates, publish(release, record.manifest, self.say), original_bytes)
 
     def _network(self) -> tuple[NamedNetwork, CheckpointEntry]:
         order = self.order
@@ -163,57 +202,14 @@ class _Build:
 
     def _choose(self, candidates: Sequence[Candidate]) -> Candidate | None:
         """Return what to publish; a candidate that could not even be made is never published, waiver or not."""
-        made = {c.precision: c for c in candidates if c.path is not None}
-        precision = choose([(c.precision, c.objections) for c in made.values()], waived=self.order.waiver is not None)
-        return made[precision] if precision else None
+        made = {candidate.name: candidate for candidate in candidates if candidate.speed is not None}
+        name = choose({c.name: c.objections for c in made.values()}, waived=self.order.waiver is not None)
+        return made[name] if name else None
 
     def _fill(self, content: Path, chosen: Candidate, data: Dataset) -> None:
-        if chosen.path is None:
-            raise BuildFailed(f"{chosen.precision} could not be made")
+        if chosen.made is None:
+            raise BuildFailed(f"{chosen.name} could not be made")
         content.mkdir()
-        chosen.path.rename(content / MODEL_FILE)
+        chosen.made.path.rename(content / MODEL_FILE)
         if self.recipe.data.publish_evaluation:
             data.save(content / EVALUATION_FILE)
-
-    def _manifest_maker(
-        self, chosen: Candidate, checkpoint: CheckpointEntry, data: Dataset, labels: Labels, config: str
-    ) -> Callable[[int, dict[str, FileEntry]], Manifest]:
-        recipe, measured = self.recipe, chosen.measured
-        if measured is None:
-            raise BuildFailed(f"{chosen.precision} was not measured")
-        passed = not chosen.objections
-        evaluation = DataEntry(data.source, data.samples, data.sha256)
-        gate = GateEntry(passed, chosen.objections, None if passed else self.order.waiver)
-        recipe_sha256, commit = recipe_digest(recipe, self.code), commit_of(self.folder)
-
-        def make(version: int, files: dict[str, FileEntry]) -> Manifest:
-            return Manifest(
-                schema_version=SCHEMA_VERSION,
-                model=recipe.name,
-                version=version,
-                precision=chosen.precision,
-                target=TARGET,
-                created=self.order.created,
-                files=files,
-                config_sha256=sha256_of_text(config),
-                recipe_sha256=recipe_sha256,
-                commit=commit,
-                seed=recipe.seed,
-                checkpoint=checkpoint,
-                evaluation=evaluation,
-                calibration=chosen.calibration,
-                accuracy=measured.accuracy,
-                fidelity=measured.fidelity,
-                speed=measured.speed,
-                size_bytes=files[MODEL_FILE].size_bytes,
-                gate=gate,
-                inputs=tuple(_entry(spec, ()) for spec in recipe.inputs),
-                outputs=tuple(_entry(spec, labels.get(spec.name, ())) for spec in recipe.outputs),
-                libraries=libraries(),
-            )
-
-        return make
-
-
-def _entry(spec: Input, labels: tuple[str, ...]) -> TensorEntry:
-    return TensorEntry(spec.name, spec.datatype, tuple(spec.dims), labels)

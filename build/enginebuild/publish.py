@@ -23,7 +23,7 @@ _VERSION = re.compile(r"[1-9][0-9]*")
 _LOCK_TIMEOUT_S = 60.0
 _CHUNK = 1 << 20
 
-ManifestMaker = Callable[[int, dict[str, FileEntry]], Manifest]
+ManifestMaker = Callable[[int, int | None, dict[str, FileEntry]], Manifest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def publish(release: Release, manifest_of: ManifestMaker, say: Callable[[str], N
 
     Args:
         release: What is to be published.
-        manifest_of: Makes the manifest from the version number and the files.
+        manifest_of: Makes the manifest from the version's number, that of the one before it, and the files.
         say: Tells a person what is done.
 
     Raises:
@@ -104,8 +104,9 @@ def publish(release: Release, manifest_of: ManifestMaker, say: Callable[[str], N
     release.folder.mkdir(parents=True, exist_ok=True)
     with exclusive(release.folder / ".lock", _LOCK_TIMEOUT_S) as lock:
         refuse_interface_change(release.folder, release.config, release.labels)
-        version = max([*versions(release.folder), _highest_ever(lock)], default=0) + 1
-        manifest = manifest_of(version, file_entries(release.content))
+        there = versions(release.folder)
+        version = max([*there, _highest_ever(lock)], default=0) + 1
+        manifest = manifest_of(version, max(there, default=None), file_entries(release.content))
         _write(release.content / MANIFEST_FILE, manifest.to_json())
         _sync_tree(release.content)
         say(f"claimed version {version}")

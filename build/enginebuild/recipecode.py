@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
-from enginebuild.recipe import split_function
+from enginebuild.recipe.references import split_function
 from services.core.errors import ConfigurationError
 
 
@@ -23,8 +24,10 @@ class RecipeCode:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._shadowed: dict[str, ModuleType] = {}
+        self._before: set[str] = set()
 
     def __enter__(self) -> Self:
+        self._before = set(sys.modules)
         sys.path.insert(0, str(self._folder))
         importlib.invalidate_caches()
         return self
@@ -33,7 +36,9 @@ class RecipeCode:
         sys.path.remove(str(self._folder))
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if file and Path(file).is_relative_to(self._folder):
+            # A folder may hold the environment of the whole project: what is installed there is not the recipe's.
+            own = file and Path(file).is_relative_to(self._folder) and "site-packages" not in Path(file).parts
+            if own and name not in self._before:
                 del sys.modules[name]
         sys.modules.update(self._shadowed)
 
@@ -49,15 +54,18 @@ class RecipeCode:
         return path
 
     def function(self, reference: str) -> Callable[..., Any]:
-        """Import a ``file.py:function``; calling it turns whatever it raises into a ConfigurationError.
+        """Import a ``file.py:function``, or a ``package.module:function`` that is installed.
+
+        Calling it turns whatever it raises into a ConfigurationError.
 
         Raises:
             ConfigurationError: No such file or function, or the file cannot be imported.
         """
         file, name = split_function(reference)
-        function = getattr(self._module(file), name, None)
+        module = self._module(file) if file.endswith(".py") else _installed(file)
+        function = getattr(module, name, None)
         if not callable(function):
-            raise ConfigurationError(f"'{reference}': {self.path(file)} has no function '{name}'")
+            raise ConfigurationError(f"'{reference}': {module.__file__ or file} has no function '{name}'")
 
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -88,3 +96,13 @@ class RecipeCode:
             del sys.modules[name]
             raise ConfigurationError(f"'{file}' cannot be imported: {type(error).__name__}: {error}") from error
         return module
+
+
+def _installed(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(
+            f"'{name}' cannot be imported: {type(error).__name__}: {error}; install it beside penstock, or write "
+            "file.py:function for a file of the recipe's folder"
+        ) from error

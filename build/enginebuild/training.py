@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from enginebuild.recipe import Recipe
+from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipecode import RecipeCode
 from services.core.errors import BuildFailed, ConfigurationError
 

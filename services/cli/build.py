@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from enginebuild.candidates import Candidate
     from enginebuild.pipeline import BuildResult
 
+_PRECISIONS = ["fp32", "fp16", "bf16", "int8", "int8_dynamic"]
 REMEDY = "pip install 'penstock[build]'"
 
 
@@ -30,7 +31,8 @@ REMEDY = "pip install 'penstock[build]'"
     show_default=True,
     help="Model repository to publish in.",
 )
-@click.option("--precision", type=click.Choice(["fp32", "int8"]), help="Publish this one or nothing.")
+@click.option("--precision", type=click.Choice(_PRECISIONS), help="Publish a variant of this precision or nothing.")
+@click.option("--variant", metavar="NAME", help="Publish this variant of the recipe or nothing.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights to use in place of the recipe's.")
 @click.option("--retrain", is_flag=True, help="Train even where the recipe's checkpoint exists.")
 @click.option("--waive-gate", metavar="REASON", help="Publish against the gate; the reason goes into the manifest.")
@@ -39,7 +41,8 @@ REMEDY = "pip install 'penstock[build]'"
 def build(console: Console, /, recipe: Path, target: str, **options: Any) -> None:
     """Build RECIPE, a YAML file, and publish it as the model's next version.
 
-    Without --precision the recipe's precisions are tried in its order, and the first that passes the gate is published.
+    Without --precision and --variant all variants of the recipe are tried, and the first in its order that passes the
+    gate is published.
 
     Exit codes: 0 published, 1 refused by the gate or failed, 2 wrong recipe, checkpoint or option, 3 something is
     missing on this machine.
@@ -50,7 +53,7 @@ def build(console: Console, /, recipe: Path, target: str, **options: Any) -> Non
         )
     try:
         from enginebuild import pipeline
-        from enginebuild.recipe import Recipe
+        from enginebuild.recipe.recipe import Recipe
     except ImportError as error:
         raise MissingDependency(f"the build stage cannot be imported: {error}", REMEDY) from error
     read = load_yaml(recipe, Recipe)
@@ -58,6 +61,7 @@ def build(console: Console, /, recipe: Path, target: str, **options: Any) -> Non
         repository=options["repository"],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         precision=options["precision"],
+        variant=options["variant"],
         checkpoint=options["checkpoint"],
         retrain=options["retrain"],
         waiver=options["waive_gate"],
@@ -70,11 +74,11 @@ def build(console: Console, /, recipe: Path, target: str, **options: Any) -> Non
 def _report(console: Console, result: BuildResult) -> None:
     console.table(
         result.model,
-        ["precision", "accuracy", "loss", "size", "speed-up", "verdict"],
-        [_row(candidate) for candidate in result.candidates],
+        ["technique", "applied", "original size", "compressed size", "speed gain", "quality", "loss", "verdict"],
+        [row_of(candidate, result.original_bytes) for candidate in result.candidates],
     )
     console.result(_document(result))
-    refusals = [f"{c.precision}: {reason}" for c in result.candidates for reason in c.objections]
+    refusals = [f"{c.name}: {reason}" for c in result.candidates for reason in c.objections]
     if result.published is None:
         raise BuildRefused(f"the gate refused {result.model}; nothing was published: {'; '.join(refusals)}")
     for refusal in refusals:
@@ -83,46 +87,60 @@ def _report(console: Console, result: BuildResult) -> None:
     if manifest.gate.waiver is not None:
         console.warn(f"published against the gate ({'; '.join(refusals)}); reason given: {manifest.gate.waiver}")
     console.say(
-        f"published {manifest.model} version {manifest.version} ({manifest.precision}): {path}, see {MANIFEST_FILE}"
+        f"published {manifest.model} version {manifest.version} ({manifest.variant}): {path}, see {MANIFEST_FILE}"
     )
 
 
-def _row(candidate: Candidate) -> list[str]:
-    verdict = "refused" if candidate.objections else "passed"
-    measured = candidate.measured
-    if measured is None:
-        return [candidate.precision, "-", "-", "-", "-", verdict]
-    accuracy, speed = measured.accuracy, measured.speed
-    size = candidate.size_bytes or 0
+def row_of(candidate: Candidate, original_bytes: int) -> list[str]:
+    """Return one variant's line of the table."""
+    name = candidate.name
+    if candidate.made is None or candidate.quality is None or candidate.speed is None:
+        return [name, "no", _size(original_bytes), "-", "-", "-", "-", "refused"]
+    first, speed = candidate.quality.metrics[0], candidate.speed
     return [
-        candidate.precision,
-        f"{accuracy.value:.2%} ({accuracy.low:.1%} to {accuracy.high:.1%})",
-        f"{accuracy.loss_points:.2f} points",
-        f"{size / 1024:,.0f} KiB",
-        f"{speed.speedup:.2f}x",
-        verdict,
+        name,
+        "yes",
+        _size(original_bytes),
+        _size(candidate.size_bytes or 0),
+        f"{speed.speedup:.2f}x ({speed.speedup_low:.2f} to {speed.speedup_high:.2f})",
+        f"{first.name} {first.text} ({first.show(first.low)} to {first.show(first.high)})",
+        f"{first.show_loss(first.loss)} (at most {first.show_loss(first.loss_high)})",
+        "refused" if candidate.objections else "passed",
     ]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1024:,.0f} KiB"
 
 
 def _document(result: BuildResult) -> dict[str, Any]:
     published = result.published
     return {
         "model": result.model,
-        "candidates": [
-            {
-                "precision": candidate.precision,
-                "passed": not candidate.objections,
-                "objections": list(candidate.objections),
-                "size_bytes": candidate.size_bytes,
-                **(dataclasses.asdict(candidate.measured) if candidate.measured else {}),
-            }
-            for candidate in result.candidates
-        ],
+        "original_bytes": result.original_bytes,
+        "candidates": [_candidate(candidate) for candidate in result.candidates],
         "published": published
         and {
             "version": published.manifest.version,
+            "variant": published.manifest.variant,
             "precision": published.manifest.precision,
             "waiver": published.manifest.gate.waiver,
             "path": str(published.path),
         },
+    }
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    quality = candidate.quality
+    return {
+        "variant": candidate.name,
+        "precision": candidate.variant.precision,
+        "passed": not candidate.objections,
+        "objections": list(candidate.objections),
+        "size_bytes": candidate.size_bytes,
+        "metrics": [dataclasses.asdict(entry) for entry in quality.metrics] if quality else [],
+        "fidelity": dataclasses.asdict(quality.fidelity) if quality else None,
+        "speed": dataclasses.asdict(candidate.speed) if candidate.speed else None,
+        "calibration": dataclasses.asdict(made.calibration) if (made := candidate.made) and made.calibration else None,
+        "sensitivity": [dataclasses.asdict(layer) for layer in candidate.sensitivity],
     }

@@ -18,7 +18,7 @@ from services.gateway.limits import Limits
 # The model behind each kind of YAML file; imported only when its schema is asked for.
 FILES = {
     "settings": "services.cli.settings:Settings",
-    "recipe": "enginebuild.recipe:Recipe",
+    "recipe": "enginebuild.recipe.recipe:Recipe",
     "slo": "loadtest.slo_file:SloFile",
     "rollout": "services.cli.rollout_file:RolloutFile",
 }

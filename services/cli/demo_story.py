@@ -169,7 +169,7 @@ class Story:
 
     def _check_answers(self, found: Comparison, version: int) -> None:
         manifest = json.loads((self._data(version).parent / "manifest.json").read_text())
-        promised = manifest["accuracy"]["value"]
+        promised = next(entry["value"] for entry in manifest["metrics"] if entry["name"] == "accuracy")
         words = (
             f"{found.samples} digits over REST and gRPC: {found.identical} of {found.answers} answers byte-identical "
             f"to Triton's, accuracy {found.accuracy:.4f}, manifest {promised:.4f}"
@@ -209,10 +209,10 @@ class Story:
     @staticmethod
     def _built_words(built: dict[str, Any]) -> str:
         published = built["published"]
-        made = next(one for one in built["candidates"] if one["precision"] == published["precision"])
-        accuracy, speed = made["accuracy"], made["speed"]
+        made = next(one for one in built["candidates"] if one["variant"] == published["variant"])
+        accuracy, speed = made["metrics"][0], made["speed"]
         return (
-            f"{published['precision']}: accuracy {accuracy['value']:.2%} of {accuracy['samples']} held-out digits, "
+            f"{published['variant']}: accuracy {accuracy['value']:.2%} of {accuracy['samples']} held-out digits, "
             f"{made['size_bytes'] / 1024:,.0f} KiB, {speed['speedup']:.2f}x FP32 at batch {speed['batch_size']}"
         )
 

@@ -11,7 +11,7 @@ import click
 from services.cli.console import Console
 from services.cli.published import faults_of, newest, read_manifest, required_manifest
 from services.core.errors import IntegrityError
-from services.core.manifest import MANIFEST_FILE, Manifest
+from services.core.manifest import MANIFEST_FILE, Manifest, MetricEntry
 from services.triton.layout import CONFIG, RepositoryLayout
 
 repository_option = click.option(
@@ -37,7 +37,7 @@ def list_models(console: Console, /, repository: Path) -> None:
     published = [_summary(layout, model, version) for model in layout.models() for version in layout.versions(model)]
     console.table(
         f"{repository}",
-        ["model", "version", "precision", "accuracy", "size", "built", "gate"],
+        ["model", "version", "variant", "quality", "size", "built", "gate"],
         [_row(summary) for summary in published],
     )
     console.result(published)
@@ -83,8 +83,9 @@ def _summary(layout: RepositoryLayout, model: str, version: int) -> dict[str, An
     if manifest is None:
         return {"model": model, "version": version, "fault": f"no {MANIFEST_FILE}"}
     whole = json.loads(manifest.to_json())
-    keys = ("precision", "created", "size_bytes", "accuracy", "speed", "gate")
-    return {"model": model, "version": version, **{key: whole[key] for key in keys}}
+    keys = ("variant", "precision", "created", "size_bytes", "metrics", "speed", "gate")
+    quality = f"{manifest.metrics[0].name} {manifest.metrics[0].text}"
+    return {"model": model, "version": version, "quality": quality, **{key: whole[key] for key in keys}}
 
 
 def _row(summary: dict[str, Any]) -> list[str]:
@@ -93,8 +94,8 @@ def _row(summary: dict[str, Any]) -> list[str]:
         return [*name, "-", "-", "-", "-", summary["fault"]]
     return [
         *name,
-        summary["precision"],
-        f"{summary['accuracy']['value']:.2%}",
+        summary["variant"],
+        summary["quality"],
         f"{summary['size_bytes'] / 1024:,.0f} KiB",
         summary["created"][:16].replace("T", " "),
         "passed" if summary["gate"]["passed"] else f"waived: {summary['gate']['waiver']}",
@@ -102,15 +103,17 @@ def _row(summary: dict[str, Any]) -> list[str]:
 
 
 def _details(manifest: Manifest) -> list[tuple[str, str]]:
-    accuracy, speed = manifest.accuracy, manifest.speed
+    speed, target = manifest.speed, manifest.target
     return [
-        ("precision", f"{manifest.precision} for {manifest.target}"),
-        ("built", f"{manifest.created}, commit {manifest.commit or 'unknown'}"),
+        (
+            "variant",
+            f"{manifest.variant} ({manifest.precision}) for {target.runtime} {target.version}, {target.device}",
+        ),
+        ("built", f"{manifest.created}, commit {manifest.commit or 'unknown'}, after version {manifest.parent or '-'}"),
         *((f"input {spec.name}", f"{spec.datatype} {list(spec.dims)}") for spec in manifest.inputs),
         *((f"output {spec.name}", f"{spec.datatype} {list(spec.dims)}") for spec in manifest.outputs),
-        ("accuracy", f"{accuracy.value:.2%} ({accuracy.correct} of {accuracy.samples} held-out samples)"),
-        (f"{accuracy.confidence:.0%} interval", f"{accuracy.low:.2%} to {accuracy.high:.2%}"),
-        ("loss", f"{accuracy.loss_points:.2f} points against FP32 PyTorch"),
+        *((entry.name, _metric(entry)) for entry in manifest.metrics),
+        *([("kept in FP32", ", ".join(kept))] if (kept := _kept(manifest)) else []),
         (
             "latency",
             f"{speed.latency_ms:.3f} ms at batch {speed.batch_size}, {speed.threads} threads, {speed.provider}",
@@ -120,6 +123,17 @@ def _details(manifest: Manifest) -> list[tuple[str, str]]:
         ("checkpoint", f"{manifest.checkpoint.file} {manifest.checkpoint.sha256}"),
         *((name, f"{entry.size_bytes:,} bytes, {entry.sha256}") for name, entry in manifest.files.items()),
     ]
+
+
+def _metric(entry: MetricEntry) -> str:
+    return (
+        f"{entry.text} ({entry.confidence:.0%} interval {entry.show(entry.low)} to {entry.show(entry.high)}, "
+        f"{entry.samples} held-out samples); FP32 PyTorch {entry.show(entry.baseline)}"
+    )
+
+
+def _kept(manifest: Manifest) -> tuple[str, ...]:
+    return manifest.calibration.kept if manifest.calibration is not None else ()
 
 
 def _gate(manifest: Manifest) -> str:

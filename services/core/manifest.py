@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from services.core import record
 from services.core.errors import IntegrityError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -51,35 +51,80 @@ class DataEntry:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationEntry:
-    """How an INT8 version was calibrated, and on what."""
+    """How an INT8 version was calibrated, and on what.
+
+    Attributes:
+        method: ``minmax``, ``entropy`` or ``percentile``.
+        data: The samples that the ranges were taken from.
+        quantized: How many operators run in INT8.
+        kept: Operators that stay in FP32, because the recipe says so or because INT8 missed a bound with them.
+    """
 
     method: str
     data: DataEntry
+    quantized: int
+    kept: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class AccuracyEntry:
-    """Accuracy on the held-out data.
+class MetricEntry:
+    """One metric on the held-out data, beside that of the FP32 PyTorch network on the same samples.
 
     Attributes:
-        value: Share of the samples that were right, 0 to 1.
-        low: Lower end of the Wilson confidence interval.
+        name: Its name in the recipe's rules.
+        kind: What it is: ``accuracy``, ``f1``, ``mae`` and so on.
+        output: The output that it looks at; None for all.
+        better: ``higher`` or ``lower``.
+        percent: Whether it is a share, to be shown in percent.
+        value: Its value.
+        low: Lower end of its two-sided confidence interval.
         high: Upper end of it.
-        confidence: Coverage of the interval, 0 to 1.
-        correct: Number of samples that were right.
-        samples: Number of samples.
-        baseline: Share that the FP32 PyTorch network has right.
-        loss_points: How much lower than the baseline, percentage points; negative where it is better.
+        confidence: Coverage of that interval and of ``loss_high``, 0 to 1.
+        method: How the interval and the bound were computed.
+        baseline: The value of the FP32 PyTorch network.
+        loss: How much worse than the baseline, in the metric's unit; negative where it is better.
+        loss_high: Upper end of the one-sided confidence interval of the loss, from samples that both saw.
+        samples: Number of samples that were measured.
     """
 
+    name: str
+    kind: str
+    output: str | None
+    better: str
+    percent: bool
     value: float
     low: float
     high: float
     confidence: float
-    correct: int
-    samples: int
+    method: str
     baseline: float
-    loss_points: float
+    loss: float
+    loss_high: float
+    samples: int
+
+    @property
+    def text(self) -> str:
+        """The value as a person reads it."""
+        return self.show(self.value)
+
+    def show(self, value: float) -> str:
+        """Return a value of this metric as a person reads it."""
+        return f"{value:.2%}" if self.percent else f"{value:.4g}"
+
+    def show_loss(self, loss: float) -> str:
+        """Return a loss of this metric as a person reads it: shares in points."""
+        return f"{100 * loss:.2f} points" if self.percent else f"{loss:.3g}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCase:
+    """One held-out sample: its row, and its furthest output from FP32 PyTorch's, in shares of that output's largest.
+
+    ``distance`` is None where the output is no number.
+    """
+
+    row: int
+    distance: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +136,27 @@ class FidelityEntry:
         max_abs_diff: Largest difference of an element, by output, over the elements that are finite in both.
         non_finite: Samples with a NaN or an infinity in an output.
         predictions: How often each class came first, by output with classes.
+        worst: The samples that are furthest off, furthest first.
     """
 
     agreement: float | None
     max_abs_diff: dict[str, float]
     non_finite: int
     predictions: dict[str, tuple[int, ...]]
+    worst: tuple[WorstCase, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEntry:
+    """One operator of the network, quantised alone: its name and kind, and what that does to the outputs.
+
+    ``error`` is the root mean square difference of the outputs on the calibration data, relative to the outputs' own;
+    the most sensitive operators have the largest.
+    """
+
+    name: str
+    operator: str
+    error: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +200,63 @@ class GateEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetEntry:
+    """What a version was built for and measured on.
+
+    Attributes:
+        runtime: ``onnxruntime`` or ``tensorrt``.
+        version: Version of the runtime; an engine of ``tensorrt`` runs on no other.
+        device: Name of the processor.
+        compute_capability: Of the GPU, as ``9.0``; None on a CPU.
+        profiles: By input, the least, best and largest shapes that an engine takes; empty where any batch will do.
+    """
+
+    runtime: str
+    version: str
+    device: str
+    compute_capability: str | None
+    profiles: dict[str, tuple[tuple[int, ...], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class SketchEntry:
+    """The distribution of one quantity on the held-out data: what live traffic is compared with.
+
+    Attributes:
+        edges: Boundaries between bins, ascending, without the two ends; a value on a boundary is below it.
+        shares: Share of the values in each bin: one more than there are boundaries.
+        mean: Mean of the values.
+        deviation: Standard deviation of the values.
+        count: Number of values.
+    """
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+    mean: float
+    deviation: float
+    count: int
+
+    def __post_init__(self) -> None:
+        if len(self.shares) != len(self.edges) + 1 or list(self.edges) != sorted(self.edges):
+            raise ValueError(f"{len(self.shares)} shares between {len(self.edges)} boundaries in ascending order")
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReference:
+    """Distributions on the held-out data.
+
+    Attributes:
+        inputs: By input, of its elements.
+        outputs: By output, of its elements.
+        confidence: By output with classes, of the largest softmax share.
+    """
+
+    inputs: dict[str, SketchEntry]
+    outputs: dict[str, SketchEntry]
+    confidence: dict[str, SketchEntry]
+
+
+@dataclass(frozen=True, slots=True)
 class TensorEntry:
     """One input or output: dimensions without the batch, -1 for any size, and class labels where there are some."""
 
@@ -157,48 +274,56 @@ class Manifest:
         schema_version: Version of this record's form.
         model: Model name.
         version: Triton's version number.
-        precision: ``fp32`` or ``int8``.
-        target: What runs it: ``onnxruntime``.
+        variant: The recipe's name for what was done to the network.
+        precision: ``fp32``, ``fp16``, ``bf16``, ``int8`` or ``int8_dynamic``.
+        target: What runs it.
         created: When it was built, ISO 8601 in UTC.
         files: Every file of the version's folder except this one, by relative POSIX path.
         config_sha256: Digest of the model's config.pbtxt as this build wrote it.
         recipe_sha256: Digest of the recipe.
         commit: Git commit of the recipe's folder, with ``-dirty`` for changes; None outside git.
+        parent: The version before this one; None for the first.
         seed: The recipe's seed.
         checkpoint: The trained weights.
         evaluation: The held-out data.
         calibration: How INT8 was calibrated; None for other precisions.
-        accuracy: Accuracy on the held-out data.
+        metrics: The recipe's metrics on the held-out data, in its order.
+        sensitivity: What quantising each operator alone does, worst first; empty where nobody looked.
         fidelity: Closeness to the PyTorch network.
         speed: Speed against FP32.
         size_bytes: Size of the model file.
         gate: The gate's verdict.
         inputs: Inputs in the network's order.
         outputs: Outputs in the network's order.
+        drift: Distributions to compare live traffic with.
         libraries: Versions of everything that took part.
     """
 
     schema_version: int
     model: str
     version: int
+    variant: str
     precision: str
-    target: str
+    target: TargetEntry
     created: str
     files: dict[str, FileEntry]
     config_sha256: str
     recipe_sha256: str
     commit: str | None
+    parent: int | None
     seed: int
     checkpoint: CheckpointEntry
     evaluation: DataEntry
     calibration: CalibrationEntry | None
-    accuracy: AccuracyEntry
+    metrics: tuple[MetricEntry, ...]
+    sensitivity: tuple[LayerEntry, ...]
     fidelity: FidelityEntry
     speed: SpeedEntry
     size_bytes: int
     gate: GateEntry
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
+    drift: DriftReference
     libraries: dict[str, str]
 
     def __post_init__(self) -> None:
@@ -208,6 +333,8 @@ class Manifest:
             raise ValueError(f"version {self.version} found, 1 or more expected")
         if not self.files:
             raise ValueError("names no file")
+        if not self.metrics:
+            raise ValueError("names no metric: nobody knows how good it is")
         for path in self.files:
             # The paths are opened when a version is verified: none may lead out of its folder.
             if path != PurePosixPath(path).as_posix() or path.startswith("/") or ".." in PurePosixPath(path).parts:

@@ -52,7 +52,7 @@ def test_official_clients_get_tritons_bytes_and_the_manifests_accuracy(up: Up) -
     assert found.samples == 450
     assert found.identical == found.answers == 900
     manifest = penstock("models", "show", MODEL, "1", "--repository", str(up.repository))
-    assert found.accuracy == pytest.approx(manifest["accuracy"]["value"], abs=1e-12)
+    assert found.accuracy == pytest.approx(manifest["metrics"][0]["value"], abs=1e-12)
 
 
 def test_batches_and_a_named_version_are_answered_as_asked(up: Up) -> None:

@@ -21,18 +21,36 @@ from enginebuild.staging import claim
 
 from services.core.manifest import (
     SCHEMA_VERSION,
-    AccuracyEntry,
     CheckpointEntry,
     DataEntry,
+    DriftReference,
     FidelityEntry,
     FileEntry,
     GateEntry,
     Manifest,
+    MetricEntry,
     SpeedEntry,
+    TargetEntry,
     TensorEntry,
 )
 from tests.fakes import tiny_recipe
 
+ACCURACY = MetricEntry(
+    name="accuracy",
+    kind="accuracy",
+    output="scores",
+    better="higher",
+    percent=True,
+    value=1.0,
+    low=0.94,
+    high=1.0,
+    confidence=0.95,
+    method="wilson, tango",
+    baseline=1.0,
+    loss=0.0,
+    loss_high=0.04,
+    samples=64,
+)
 _DIGEST = "0" * 64
 
 
@@ -47,29 +65,33 @@ def release(repository: Path, staging: Path, content: bytes, config: str, labels
 def manifest_of(config: str) -> ManifestMaker:
     """Return what makes the manifest of such a version."""
 
-    def make(version: int, files: dict[str, FileEntry]) -> Manifest:
+    def make(version: int, parent: int | None, files: dict[str, FileEntry]) -> Manifest:
         return Manifest(
             schema_version=SCHEMA_VERSION,
             model="sums",
             version=version,
+            variant="fp32",
             precision="fp32",
-            target="onnxruntime",
+            target=TargetEntry("onnxruntime", "1.0", "a CPU", None, {}),
             created="2026-11-20T10:00:00+00:00",
             files=files,
             config_sha256=sha256_of_text(config),
             recipe_sha256=_DIGEST,
             commit=None,
+            parent=parent,
             seed=0,
             checkpoint=CheckpointEntry("checkpoint.safetensors", _DIGEST, 16),
             evaluation=DataEntry("data.py:evaluation", 64, _DIGEST),
             calibration=None,
-            accuracy=AccuracyEntry(1.0, 0.94, 1.0, 0.95, 64, 64, 1.0, 0.0),
-            fidelity=FidelityEntry(1.0, {"scores": 0.0}, 0, {"scores": (32, 32)}),
+            metrics=(ACCURACY,),
+            sensitivity=(),
+            fidelity=FidelityEntry(1.0, {"scores": 0.0}, 0, {"scores": (32, 32)}, ()),
             speed=SpeedEntry("CPUExecutionProvider", 1, 8, 0.1, 80_000.0, 1.0, 1.0, 1.0, 15),
             size_bytes=files["model.onnx"].size_bytes,
             gate=GateEntry(passed=True, reasons=(), waiver=None),
             inputs=(TensorEntry("left", "FP32", (4,), ()), TensorEntry("right", "FP32", (4,), ())),
             outputs=(TensorEntry("scores", "FP32", (2,), ("a", "b")), TensorEntry("difference", "FP32", (1,), ())),
+            drift=DriftReference({}, {}, {}),
             libraries={},
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from enginebuild.recipe import Recipe
+from enginebuild.recipe.recipe import Recipe
 
 MODEL = '''
 import torch
@@ -66,6 +66,9 @@ save_file(network.state_dict(), options.output)
 """
 
 
+FP32_ONLY: dict[str, Any] = {"variants": ["fp32"], "gate": {"metrics": {"accuracy": {"min": 0.9}}}}
+
+
 def document(**changes: Any) -> dict[str, Any]:
     """Return the recipe as YAML would hold it, with whole parts replaced."""
     return {
@@ -82,10 +85,11 @@ def document(**changes: Any) -> dict[str, Any]:
             {"name": "difference", "datatype": "FP32", "dims": [1]},
         ],
         "data": {"evaluation": "data.py:evaluation", "calibration": "data.py:calibration"},
-        "precisions": ["int8", "fp32"],
-        "thresholds": {
-            "min_accuracy": 0.9,
-            "max_accuracy_loss_points": {"int8": 20, "fp32": 0},
+        "metrics": [{"metric": "accuracy", "output": "scores"}],
+        "variants": ["int8", "fp32"],
+        "gate": {
+            "confidence": None,
+            "metrics": {"accuracy": {"min": 0.9, "max_loss": {"int8": 0.2, "fp32": 0.0}}},
             "min_speedup": {"int8": 0.0},
         },
         "serving": {"max_batch_size": 16, "preferred_batch_sizes": [4, 8], "threads": 1},

@@ -5,13 +5,10 @@ The held-out samples take no part: no early stopping, no choice of an epoch by t
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import torch
 from data import split
+from enginebuild.training_script import main, reproducible
 from model import digits_cnn
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 EPOCHS = 20
@@ -40,10 +37,7 @@ def jittered(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def train(seed: int) -> nn.Module:
     """Return a trained network; the same seed gives the same weights, bit for bit."""
-    torch.set_num_threads(1)  # sums over several threads come out in another order each time
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    generator = reproducible(seed)
     images, labels = (torch.tensor(array) for array in split()[0])
     network = digits_cnn()
     steps = EPOCHS * -(-len(images) // BATCH)
@@ -60,15 +54,5 @@ def train(seed: int) -> nn.Module:
     return network.eval()
 
 
-def main() -> None:
-    """Train and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("checkpoint.safetensors"))
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    weights = {name: tensor.contiguous() for name, tensor in train(options.seed).state_dict().items()}
-    save_file(weights, options.output)
-
-
 if __name__ == "__main__":
-    main()
+    main(train, __doc__)

@@ -55,7 +55,8 @@ def as_json(penstock: Penstock, *arguments: str) -> Any:
 def test_list_names_every_version_with_its_accuracy_and_gate(penstock: Penstock, repository: Path) -> None:
     found = as_json(penstock, "models", "list", "--repository", str(repository))
     assert [(entry["model"], entry["version"]) for entry in found] == [("sums", 1), ("sums", 2), ("sums", 3)]
-    assert found[0]["accuracy"]["value"] == 1.0
+    assert found[0]["metrics"][0]["value"] == 1.0
+    assert found[0]["quality"] == "accuracy 100.00%"
     assert found[0]["gate"] == {"passed": True, "reasons": [], "waiver": None}
     assert "sums" in penstock("models", "list", "--repository", str(repository))[1]
 
@@ -148,10 +149,10 @@ def test_what_does_not_exist_is_told(
 
 
 def test_a_wrong_key_in_a_recipe_ends_with_2_and_names_file_and_line(penstock: Penstock, tmp_path: Path) -> None:
-    recipe = tiny_recipe.write(tmp_path / "recipe", presicions=["fp32"])
+    recipe = tiny_recipe.write(tmp_path / "recipe", varients=["fp32"])
     code, _, err = penstock("build", str(recipe), "--repository", str(tmp_path / "repository"))
     assert code == 2
-    assert "unknown key 'presicions'; did you mean 'precisions'?" in err
+    assert "unknown key 'varients'; did you mean 'variants'?" in err
     assert not (tmp_path / "repository").exists()
 
 
@@ -163,8 +164,8 @@ def test_tensorrt_is_not_there_and_says_so_with_3(penstock: Penstock, tmp_path: 
 
 
 def test_a_refusal_ends_with_1_and_the_reason_also_as_json(penstock: Penstock, tmp_path: Path) -> None:
-    thresholds = tiny_recipe.document()["thresholds"] | {"min_accuracy": 1.0, "min_speedup": {"fp32": 99}}
-    recipe = tiny_recipe.write(tmp_path / "recipe", thresholds=thresholds, precisions=["fp32"])
+    gate = {"metrics": {"accuracy": {"min": 1.0}}, "min_speedup": {"fp32": 99}}
+    recipe = tiny_recipe.write(tmp_path / "recipe", gate=gate, variants=["fp32"])
     arguments = ["build", str(recipe), "--repository", str(tmp_path / "repository")]
     code, out, err = penstock(*arguments, "--json")
     assert code == 1

@@ -11,44 +11,70 @@ from hypothesis import strategies as st
 from services.core import record
 from services.core.errors import IntegrityError
 from services.core.manifest import (
-    AccuracyEntry,
     CalibrationEntry,
     CheckpointEntry,
     DataEntry,
+    DriftReference,
     FidelityEntry,
     FileEntry,
     GateEntry,
+    LayerEntry,
     Manifest,
+    MetricEntry,
+    SketchEntry,
     SpeedEntry,
+    TargetEntry,
     TensorEntry,
+    WorstCase,
 )
 
 DIGEST = "ab" * 32
+ACCURACY = MetricEntry(
+    name="accuracy",
+    kind="accuracy",
+    output="logits",
+    better="higher",
+    percent=True,
+    value=0.99,
+    low=0.97,
+    high=0.995,
+    confidence=0.95,
+    method="wilson, tango",
+    baseline=0.991,
+    loss=0.001,
+    loss_high=0.007,
+    samples=450,
+)
+SKETCH = SketchEntry(edges=(0.0, 1.5), shares=(0.5, 0.3, 0.2), mean=0.7, deviation=0.2, count=900)
 
 
 def manifest(**changes: Any) -> Manifest:
     whole = Manifest(
-        schema_version=1,
+        schema_version=2,
         model="digits_cnn",
         version=2,
+        variant="int8-mixed",
         precision="int8",
-        target="onnxruntime",
+        target=TargetEntry("onnxruntime", "1.31.1", "a CPU", None, {"image": ((1, 8), (4, 8), (8, 8))}),
         created="2026-11-20T10:00:00+00:00",
         files={"model.onnx": FileEntry(DIGEST, 1234), "evaluation.npz": FileEntry(DIGEST, 0)},
         config_sha256=DIGEST,
         recipe_sha256=DIGEST,
         commit=None,
+        parent=1,
         seed=0,
         checkpoint=CheckpointEntry("checkpoint.safetensors", DIGEST, 308_074),
         evaluation=DataEntry("data.py:evaluation", 450, DIGEST),
-        calibration=CalibrationEntry("minmax", DataEntry("data.py:calibration", 256, DIGEST)),
-        accuracy=AccuracyEntry(0.99, 0.97, 0.995, 0.95, 445, 450, 0.991, 0.1),
-        fidelity=FidelityEntry(0.998, {"logits": 0.25}, 0, {"logits": (45,) * 10}),
+        calibration=CalibrationEntry("minmax", DataEntry("data.py:calibration", 256, DIGEST), 12, ("conv_3",)),
+        metrics=(ACCURACY,),
+        sensitivity=(LayerEntry("conv_3", "Conv", 0.2),),
+        fidelity=FidelityEntry(0.998, {"logits": 0.25}, 0, {"logits": (45,) * 10}, (WorstCase(7, 0.3),)),
         speed=SpeedEntry("CPUExecutionProvider", 1, 32, 1.5, 21_333.0, 2.2, 2.0, 2.4, 15),
         size_bytes=1234,
         gate=GateEntry(passed=True, reasons=(), waiver=None),
         inputs=(TensorEntry("image", "FP32", (1, 8, 8), ()),),
         outputs=(TensorEntry("logits", "FP32", (10,), tuple("0123456789")),),
+        drift=DriftReference({"image": SKETCH}, {"logits": SKETCH}, {"logits": SKETCH}),
         libraries={"torch": "2.13.0"},
     )
     return dataclasses.replace(whole, **changes)
@@ -76,8 +102,12 @@ def at(tree: Any, path: tuple[str | int, ...]) -> Any:
     return tree
 
 
+UNORDERED = json.loads(json.dumps(document()["drift"]).replace("[0.0, 1.5]", "[1.5, 0.0]"))
 # Mappings whose keys are names of the model's own, not fields.
-FREE = {("files",), ("libraries",), ("fidelity", "max_abs_diff"), ("fidelity", "predictions")}
+FREE = {
+    *[("files",), ("libraries",), ("fidelity", "max_abs_diff"), ("fidelity", "predictions"), ("target", "profiles")],
+    *[("drift", "inputs"), ("drift", "outputs"), ("drift", "confidence")],
+}
 RECORDS = [place for place in every_place(document()) if isinstance(at(document(), place), dict) and place not in FREE]
 
 
@@ -118,13 +148,15 @@ def test_a_value_of_another_type_is_an_error_wherever_it_is(place: tuple[str | i
         (manifest().to_json().replace("0.99,", "NaN,"), "NaN is not a number"),
         (manifest().to_json().replace('"version": 2', '"version": true'), "version: expected int, found bool"),
         (manifest().to_json().replace('"version": 2', '"version": 0'), "version 0 found"),
-        (manifest().to_json().replace('"schema_version": 1', '"schema_version": 9'), "schema_version 9 found"),
+        (manifest().to_json().replace('"schema_version": 2', '"schema_version": 9'), "schema_version 9 found"),
         (manifest().to_json().replace("evaluation.npz", "../evaluation.npz"), "does not lie in the version's folder"),
         (manifest().to_json().replace("evaluation.npz", "/etc/passwd"), "does not lie in the version's folder"),
         (manifest().to_json().replace(DIGEST, "ab", 1), "64 hexadecimal digits"),
         (manifest().to_json().replace('"passed": true', '"passed": false'), "no waiver"),
+        (json.dumps(document() | {"metrics": []}), "names no metric"),
+        (json.dumps(document() | {"drift": UNORDERED}), "boundaries in ascending order"),
     ],
-    ids=range(13),
+    ids=range(15),
 )
 def test_a_damaged_manifest_is_refused_with_the_reason_and_the_file(text: str, words: str) -> None:
     with pytest.raises(IntegrityError, match=words) as caught:
@@ -133,9 +165,9 @@ def test_a_damaged_manifest_is_refused_with_the_reason_and_the_file(text: str, w
 
 
 def test_a_manifest_cannot_carry_a_number_that_json_does_not_know() -> None:
-    broken = dataclasses.replace(manifest().accuracy, value=float("nan"))
+    broken = dataclasses.replace(ACCURACY, value=float("nan"))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        manifest(accuracy=broken).to_json()
+        manifest(metrics=(broken,)).to_json()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from enginebuild.config_pbtxt import interface_of, label_files, parse, render
-from enginebuild.recipe import Recipe
+from enginebuild.recipe.recipe import Recipe
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,8 +69,7 @@ def test_no_warm_up_is_written_where_the_recipe_wants_none() -> None:
 
 def test_several_outputs_with_labels_get_a_file_each() -> None:
     outputs = [{"name": name, "datatype": "FP32", "dims": [2], "labels": "l.txt"} for name in ("a/b", "a:b")]
-    data = {"evaluation": "d.py:e", "calibration": "d.py:c", "correct": "d.py:r"}
-    recipe = tiny_recipe.recipe(outputs=outputs, data=data)
+    recipe = tiny_recipe.recipe(outputs=outputs, metrics=[{"metric": "accuracy", "output": "a/b"}])
     files = label_files(recipe)
     assert len(set(files.values())) == 2
     assert all(Path(name).name == name for name in files.values())
@@ -94,7 +93,7 @@ def test_any_valid_recipe_gives_a_config_that_triton_reads(
     }
     outputs = [{"name": name, "datatype": "FP32", "dims": [2], "labels": "l.txt"}]
     inputs = [{"name": "left", "datatype": "FP32", "dims": [4]}]
-    recipe = tiny_recipe.recipe(serving=serving, outputs=outputs, inputs=inputs)
+    recipe = tiny_recipe.recipe(serving=serving, outputs=outputs, inputs=inputs, metrics=[{"metric": "accuracy"}])
     text = render(recipe, DIMS)
     assert text == render(recipe, DIMS)
     assert parse(text).output[0].name == name

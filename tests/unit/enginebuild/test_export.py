@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from enginebuild.export import assert_dynamic, export_onnx, relative_difference
+from enginebuild.convert.export import assert_dynamic, export_onnx, relative_difference
 from enginebuild.network import NamedNetwork
 from enginebuild.runtime import OnnxModel, repeat_to
 from onnx import TensorProto, helper

@@ -1,111 +1,123 @@
 """The gate lets through what the recipe demands, and says with numbers why not."""
 
-from typing import Any, get_args
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from enginebuild.gate import Evidence, choose, objections
-from enginebuild.recipe import Precision, Thresholds
+from enginebuild.recipe.gate import GateRules
 
-from services.core.manifest import AccuracyEntry, FidelityEntry
+from services.core.manifest import FidelityEntry, MetricEntry
+from tests.fakes.releases import ACCURACY
+
+CLOSE = FidelityEntry(1.0, {}, 0, {}, ())
+ERROR = replace(ACCURACY, name="mae", kind="mae", better="lower", percent=False, value=1.0, baseline=1.0)
 
 
-def thresholds(**changes: Any) -> Thresholds:
-    return Thresholds.model_validate(
-        {"min_accuracy": 0.98, "max_accuracy_loss_points": {"int8": 0.5, "fp32": 0}, "min_speedup": {"int8": 1.1}}
-        | changes
+def rules(**changes: Any) -> GateRules:
+    accuracy = {"min": 0.98, "max_loss": {"int8": 0.005, "fp32": 0.0}}
+    return GateRules.model_validate(
+        {"confidence": None, "metrics": {"accuracy": accuracy}, "min_speedup": {"int8": 1.1}} | changes
     )
 
 
-def evidence(  # noqa: PLR0917
-    correct: int = 990,
-    baseline: int = 990,
-    samples: int = 1000,
-    non_finite: int = 0,
-    speedup: float | None = 2.0,
-    precision: Precision = "int8",
+def metric(right: int = 990, baseline: int = 990, samples: int = 1000, **changes: Any) -> MetricEntry:
+    loss = (baseline - right) / max(samples, 1)
+    found = replace(ACCURACY, value=right / max(samples, 1), baseline=baseline / max(samples, 1), samples=samples)
+    return replace(found, **({"loss": loss, "loss_high": loss + 0.004} | changes))
+
+
+def evidence(
+    *metrics: MetricEntry, speedup: float | None = 2.0, variant: str = "int8", non_finite: int = 0
 ) -> Evidence:
-    accuracy = AccuracyEntry(
-        value=correct / max(samples, 1),
-        low=0,
-        high=1,
-        confidence=0.95,
-        correct=correct,
-        samples=samples,
-        baseline=baseline / max(samples, 1),
-        loss_points=100 * (baseline - correct) / max(samples, 1),
-    )
-    return Evidence(precision, accuracy, FidelityEntry(1.0, {}, non_finite, {}), speedup)
+    close = replace(CLOSE, non_finite=non_finite)
+    return Evidence(variant, variant == "fp32", metrics or (metric(),), close, speedup)
 
 
-def test_what_meets_every_threshold_passes() -> None:
-    assert objections(evidence(), thresholds()) == ()
+def test_what_meets_every_bound_passes() -> None:
+    assert objections(evidence(), rules()) == ()
 
 
 @pytest.mark.parametrize(
     ("found", "passes"),
     [
-        (evidence(correct=980, baseline=980), True),
-        (evidence(correct=979, baseline=979), False),
-        (evidence(correct=985, baseline=990), True),
-        (evidence(correct=984, baseline=990), False),
-        (evidence(correct=999, baseline=990), True),
+        (evidence(metric(980, 980)), True),
+        (evidence(metric(979, 979)), False),
+        (evidence(metric(985, 990)), True),
+        (evidence(metric(984, 990)), False),
+        (evidence(metric(999, 990)), True),
         (evidence(speedup=1.1), True),
         (evidence(speedup=1.099), False),
         (evidence(non_finite=1), False),
     ],
     ids=range(8),
 )
-def test_a_threshold_is_met_at_its_value_and_missed_right_beyond_it(found: Evidence, passes: bool) -> None:
-    assert (objections(found, thresholds()) == ()) is passes
+def test_a_bound_is_met_at_its_value_and_missed_right_beyond_it(found: Evidence, passes: bool) -> None:
+    assert (objections(found, rules()) == ()) is passes
 
 
 def test_a_loss_that_is_exactly_the_bound_passes_whatever_the_rounding() -> None:
     for samples in range(100, 1000):
-        bound = 100 * (7 - 4) / samples
-        demanded = thresholds(min_accuracy=0, max_accuracy_loss_points={"int8": bound})
-        assert objections(evidence(correct=4, baseline=7, samples=samples), demanded) == ()
+        demanded = rules(metrics={"accuracy": {"max_loss": (7 - 4) / samples}})
+        assert objections(evidence(metric(4, 7, samples)), demanded) == ()
+
+
+def test_with_confidence_a_loss_must_be_shown_to_be_within_its_bound() -> None:
+    sure = rules(confidence=0.95)
+    assert objections(evidence(metric(990, 990, loss_high=0.005)), sure) == ()
+    (objection,) = objections(evidence(metric(990, 990, loss_high=0.006)), sure)
+    assert objection == (
+        "accuracy 99.00% against 99.00% in FP32 PyTorch: at 95% confidence it may be 0.60 points worse, "
+        "0.50 points allowed (1000 samples; more of them would tell)"
+    )
+
+
+def test_an_error_is_bounded_from_above_and_its_loss_in_percent() -> None:
+    demanded = rules(metrics={"mae": {"max": 1.2, "max_loss_percent": 5}})
+    assert objections(evidence(replace(ERROR, value=1.05, loss=0.05)), demanded) == ()
+    assert objections(evidence(replace(ERROR, value=1.3, loss=0.3)), demanded) == (
+        "mae 1.3 on 64 samples, at most 1.2 demanded",
+        "mae 1.3 against 1 in FP32 PyTorch: 0.3 worse, 0.05 allowed",
+    )
 
 
 def test_every_objection_is_told_with_its_numbers() -> None:
-    found = evidence(correct=970, baseline=990, non_finite=3, speedup=0.9)
-    assert objections(found, thresholds()) == (
-        "3 of 1000 held-out samples give a NaN or an infinity",
-        "accuracy 97.00% (970 of 1000) is below the 98.00% demanded",
-        "2.00 points less accurate than FP32 PyTorch (99.00%), 0.5 allowed",
+    assert objections(evidence(metric(970, 990), speedup=0.9, non_finite=3), rules()) == (
+        "3 held-out samples give a NaN or an infinity",
+        "accuracy 97.00% on 1000 samples, at least 98.00% demanded",
+        "accuracy 97.00% against 99.00% in FP32 PyTorch: 2.00 points worse, 0.50 points allowed",
         "0.90 times as fast as FP32, 1.1 demanded",
     )
 
 
 def test_no_data_is_never_good_enough() -> None:
-    assert "no held-out sample was judged" in objections(
-        evidence(correct=0, baseline=0, samples=0), thresholds(min_accuracy=0)
+    assert objections(evidence(metric(0, 0, 0)), rules(metrics={"accuracy": {"min": 0}})) == (
+        "accuracy was not measured",
     )
-    assert objections(evidence(speedup=None), thresholds()) == ("its speed was not measured, 1.1 times FP32 demanded",)
+    assert objections(evidence(ERROR), rules()) == ("accuracy was not measured",)
+    assert objections(evidence(speedup=None), rules()) == ("its speed was not measured, 1.1 times FP32 demanded",)
 
 
-def test_speed_is_no_objection_where_the_recipe_demands_none() -> None:
-    assert objections(evidence(precision="fp32", speedup=None), thresholds()) == ()
+def test_a_variant_that_is_not_faster_is_refused_unless_it_is_fp32_or_the_recipe_says_otherwise() -> None:
+    demanded = rules(min_speedup={})
+    assert objections(evidence(speedup=0.99), demanded) == ("0.99 times as fast as FP32, 1 demanded",)
+    assert objections(evidence(speedup=0.99, variant="fp32"), demanded) == ()
+    assert objections(evidence(speedup=0.99), rules(min_speedup={"int8": 0})) == ()
 
 
 @pytest.mark.parametrize(
     ("verdicts", "waived", "chosen"),
     [
-        ([("int8", ()), ("fp32", ())], False, "int8"),
-        ([("int8", ("slow",)), ("fp32", ())], False, "fp32"),
-        ([("int8", ("slow",)), ("fp32", ())], True, "fp32"),
-        ([("int8", ("slow",)), ("fp32", ("wrong",))], False, None),
-        ([("int8", ("slow",)), ("fp32", ("wrong",))], True, "int8"),
-        ([("fp32", ("wrong",))], True, "fp32"),
-        ([], True, None),
+        ({"int8": (), "fp32": ()}, False, "int8"),
+        ({"int8": ("slow",), "fp32": ()}, False, "fp32"),
+        ({"int8": ("slow",), "fp32": ()}, True, "fp32"),
+        ({"int8": ("slow",), "fp32": ("wrong",)}, False, None),
+        ({"int8": ("slow",), "fp32": ("wrong",)}, True, "int8"),
+        ({"fp32": ("wrong",)}, True, "fp32"),
+        ({}, True, None),
     ],
 )
 def test_the_first_that_passes_is_chosen_and_a_waiver_only_counts_where_none_does(
-    verdicts: list[tuple[Precision, tuple[str, ...]]], waived: bool, chosen: Precision | None
+    verdicts: dict[str, tuple[str, ...]], waived: bool, chosen: str | None
 ) -> None:
     assert choose(verdicts, waived=waived) == chosen
-
-
-def test_every_precision_is_known_to_the_gate() -> None:
-    demanded = thresholds(max_accuracy_loss_points=dict.fromkeys(get_args(Precision), 1))
-    for precision in get_args(Precision):
-        assert objections(evidence(precision=precision), demanded) == ()

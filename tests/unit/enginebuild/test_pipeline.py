@@ -24,8 +24,8 @@ def run(tmp_path: Path, order: dict[str, Any] | None = None, **changes: Any) -> 
     return build(tiny_recipe.recipe(**changes), folder, made, said.append), said
 
 
-def thresholds(**changes: Any) -> dict[str, Any]:
-    return {**tiny_recipe.document()["thresholds"], **changes}
+def bounds(**changes: Any) -> dict[str, Any]:
+    return {**tiny_recipe.document()["gate"], **changes}
 
 
 def expect_nothing(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def expect_nothing(tmp_path: Path) -> None:
 
 def test_the_preferred_precision_that_passes_is_published_with_everything_it_needs(tmp_path: Path) -> None:
     result, said = run(tmp_path)
-    assert [candidate.precision for candidate in result.candidates] == ["int8", "fp32"]
+    assert [candidate.name for candidate in result.candidates] == ["int8", "fp32"]
     assert result.published is not None
     manifest, path = result.published.manifest, result.published.path
     assert (manifest.precision, manifest.version, manifest.created) == ("int8", 1, CREATED)
@@ -57,7 +57,7 @@ def test_recipe_and_repository_may_be_named_from_wherever_the_build_is_started(
 
 
 def test_a_precision_that_is_not_faster_falls_back_to_the_next(tmp_path: Path) -> None:
-    result, _ = run(tmp_path, thresholds=thresholds(min_speedup={"int8": 1000}))
+    result, _ = run(tmp_path, gate=bounds(min_speedup={"int8": 1000}))
     assert result.published is not None
     assert result.published.manifest.precision == "fp32"
     (objection,) = result.candidates[0].objections
@@ -65,14 +65,14 @@ def test_a_precision_that_is_not_faster_falls_back_to_the_next(tmp_path: Path) -
 
 
 def test_a_named_precision_never_falls_back(tmp_path: Path) -> None:
-    result, _ = run(tmp_path, {"precision": "int8"}, thresholds=thresholds(min_speedup={"int8": 1000}))
+    result, _ = run(tmp_path, {"precision": "int8"}, gate=bounds(min_speedup={"int8": 1000}))
     assert result.published is None
     expect_nothing(tmp_path)
 
 
 def test_a_waiver_publishes_what_was_refused_and_is_written_down_only_then(tmp_path: Path) -> None:
-    demanding = thresholds(min_speedup={"int8": 1000})
-    named, _ = run(tmp_path, {"precision": "int8", "waiver": "an emergency"}, thresholds=demanding)
+    demanding = bounds(min_speedup={"int8": 1000})
+    named, _ = run(tmp_path, {"precision": "int8", "waiver": "an emergency"}, gate=demanding)
     assert named.published is not None
     gate = named.published.manifest.gate
     assert (gate.passed, gate.waiver) == (False, "an emergency")
@@ -85,7 +85,8 @@ def test_a_waiver_publishes_what_was_refused_and_is_written_down_only_then(tmp_p
 @pytest.mark.parametrize(
     ("order", "changes", "words"),
     [
-        ({"precision": "int8"}, {"precisions": ["fp32"]}, "--precision int8: the recipe of sums has fp32"),
+        ({"precision": "int8"}, tiny_recipe.FP32_ONLY, "--precision int8: the recipe of sums has fp32"),
+        ({"variant": "int4"}, {}, "--variant int4: the recipe of sums has int8, fp32"),
         ({"checkpoint": Path("w.safetensors"), "retrain": True}, {}, "--checkpoint and --retrain exclude each other"),
         ({"waiver": "  "}, {}, "--waive-gate needs a reason"),
         ({"checkpoint": Path("/no/such/w.safetensors")}, {}, "/no/such/w.safetensors: cannot be read"),
@@ -94,7 +95,7 @@ def test_a_waiver_publishes_what_was_refused_and_is_written_down_only_then(tmp_p
         ({}, {"data": {"evaluation": "absent.py:e", "calibration": "data.py:calibration"}}, "there is no such file"),
         ({}, {"data": {"evaluation": "data.py:evaluation", "calibration": "data.py:absent"}}, "no function 'absent'"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_mistake_is_told_and_publishes_nothing(
     tmp_path: Path, order: dict[str, Any], changes: dict[str, Any], words: str
@@ -124,7 +125,7 @@ def test_another_interface_is_told_before_anything_is_trained(tmp_path: Path) ->
 
 def test_the_held_out_data_stays_at_home_where_the_recipe_says_so(tmp_path: Path) -> None:
     data = {"evaluation": "data.py:evaluation", "publish_evaluation": False}
-    result, _ = run(tmp_path, data=data, precisions=["fp32"])
+    result, _ = run(tmp_path, data=data, **tiny_recipe.FP32_ONLY)
     assert result.published is not None
     assert set(result.published.manifest.files) == {"model.onnx"}
 
@@ -142,4 +143,57 @@ def test_a_network_that_gives_no_numbers_is_refused_by_the_gate(tmp_path: Path) 
     model.write_text(broken)
     result, _ = run(tmp_path, {"precision": "fp32"})
     assert result.published is None
-    assert "64 of 64 held-out samples give a NaN or an infinity" in result.candidates[0].objections
+    assert result.candidates[0].objections == ("every one of 64 held-out samples gives a NaN or an infinity",)
+
+
+def test_int8_that_is_not_good_enough_keeps_its_worst_operators_in_fp32(tmp_path: Path) -> None:
+    """The second layer cannot be quantised: one weight takes the range of all others in its column."""
+    tiny_recipe.write(tmp_path / "recipe")
+    folder = tmp_path / "recipe"
+    model, train = (folder / "model.py").read_text(), (folder / "train.py").read_text()
+    model = model.replace(
+        "self.mix = nn.Linear(2 * width, 2, bias=False)",
+        "self.mix = nn.Linear(2 * width, 2, bias=False)\n        self.last = nn.Linear(3, 2, bias=False)",
+    ).replace(
+        "scores = self.mix(torch.cat([left, right], dim=1))",
+        "mixed = self.mix(torch.cat([left, right], dim=1))\n"
+        "        scores = self.last(torch.cat([mixed, 500 + 0 * mixed[:, :1]], dim=1))",
+    )
+    train = train.replace(
+        'network.load_state_dict({"mix.weight": weight})',
+        "last = torch.tensor([[1.0, 0, 0.01], [0, 1.0, 0.01]])\n"
+        'network.load_state_dict({"mix.weight": weight, "last.weight": last})',
+    )
+    (folder / "model.py").write_text(model)
+    (folder / "train.py").write_text(train)
+    result, said = run(tmp_path, gate=bounds(metrics={"accuracy": {"max_loss": {"int8": 0.05, "fp32": 0}}}))
+    assert [candidate.name for candidate in result.candidates] == ["int8", "int8-mixed", "fp32"]
+    refused, mixed, _ = result.candidates
+    assert any("worse" in objection for objection in refused.objections)
+    assert [layer.error for layer in refused.sensitivity] == sorted(
+        (e.error for e in refused.sensitivity), reverse=True
+    )
+    assert mixed.made is not None
+    assert mixed.made.calibration is not None
+    assert mixed.made.calibration.kept[0] == refused.sensitivity[0].name
+    assert any("int8-mixed keeps" in line for line in said)
+    assert result.published is not None
+    assert result.published.manifest.variant == "int8-mixed"
+
+
+def test_a_variant_that_this_machine_cannot_run_is_refused_with_the_reason(tmp_path: Path) -> None:
+    demanding = bounds(metrics={"accuracy": {"min": 0.9}}, min_speedup={})
+    result, _ = run(tmp_path, variants=["bf16", "fp32"], gate=demanding)
+    assert result.candidates[0].objections == (
+        "ONNX Runtime has no BF16 kernels for a CPU; --target tensorrt has, on a GPU",
+    )
+    assert result.published is not None
+    assert result.published.manifest.variant == "fp32"
+
+
+def test_fp16_is_made_and_measured_like_any_other(tmp_path: Path) -> None:
+    demanding = bounds(metrics={"accuracy": {"min": 0.9}}, min_speedup={"fp16": 0.0})
+    result, _ = run(tmp_path, variants=["fp16"], gate=demanding)
+    assert result.published is not None
+    assert result.published.manifest.precision == "fp16"
+    assert [spec.datatype for spec in result.published.manifest.inputs] == ["FP32", "FP32"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from enginebuild.recipe import Recipe
+from enginebuild.recipe.recipe import Recipe
 from pydantic import ValidationError
 
 from services.cli.yamlfile import load_yaml
@@ -34,13 +34,14 @@ def changed(*place: str | int, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("place", "nearest"),
     [
-        (("treshold",), "thresholds"),
+        (("variant",), "variants"),
         (("checkpoint", "fil"), "file"),
         (("network", "factori"), "factory"),
         (("inputs", 1, "dim"), "dims"),
         (("outputs", 0, "label"), "labels"),
         (("data", "evaluate"), "evaluation"),
-        (("thresholds", "min_acuracy"), "min_accuracy"),
+        (("gate", "min_speed_up"), "min_speedup"),
+        (("gate", "metrics", "accuracy", "max_los"), "max_loss"),
         (("serving", "max_batchsize"), "max_batch_size"),
     ],
 )
@@ -66,7 +67,7 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_valid_key(
         (("checkpoint", "trained_by"), "a/../../train.py", "inside it"),
         (("checkpoint", "file"), "..\\checkpoint.pt", "inside it"),
         (("network", "factory"), "model.py", "expected 'file.py:function'"),
-        (("network", "factory"), "model:function", "expected 'file.py:function'"),
+        (("network", "factory"), "model:", "'package.module:function' of an installed package"),
         (("network", "factory"), "../model.py:function", "inside it"),
         (("inputs",), [], "at least 1 item"),
         (("inputs", 0, "dims"), [], "at least 1 item"),
@@ -79,13 +80,25 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_valid_key(
         (("inputs", 0, "name"), 'a" }', "String should match"),
         (("outputs", 0, "dims"), [2, 2], "one dimension"),
         (("outputs", 0, "dims"), [-1], "one dimension"),
-        (("outputs", 1, "labels"), "labels.txt", "2 outputs have labels"),
-        (("outputs", 0, "labels"), None, "0 outputs have labels"),
-        (("precisions",), [], "at least 1 item"),
-        (("precisions",), ["fp8"], "Input should be"),
-        (("precisions",), ["fp32", "fp32"], "names one twice"),
-        (("thresholds", "max_accuracy_loss_points"), {"fp32": 0}, "no bound for int8"),
-        (("thresholds", "min_accuracy"), 98, "less than or equal to 1"),
+        (("metrics",), [], "at least 1 item"),
+        (("metrics",), [{"metric": "acuracy"}], "does not match any of the expected tags"),
+        (("metrics",), [{"metric": "accuracy"}] * 2, "metric 'accuracy' is used twice"),
+        (("metrics", 0, "output"), "absent", "no output 'absent'; there are scores, difference"),
+        (("metrics",), [{"metric": "custom", "function": "data.py:f"}], "Field required"),
+        (("metrics",), [{"metric": "reconstruction_error"}], "which input"),
+        (("metrics",), [{"metric": "reconstruction_error", "input": "absent"}], "no input 'absent'"),
+        (("variants",), [], "at least 1 item"),
+        (("variants",), ["fp8"], "Input should be"),
+        (("variants",), ["fp32", "fp32"], "variant 'fp32' is used twice"),
+        (("variants",), [{"name": "a", "precision": "fp32"}], "has no bound for a"),
+        (("gate", "metrics"), {}, "at least 1 item"),
+        (("gate", "metrics"), {"f1": {"min": 0.5}}, "gate.metrics.f1: no such metric; there are accuracy"),
+        (("gate", "metrics", "accuracy"), {}, "bounds nothing"),
+        (("gate", "metrics", "accuracy"), {"max_loss": {"fp32": 0}}, "has no bound for int8"),
+        (("gate", "metrics", "accuracy"), {"max_loss": {"fp32": 0, "int8": 0, "fp8": 0}}, "'fp8' is no variant"),
+        (("gate", "metrics", "accuracy"), {"max_loss": -0.1}, "greater than or equal to 0"),
+        (("gate", "confidence"), 0.4, "greater than 0.5"),
+        (("gate", "min_speedup"), {"int4": 1}, "'int4' is no variant"),
         (("data", "calibration"), None, "int8 needs data.calibration"),
         (("serving", "preferred_batch_sizes"), [32], "batch size 32 is over max_batch_size 16"),
         (("serving", "warmup_batch_sizes"), [17], "batch size 17 is over max_batch_size 16"),
@@ -101,17 +114,25 @@ def test_a_value_that_cannot_work_is_refused_before_anything_is_built(
         Recipe.model_validate(changed(*place, value=value))
 
 
-def test_several_outputs_may_have_labels_when_the_recipe_says_what_is_right() -> None:
-    document = changed("outputs", 1, "labels", value="labels.txt")
-    document["data"]["correct"] = "data.py:correct"
-    assert len(Recipe.model_validate(document).class_outputs) == 2
+def test_a_metric_must_say_its_output_where_several_could_be_meant() -> None:
+    document = changed("metrics", value=[{"metric": "accuracy"}])
+    assert Recipe.model_validate(document).output_of(Recipe.model_validate(document).metrics[0]).name == "scores"
+    document["outputs"][1]["labels"] = "labels.txt"
+    with pytest.raises(ValidationError, match="which output"):
+        Recipe.model_validate(document)
+
+
+def test_a_variant_is_named_by_its_precision_or_has_a_name() -> None:
+    variants = ["fp32", {"name": "all-int8", "precision": "int8"}]
+    recipe = tiny_recipe.recipe(variants=variants, gate={"metrics": {"accuracy": {"max_loss": 0.1}}})
+    assert [(variant.name, variant.precision) for variant in recipe.variants] == [
+        ("fp32", "fp32"),
+        ("all-int8", "int8"),
+    ]
+    mixed = recipe.variants[1].mixed()
+    assert (mixed.name, mixed.rules, mixed.mixed().rules) == ("all-int8-mixed", "all-int8", "all-int8")
 
 
 def test_speed_is_judged_at_the_largest_batch_that_triton_aims_for() -> None:
     assert tiny_recipe.recipe().serving.measured_batch_size == 8
     assert tiny_recipe.recipe(serving={"max_batch_size": 16}).serving.measured_batch_size == 16
-
-
-def test_int8_must_not_be_slower_than_fp32_unless_the_recipe_says_otherwise() -> None:
-    thresholds = {"min_accuracy": 0.5, "max_accuracy_loss_points": {"int8": 1, "fp32": 1}}
-    assert tiny_recipe.recipe(thresholds=thresholds).thresholds.min_speedup == {"int8": 1.0}

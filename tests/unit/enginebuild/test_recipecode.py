@@ -33,6 +33,28 @@ def test_two_recipes_with_files_of_the_same_name_do_not_see_each_other(tmp_path:
     assert set(sys.modules) == modules_before
 
 
+def test_what_is_installed_below_the_folder_is_not_the_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = tmp_path / "env" / "site-packages"
+    installed.mkdir(parents=True)
+    write(installed, installed_for_test="VALUE = 7")
+    monkeypatch.syspath_prepend(str(installed))
+    write(tmp_path, data="import installed_for_test\ndef value(): return installed_for_test.VALUE")
+    with RecipeCode(tmp_path) as code:
+        assert code.function("data.py:value")() == 7
+    assert "installed_for_test" in sys.modules
+    assert "data" not in sys.modules
+    del sys.modules["installed_for_test"]
+
+
+def test_a_function_of_an_installed_package_needs_no_file(tmp_path: Path) -> None:
+    with RecipeCode(tmp_path) as code:
+        assert code.function("json:dumps")(1) == "1"
+        with pytest.raises(ConfigurationError, match="has no function 'absent'"):
+            code.function("json:absent")
+        with pytest.raises(ConfigurationError, match=r"'no\.such' cannot be imported.*install it beside penstock"):
+            code.function("no.such:network")
+
+
 def test_a_file_named_like_a_loaded_module_gives_it_back_afterwards(tmp_path: Path) -> None:
     write(tmp_path, json="def value(): return 7")
     with RecipeCode(tmp_path) as code:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from enginebuild.speed import compare
+from enginebuild.measure.speed import compare
 
 
 class Machine:

@@ -7,13 +7,16 @@ order, and each round gives one ratio; the median of the ratios is what the gate
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from statistics import median, quantiles
+from typing import TypeVar
 
 ROUNDS = 15
 SLICE_S = 0.01  # long against the clock's resolution, short against a neighbour's burst of work
 MAX_REPEATS = 10_000
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,12 @@ class Timing:
 
 
 def compare(
-    runs: Mapping[str, Callable[[], object]],
-    baseline: str,
+    runs: Mapping[Name, Callable[[], object]],
+    baseline: Name,
     *,
     rounds: int = ROUNDS,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Timing]:
+) -> dict[Name, Timing]:
     """Time functions against one of them.
 
     Args:
@@ -51,7 +54,7 @@ def compare(
         clock: Seconds that only grow.
     """
     repeats = {name: _repeats(run, clock) for name, run in runs.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    seconds: dict[Name, list[float]] = {name: [] for name in runs}
     order = list(runs)
     for _ in range(rounds):
         for name in order:

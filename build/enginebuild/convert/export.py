@@ -15,7 +15,8 @@ import torch
 
 from enginebuild.datatypes import Arrays, is_floating
 from enginebuild.network import NamedNetwork, check_outputs
-from enginebuild.recipe import Input, Recipe
+from enginebuild.recipe.recipe import Recipe
+from enginebuild.recipe.tensors import Input
 from enginebuild.runtime import OnnxModel, repeat_to
 from services.core.errors import BuildFailed, ConfigurationError
 

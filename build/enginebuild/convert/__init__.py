@@ -1,0 +1,1 @@
+"""From PyTorch to ONNX, and from FP32 to the precisions that are served."""
