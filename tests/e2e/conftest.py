@@ -24,10 +24,10 @@ RECIPE = ROOT / "build" / "recipes" / "digits_cnn" / "recipe.yaml"
 MODEL = "digits_cnn"
 
 
-def penstock(*arguments: str, code: int = 0) -> Any:
+def penstock(*arguments: str, code: int = 0, timeout_s: float = 240.0) -> Any:
     """Run a verb with --json, check its exit code and return its JSON."""
     command = [sys.executable, "-m", "services.cli.main", *arguments, "--json"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout_s)
     assert done.returncode == code, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return json.loads(done.stdout or done.stderr)
 
@@ -80,10 +80,10 @@ class Up:
         """Run ``penstock up`` again on the same repository and state, after the last one ended in whatever way."""
         if self.process.stdout is not None:
             self.process.stdout.close()
-        self.process, self.endpoints = _start(self.repository, self.state_dir)
+        self.process, self.endpoints = start_up(self.repository, self.state_dir)
 
 
-def _start(repository: Path, state_dir: Path) -> tuple[subprocess.Popen[str], Endpoints]:
+def start_up(repository: Path, state_dir: Path) -> tuple[subprocess.Popen[str], Endpoints]:
     """Run ``penstock up`` and return when it has said where it listens."""
     command = [sys.executable, "-m", "services.cli.main", "up", "--free-ports", "--json"]
     process = subprocess.Popen(
@@ -103,11 +103,11 @@ def _start(repository: Path, state_dir: Path) -> tuple[subprocess.Popen[str], En
         said["tritons"] = tuple(TritonEndpoint(**triton) for triton in said["tritons"])
         return process, Endpoints(**said)
     except BaseException:
-        _end(process)
+        stop_up(process)
         raise
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def stop_up(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         process.terminate()
         process.wait(60)
@@ -134,7 +134,7 @@ def running_up(published: Path, folder: Path, versions: tuple[int, ...]) -> Iter
             shutil.copy(item, repository / MODEL / item.name)
     for version in versions:
         shutil.copytree(published / MODEL / str(version), repository / MODEL / str(version))
-    up = Up(*_start(repository, state_dir), repository, state_dir)
+    up = Up(*start_up(repository, state_dir), repository, state_dir)
     try:
         yield up
         family = psutil.Process(up.process.pid).children(recursive=True)
@@ -143,7 +143,7 @@ def running_up(published: Path, folder: Path, versions: tuple[int, ...]) -> Iter
         gone, alive = psutil.wait_procs(family, timeout=5)
         assert not alive, f"left behind: {alive}, ended: {gone}"
     finally:
-        _end(up.process)
+        stop_up(up.process)
 
 
 @contextmanager
