@@ -27,6 +27,7 @@ from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipe.variants import BASELINE, Precision, Variant
 from enginebuild.recipecode import RecipeCode
 from enginebuild.record import Record
+from enginebuild.signing import Signer
 from enginebuild.staging import claim
 from enginebuild.targets.onnxruntime import OnnxRuntimeTarget
 from enginebuild.training import ensure_checkpoint
@@ -52,6 +53,7 @@ class Order:
         variant: The one variant to publish; None for the recipe's order of preference.
         checkpoint: Weights to use in place of the recipe's.
         retrain: Whether to train even where the recipe's checkpoint exists.
+        sign_key: PEM file of the private key to sign with; None leaves the version unsigned.
         waiver: Why to publish against the gate's objections; None to obey it.
     """
 
@@ -62,6 +64,7 @@ class Order:
     checkpoint: Path | None = None
     retrain: bool = False
     waiver: str | None = None
+    sign_key: Path | None = None
 
     def chosen(self, recipe: Recipe) -> list[Variant]:
         """Return the variants of a recipe that were asked for."""
@@ -104,9 +107,10 @@ def build(recipe: Recipe, folder: Path, order: Order, say: Say) -> BuildResult:
         BuildFailed: A step could not be done; nothing was published.
     """
     _check(recipe, order)
+    signer = Signer(order.sign_key) if order.sign_key is not None else None
     try:
         with claim(order.repository) as staging, RecipeCode(folder) as code:
-            return _Build(recipe, folder, order, say, staging, code).run()
+            return _Build(recipe, folder, order, say, staging, code, signer).run()
     except OSError as error:
         where = error.filename or order.repository
         raise BuildFailed(f"{where}: {error.strerror or error}; nothing was published") from error
@@ -139,6 +143,7 @@ class _Build:
     say: Say
     staging: Path
     code: RecipeCode
+    signer: Signer | None
 
     def run(self) -> BuildResult:
         recipe, order, code = self.recipe, self.order, self.code
@@ -177,7 +182,9 @@ class _Build:
             config=release.config,
             model_file=MODEL_FILE,
         )
-        return BuildResult(recipe.name, candidates, publish(release, record.manifest, self.say), original_bytes)
+        sign = self.signer.sign if self.signer is not None else None
+        published = publish(release, record.manifest, self.say, sign)
+        return BuildResult(recipe.name, candidates, published, original_bytes)
 
     def _network(self) -> tuple[NamedNetwork, CheckpointEntry]:
         order = self.order

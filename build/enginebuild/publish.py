@@ -89,13 +89,19 @@ def versions(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir() if _VERSION.fullmatch(path.name) and path.is_dir())
 
 
-def publish(release: Release, manifest_of: ManifestMaker, say: Callable[[str], None]) -> Published:
+def publish(
+    release: Release,
+    manifest_of: ManifestMaker,
+    say: Callable[[str], None],
+    sign: Callable[[Path], None] | None = None,
+) -> Published:
     """Publish the staged content as the model's next version.
 
     Args:
         release: What is to be published.
         manifest_of: Makes the manifest from the version's number, that of the one before it, and the files.
         say: Tells a person what is done.
+        sign: Writes the signature of a folder's files into it; None leaves the version unsigned.
 
     Raises:
         Conflict: The interface differs from that of earlier versions, or another build holds the model's lock.
@@ -108,6 +114,9 @@ def publish(release: Release, manifest_of: ManifestMaker, say: Callable[[str], N
         version = max([*there, _highest_ever(lock)], default=0) + 1
         manifest = manifest_of(version, max(there, default=None), file_entries(release.content))
         _write(release.content / MANIFEST_FILE, manifest.to_json())
+        if sign is not None:
+            sign(release.content)
+            say("signed")
         _sync_tree(release.content)
         say(f"claimed version {version}")
         _replace_model_files(release)

@@ -34,6 +34,8 @@ REMEDY = "pip install 'penstock[build]'"
 @click.option("--precision", type=click.Choice(_PRECISIONS), help="Publish a variant of this precision or nothing.")
 @click.option("--variant", metavar="NAME", help="Publish this variant of the recipe or nothing.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights to use in place of the recipe's.")
+@click.option("--sign-key", type=click.Path(path_type=Path), envvar="PENSTOCK_SIGN_KEY", show_envvar=True,
+              help="PEM file of an elliptic-curve key to sign the version with.")  # fmt: skip
 @click.option("--retrain", is_flag=True, help="Train even where the recipe's checkpoint exists.")
 @click.option("--waive-gate", metavar="REASON", help="Publish against the gate; the reason goes into the manifest.")
 @click.option("--target", type=click.Choice(["onnxruntime", "tensorrt"]), default="onnxruntime", show_default=True)
@@ -65,6 +67,7 @@ def build(console: Console, /, recipe: Path, target: str, **options: Any) -> Non
         checkpoint=options["checkpoint"],
         retrain=options["retrain"],
         waiver=options["waive_gate"],
+        sign_key=options["sign_key"],
     )
     with console.progress(f"building {read.name}"):
         result = pipeline.build(read, recipe.parent, order, console.say)

@@ -42,6 +42,7 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
         http_port=chosen.http_port,
         grpc_port=chosen.grpc_port,
         pace=Pace(tick_s=chosen.tick_s),
+        public_key=settings.public_key,
     )
 
     def announce(http_port: int, grpc_port: int) -> None:

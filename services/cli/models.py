@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from services.cli.console import Console
-from services.cli.published import faults_of, newest, read_manifest, required_manifest
 from services.core.errors import IntegrityError
 from services.core.manifest import MANIFEST_FILE, Manifest, MetricEntry
 from services.triton.layout import CONFIG, RepositoryLayout
+from services.triton.published import faults_of, newest, read_manifest, required_manifest
+from services.triton.trust import check_signature
 
 repository_option = click.option(
     "--repository",
@@ -59,20 +60,27 @@ def show(console: Console, /, model: str, version: int | None, repository: Path)
 @models.command()
 @click.argument("model")
 @click.argument("version", type=click.IntRange(min=1))
+@click.option("--public-key", type=click.Path(path_type=Path), help="Ask for a signature that this PEM key verifies.")
 @repository_option
 @click.pass_obj
-def verify(console: Console, /, model: str, version: int, repository: Path) -> None:
-    """Compute every digest of MODEL's VERSION again and compare it with the manifest.
+def verify(console: Console, /, model: str, version: int, public_key: Path | None, repository: Path) -> None:
+    """Compute every digest of MODEL's VERSION again and compare it with the manifest, and check its signature.
 
-    Exit codes: 0 as published, 1 changed.
+    Exit codes: 0 as published, 1 changed, not signed, or signed with another key.
     """
     layout = RepositoryLayout(repository)
     manifest = required_manifest(layout, model, version)
     faults = faults_of(layout, manifest)
+    if public_key is not None:
+        try:
+            check_signature(layout.version_directory(model, version), public_key)
+        except IntegrityError as error:
+            faults.append(error.message)
     console.result({"model": model, "version": version, "verified": not faults, "faults": faults})
     if faults:
         raise IntegrityError(f"{model} version {version} is not what was published: {'; '.join(faults)}")
-    console.say(f"{model} version {version}: {len(manifest.files)} files and {CONFIG} are as published")
+    signed = f", signed for {public_key}" if public_key is not None else ""
+    console.say(f"{model} version {version}: {len(manifest.files)} files and {CONFIG} are as published{signed}")
 
 
 def _summary(layout: RepositoryLayout, model: str, version: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ PREFIX = "PENSTOCK_"
 SETTINGS_FILE = "penstock.yaml"
 
 # Read by single commands, not part of the settings file.
-_OTHER_VARIABLES = frozenset({"PENSTOCK_CONTROLLER_URL"})
+_OTHER_VARIABLES = frozenset({"PENSTOCK_CONTROLLER_URL", "PENSTOCK_SIGN_KEY"})
 
 _TRITONS = (
     "The Tritons as HOST:HTTPPORT[/GRPCPORT], separated by commas, or dns:NAME:HTTPPORT[/GRPCPORT] for all addresses "
@@ -95,6 +95,9 @@ class Settings(Section):
 
     repository: Path = Path("model_repository")
     state_dir: Path = Path(".penstock")
+    public_key: Path | None = Field(
+        None, description="PEM file of a public key: then only versions that were signed for it are loaded."
+    )
     gateway: GatewaySettings = GatewaySettings()
     controller: ControllerSettings = ControllerSettings()
     triton: TritonSettings = TritonSettings()

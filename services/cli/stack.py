@@ -270,6 +270,8 @@ class Stack:
         document = self._settings.model_dump(mode="json")
         document["repository"] = str(self._settings.repository.absolute())
         document["state_dir"] = str(self._state_dir)
+        if self._settings.public_key is not None:
+            document["public_key"] = str(self._settings.public_key.absolute())
         if executable := self._settings.triton.executable:
             document["triton"]["executable"] = str(executable.absolute())
         document["controller"] |= {

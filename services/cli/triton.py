@@ -15,6 +15,7 @@ from services.cli.settings import load_settings, under_section
 from services.triton.layout import RepositoryLayout
 from services.triton.locate import locate
 from services.triton.supervisor import TritonPorts, TritonSupervisor
+from services.triton.trust import Trust
 
 
 @click.command()
@@ -46,6 +47,7 @@ def triton(console: Console, /, file: Path | None, **flags: object) -> None:
         host=chosen.host,
         exit_timeout_s=chosen.exit_timeout_s,
         trace_endpoint=settings.gateway.tracing.endpoint,
+        trust=Trust(layout, settings.public_key),
     )
     _log_to_stderr()
     asyncio.run(_serve(supervisor, console))

@@ -32,6 +32,7 @@ from services.process.ports import listen_shared
 from services.triton.layout import RepositoryLayout
 from services.triton.model_server_group import ModelServerGroup
 from services.triton.triton_members import TritonMembers
+from services.triton.trust import Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class ControllerOptions:
         http_port: REST port; 0 chooses a free one.
         grpc_port: gRPC port; 0 chooses a free one.
         pace: How often it looks, how long it waits.
+        public_key: The key that versions must be signed for to be loaded; None asks for no signature.
     """
 
     repository: Path
@@ -55,6 +57,7 @@ class ControllerOptions:
     http_port: int = 9000
     grpc_port: int = 9001
     pace: Pace = field(default_factory=Pace)
+    public_key: Path | None = None
 
 
 async def run_controller(options: ControllerOptions, announce: Callable[[int, int], None]) -> None:
@@ -69,7 +72,7 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     """
     pace, layout = options.pace, RepositoryLayout(options.repository)
     store = SqlStore(options.database_url, least_generation=int(time.time()))
-    tritons = TritonMembers(options.triton, layout)
+    tritons = TritonMembers(options.triton, layout, trust=Trust(layout, options.public_key))
     server = ModelServerGroup(tritons)
 
     repository = RepositoryWatch(layout, pace.observe_timeout_s)

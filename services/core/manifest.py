@@ -15,6 +15,7 @@ from services.core.errors import IntegrityError
 
 SCHEMA_VERSION = 2
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "model.sig"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

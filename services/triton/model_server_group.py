@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from services.core.errors import (
     ConfigurationError,
     DeadlineExceeded,
+    IntegrityError,
     NotFound,
     PenstockError,
     Unavailable,
@@ -26,7 +27,7 @@ from services.triton.model_server import NOTHING, ModelServer
 _log = logging.getLogger(__name__)
 # How long a look waits for a replica that did not answer the last one: enough for one that is back.
 _AWAY_WAIT_S = 0.1
-_REFUSALS = (UpstreamFailure, NotFound, ConfigurationError)
+_REFUSALS = (UpstreamFailure, NotFound, ConfigurationError, IntegrityError)
 
 
 class Members(Protocol):

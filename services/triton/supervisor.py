@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from services.core.errors import NotFound, PenstockError, UpstreamFailure
+from services.core.errors import IntegrityError, NotFound, PenstockError, UpstreamFailure
 from services.core.replica_address import ReplicaAddress
 from services.process.backoff import Backoff
 from services.process.bounded_log import BoundedLog
@@ -26,6 +26,7 @@ from services.triton.mender import Mender
 from services.triton.stub_watch import StubWatch, processes_of
 from services.triton.triton_members import TritonConnections
 from services.triton.triton_model_server import TritonModelServer
+from services.triton.trust import Trust
 
 _log = logging.getLogger(__name__)
 _READY_POLL_S = 0.1
@@ -81,6 +82,7 @@ class TritonSupervisor:
         poll_s: float = 1.0,
         hang_timeout_s: float = 30.0,
         trace_endpoint: str = "",
+        trust: Trust | None = None,
     ) -> None:
         self.repository = repository
         self.ports = self._asked_ports = ports or TritonPorts()
@@ -93,6 +95,7 @@ class TritonSupervisor:
         self._poll_s = poll_s
         self._hang_timeout_s = hang_timeout_s
         self._trace_endpoint = trace_endpoint
+        self._trust = trust
         self._lock = ProcessLock(self._state_dir / "triton.lock", f"a Triton with the state directory {state_dir}")
         self._record = leftovers.RunRecord(self._state_dir / "triton-run.json")
         self._memory = LoadedMemory(self._state_dir / "triton-loaded.json")
@@ -213,7 +216,7 @@ class TritonSupervisor:
     async def _look_after(self, child: ChildProcess) -> None:
         """Wait until Triton is ready, give it its models, then remember what it has, until it ends."""
         address = ReplicaAddress(self.host, self.ports.http, self.ports.grpc)
-        connections = TritonConnections(address, self.repository)
+        connections = TritonConnections(address, self.repository, self._trust)
         server = connections.server
         try:
             await self._until_ready(server)
@@ -260,7 +263,7 @@ class TritonSupervisor:
         """Load a set of versions, or without those that do not load: one damaged file must not take down the others."""
         try:
             await server.load(model, versions)
-        except (UpstreamFailure, NotFound) as error:
+        except (UpstreamFailure, NotFound, IntegrityError) as error:
             if len(versions) == 1:
                 raise
             _log.error("triton: model '%s' versions %s not loaded together: %s", model, sorted(versions), error)
@@ -269,7 +272,7 @@ class TritonSupervisor:
                 try:
                     await server.load(model, good | {version})
                     good |= {version}
-                except (UpstreamFailure, NotFound) as reason:
+                except (UpstreamFailure, NotFound, IntegrityError) as reason:
                     _log.error("triton: model '%s' version %d not loaded again: %s", model, version, reason)
             versions = good
         _log.info("triton: loaded model '%s' versions %s again", model, sorted(versions))

@@ -12,6 +12,7 @@ from services.triton.model_control import GrpcModelControl
 from services.triton.replicas.resolver import LookUp, Resolver, look_up
 from services.triton.replicas.settings import ReplicaSettings
 from services.triton.triton_model_server import TritonModelServer
+from services.triton.trust import Trust
 
 _CONNECTIONS = 8
 
@@ -22,12 +23,13 @@ class TritonConnections:
     Args:
         address: Where it is; nothing is connected yet.
         repository: The repository that it serves.
+        trust: Looks at every version before it is loaded; default asks for no signature.
     """
 
-    def __init__(self, address: ReplicaAddress, repository: RepositoryLayout) -> None:
+    def __init__(self, address: ReplicaAddress, repository: RepositoryLayout, trust: Trust | None = None) -> None:
         self._pool = HttpPool(address.host, address.http_port, max_connections=_CONNECTIONS)
         self._control = GrpcModelControl(address.grpc_target)
-        self.server = TritonModelServer(self._pool, self._control, repository)
+        self.server = TritonModelServer(self._pool, self._control, repository, trust=trust)
 
     async def aclose(self) -> None:
         """Close them; what is under way ends with ``Unavailable``."""
@@ -42,9 +44,12 @@ class TritonMembers:
         targets: Their addresses, or the name that has them.
         repository: The repository that all of them serve.
         look_up: Asks for a name's addresses.
+        trust: Looks at every version before it is loaded.
     """
 
-    def __init__(self, targets: Targets, repository: RepositoryLayout, look_up: LookUp = look_up) -> None:
+    def __init__(
+        self, targets: Targets, repository: RepositoryLayout, look_up: LookUp = look_up, trust: Trust | None = None
+    ) -> None:
         self._addresses: list[ReplicaAddress] = []
         self._resolver: Resolver | None = None
         if isinstance(targets, DnsName):
@@ -52,6 +57,7 @@ class TritonMembers:
         else:
             self._follow(list(targets))
         self._repository = repository
+        self._trust = trust
         self._known: dict[ReplicaAddress, TritonConnections] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -67,7 +73,7 @@ class TritonMembers:
             self._close(self._known.pop(address))
         for address in present:
             if address not in self._known:
-                self._known[address] = TritonConnections(address, self._repository)
+                self._known[address] = TritonConnections(address, self._repository, self._trust)
         return {address.name: self._known[address].server for address in present}
 
     async def aclose(self) -> None:

@@ -18,6 +18,7 @@ from services.triton.layout import RepositoryLayout
 from services.triton.model_control import ModelControl
 from services.triton.model_server import NOTHING
 from services.triton.triton_errors import error_from, without_traceback
+from services.triton.trust import Trust
 
 _OK = 200
 _READY = "READY"
@@ -48,6 +49,7 @@ class TritonModelServer:
         pool: Connections to Triton's HTTP port, for short questions.
         control: Loads and unloads.
         repository: The repository that this Triton was started with.
+        trust: Looks at every version before it is loaded; default asks for no signature.
         load_timeout_s: Bound on one load, until every version is READY.
         poll_s: How often a load looks whether it is done.
     """
@@ -57,12 +59,15 @@ class TritonModelServer:
         pool: HttpPool,
         control: ModelControl,
         repository: RepositoryLayout,
+        *,
+        trust: Trust | None = None,
         load_timeout_s: float = 120.0,
         poll_s: float = 0.1,
     ) -> None:
         self._pool = pool
         self._control = control
         self._repository = repository
+        self._trust = trust or Trust(repository)
         self._load_timeout_s = load_timeout_s
         self._poll_s = poll_s
         self._locks: dict[str, asyncio.Lock] = {}
@@ -96,13 +101,21 @@ class TritonModelServer:
             raise UpstreamFailure(f"Triton's configuration of model '{model}' makes no sense: {error!r}") from error
 
     async def load(self, model: str, versions: frozenset[int], tolerated: frozenset[int] = NOTHING) -> None:
-        """Make exactly these versions READY, and leave those that are tolerated."""
+        """Make exactly these versions READY, and leave those that are tolerated.
+
+        Raises:
+            IntegrityError: A version that is not loaded yet is not what was published; nothing was changed.
+        """
         async with self._alone(model, f"{_named(model, versions)} not READY"):
-            if tolerated:
-                versions |= tolerated & (await self.loaded()).everywhere(model)
+            self._require_published(model, versions)
+            loaded = (await self.loaded()).everywhere(model)
+            versions |= tolerated & loaded
             if not versions:
                 await self._take_down(model)
                 return
+            # What is loaded runs from memory: a file that was damaged since must not keep the next version out.
+            for version in sorted(versions - loaded):
+                await asyncio.to_thread(self._trust.check, model, version)
             await self._control.load(model, self._config(model, versions))
             await self._until(lambda index: _are_ready(model, versions, index))
 
@@ -123,12 +136,13 @@ class TritonModelServer:
         await self._control.unload(model)
         await self._until(lambda index: not any(row.model == model and row.state == _READY for row in index))
 
+    def _require_published(self, model: str, versions: frozenset[int]) -> None:
+        if versions and (missing := versions - set(self._repository.versions(model))):
+            raise NotFound(f"{_named(model, missing)} not in {self._repository.root}; publish it first")
+
     def _config(self, model: str, versions: frozenset[int]) -> str:
         config = self._repository.config(model)
         config.name = model
-        missing = versions - set(self._repository.versions(model))
-        if missing:
-            raise NotFound(f"{_named(model, missing)} not in {self._repository.root}; publish it first")
         config.version_policy.Clear()
         config.version_policy.specific.versions.extend(sorted(versions))
         return json_format.MessageToJson(config, preserving_proto_field_name=True, indent=None)

@@ -98,14 +98,16 @@ def manifest_of(config: str) -> ManifestMaker:
     return make
 
 
-def publish_many(repository: Path, count: int, say: Callable[[str], None]) -> None:
+def publish_many(
+    repository: Path, count: int, say: Callable[[str], None], sign: Callable[[Path], None] | None = None
+) -> None:
     """Publish versions, one after the other; every second one changes config.pbtxt as well."""
     for number in range(count):
         recipe = tiny_recipe.recipe(serving={"max_batch_size": 8 + number % 2})
         config = render(recipe, {"left": (4,), "right": (4,)})
         with claim(repository) as staging:
             made = release(repository, staging, os.urandom(2000), config, {"labels.txt": "a\nb\n"})
-            publish(made, manifest_of(config), say)
+            publish(made, manifest_of(config), say, sign)
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from enginebuild.pipeline import Order, build
 from enginebuild.publish import versions
 from enginebuild.staging import STAGING, claim
 
-from services.cli.published import faults_of, file_faults, required_manifest
 from services.triton.layout import RepositoryLayout
+from services.triton.published import faults_of, file_faults, required_manifest
 from tests.fakes import tiny_recipe
 
 pytestmark = pytest.mark.integration

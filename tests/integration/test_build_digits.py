@@ -14,10 +14,10 @@ from enginebuild.damage import damage
 from enginebuild.pipeline import BuildResult, Order, build
 from enginebuild.recipe.recipe import Recipe
 
-from services.cli.published import faults_of, required_manifest
 from services.cli.yamlfile import load_yaml
 from services.core.manifest import Manifest
 from services.triton.layout import RepositoryLayout
+from services.triton.published import faults_of, required_manifest
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from services.core.errors import DeadlineExceeded, NotFound, UpstreamFailure
+from services.core.errors import DeadlineExceeded, IntegrityError, NotFound, UpstreamFailure
 from services.triton.http import HttpPool
 from services.triton.layout import RepositoryLayout
 from services.triton.triton_model_server import TritonModelServer
@@ -33,6 +33,7 @@ def test_a_load_names_the_exact_versions_and_waits_until_they_are_ready(layout: 
     async def scenario() -> None:
         control = FakeModelControl()
         steps = (
+            index(v1="READY"),
             index(v1="READY", v2="LOADING"),
             index(v1="READY", v2="READY", v3="READY"),
             index(v1="READY", v2="READY", v3="UNLOADING"),
@@ -41,7 +42,7 @@ def test_a_load_names_the_exact_versions_and_waits_until_they_are_ready(layout: 
             pool = HttpPool("127.0.0.1", server.port)
             await TritonModelServer(pool, control, layout, poll_s=0.001).load("m", frozenset({2, 1}))
             await pool.aclose()
-        assert len(server.exchanges) == 3
+        assert len(server.exchanges) == 4
         (config,) = control.configs
         assert config["version_policy"] == {"specific": {"versions": ["1", "2"]}}
         assert (config["name"], config["max_batch_size"]) == ("m", 8)
@@ -77,11 +78,29 @@ def test_a_triton_that_hangs_ends_in_a_deadline(layout: RepositoryLayout) -> Non
 def test_a_version_that_becomes_unavailable_meanwhile_is_a_failure_with_its_reason(layout: RepositoryLayout) -> None:
     async def scenario() -> None:
         row = {"name": "m", "version": "1", "state": "UNAVAILABLE", "reason": "out of memory"}
-        async with scripted_server(answer(orjson.dumps([row]))) as server:
+        async with scripted_server(index(), answer(orjson.dumps([row]))) as server:
             pool = HttpPool("127.0.0.1", server.port)
             with pytest.raises(UpstreamFailure, match="version 1: out of memory"):
                 await TritonModelServer(pool, FakeModelControl(), layout).load("m", frozenset({1}))
             await pool.aclose()
+
+    aio.run(scenario())
+
+
+def test_a_version_that_is_not_what_was_published_is_refused_and_one_that_runs_already_is_left(
+    layout: RepositoryLayout,
+) -> None:
+    async def scenario() -> None:
+        (layout.root / "m" / "1" / "manifest.json").write_text("damaged since it was loaded")
+        control = FakeModelControl()
+        async with scripted_server(index(v1="READY"), index(v1="READY", v2="READY"), index()) as server:
+            pool = HttpPool("127.0.0.1", server.port)
+            triton = TritonModelServer(pool, control, layout, poll_s=0.001)
+            await triton.load("m", frozenset({1, 2}))
+            with pytest.raises(IntegrityError, match=r"m.1.manifest\.json"):
+                await triton.load("m", frozenset({1}))
+            await pool.aclose()
+        assert len(control.configs) == 1
 
     aio.run(scenario())
 

@@ -6,10 +6,12 @@ import hashlib
 from pathlib import Path
 
 from services.core.errors import IntegrityError, NotFound
-from services.core.manifest import MANIFEST_FILE, FileEntry, Manifest
+from services.core.manifest import MANIFEST_FILE, SIGNATURE_FILE, FileEntry, Manifest
 from services.triton.layout import CONFIG, RepositoryLayout
 
 _CHUNK = 1 << 20
+# The manifest cannot hold its own digest; the signature covers it, and is made after it.
+_UNLISTED = frozenset({MANIFEST_FILE, SIGNATURE_FILE})
 
 
 def newest(layout: RepositoryLayout, model: str) -> int:
@@ -67,7 +69,7 @@ def file_faults(folder: Path, manifest: Manifest) -> list[str]:
     there = {
         relative: path
         for path in folder.rglob("*")
-        if not path.is_dir() and (relative := path.relative_to(folder).as_posix()) != MANIFEST_FILE
+        if not path.is_dir() and (relative := path.relative_to(folder).as_posix()) not in _UNLISTED
     }
     faults = [f"{name} is missing" for name in manifest.files if name not in there]
     faults += [f"{name} is not in the manifest" for name in there if name not in manifest.files]
