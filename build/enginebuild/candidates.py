@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from enginebuild.datatypes import Arrays
 from enginebuild.recipe.variants import Variant
 from services.core.manifest import CalibrationEntry, FidelityEntry, LayerEntry, MetricEntry, SpeedEntry
 
@@ -26,11 +27,19 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How good a converted network is: its metrics, its closeness to FP32 PyTorch, what speaks against it so far."""
+    """How good a converted network is.
+
+    Attributes:
+        metrics: The recipe's metrics.
+        fidelity: Its closeness to FP32 PyTorch.
+        objections: What speaks against it, its speed aside.
+        outputs: Its outputs on the held-out data.
+    """
 
     metrics: tuple[MetricEntry, ...]
     fidelity: FidelityEntry
     objections: tuple[str, ...]
+    outputs: Arrays = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

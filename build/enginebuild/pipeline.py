@@ -16,6 +16,7 @@ from enginebuild.config_pbtxt import label_files, render
 from enginebuild.convert.export import export_onnx
 from enginebuild.data import Dataset, load_evaluation
 from enginebuild.drift import drift_reference
+from enginebuild.findings import Findings
 from enginebuild.gate import choose
 from enginebuild.labels import Labels, read_labels, text_of
 from enginebuild.lineage import commit_of, recipe_digest
@@ -83,13 +84,13 @@ class BuildResult:
         model: The model's name.
         candidates: Every variant with its verdict.
         published: What was published; None where the gate refused them all.
-        original_bytes: Size of the FP32 ONNX model, which the variants are compared with.
+        findings: All of it, for a report.
     """
 
     model: str
     candidates: Sequence[Candidate]
     published: Published | None
-    original_bytes: int
+    findings: Findings
 
 
 def build(recipe: Recipe, folder: Path, order: Order, say: Say) -> BuildResult:
@@ -164,8 +165,9 @@ class _Build:
         bench = Workbench(recipe, target, Judge(recipe, data, metrics, reference), data.inputs, self.say)
         candidates = bench.candidates(order.chosen(recipe))
         chosen = self._choose(candidates)
+        findings = Findings(recipe, data, labels, candidates, original_bytes, order.created)
         if chosen is None:
-            return BuildResult(recipe.name, candidates, None, original_bytes)
+            return BuildResult(recipe.name, candidates, None, findings)
         self._fill(release.content, chosen, data)
         record = Record(
             recipe=recipe,
@@ -184,7 +186,7 @@ class _Build:
         )
         sign = self.signer.sign if self.signer is not None else None
         published = publish(release, record.manifest, self.say, sign)
-        return BuildResult(recipe.name, candidates, published, original_bytes)
+        return BuildResult(recipe.name, candidates, published, findings)
 
     def _network(self) -> tuple[NamedNetwork, CheckpointEntry]:
         order = self.order

@@ -36,6 +36,7 @@ REMEDY = "pip install 'penstock[build]'"
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights to use in place of the recipe's.")
 @click.option("--sign-key", type=click.Path(path_type=Path), envvar="PENSTOCK_SIGN_KEY", show_envvar=True,
               help="PEM file of an elliptic-curve key to sign the version with.")  # fmt: skip
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Also write an HTML report there.")
 @click.option("--retrain", is_flag=True, help="Train even where the recipe's checkpoint exists.")
 @click.option("--waive-gate", metavar="REASON", help="Publish against the gate; the reason goes into the manifest.")
 @click.option("--target", type=click.Choice(["onnxruntime", "tensorrt"]), default="onnxruntime", show_default=True)
@@ -71,15 +72,25 @@ def build(console: Console, /, recipe: Path, target: str, **options: Any) -> Non
     )
     with console.progress(f"building {read.name}"):
         result = pipeline.build(read, recipe.parent, order, console.say)
-    _report(console, result)
+    if options["report"] is not None:
+        _write_report(console, options["report"], result)
+    _tell(console, result)
 
 
-def _report(console: Console, result: BuildResult) -> None:
-    console.table(
-        result.model,
-        ["technique", "applied", "original size", "compressed size", "speed gain", "quality", "loss", "verdict"],
-        [row_of(candidate, result.original_bytes) for candidate in result.candidates],
-    )
+def _write_report(console: Console, path: Path, result: BuildResult) -> None:
+    try:
+        from enginebuild.report.page import render
+    except ImportError as error:
+        raise MissingDependency(f"the report cannot be drawn: {error}", REMEDY) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(result.findings), encoding="utf-8")
+    console.say(f"report: {path}")
+
+
+def _tell(console: Console, result: BuildResult) -> None:
+    from enginebuild.report import table
+
+    console.table(result.model, list(table.HEADS), table.rows(result.findings))
     console.result(_document(result))
     refusals = [f"{c.name}: {reason}" for c in result.candidates for reason in c.objections]
     if result.published is None:
@@ -94,33 +105,11 @@ def _report(console: Console, result: BuildResult) -> None:
     )
 
 
-def row_of(candidate: Candidate, original_bytes: int) -> list[str]:
-    """Return one variant's line of the table."""
-    name = candidate.name
-    if candidate.made is None or candidate.quality is None or candidate.speed is None:
-        return [name, "no", _size(original_bytes), "-", "-", "-", "-", "refused"]
-    first, speed = candidate.quality.metrics[0], candidate.speed
-    return [
-        name,
-        "yes",
-        _size(original_bytes),
-        _size(candidate.size_bytes or 0),
-        f"{speed.speedup:.2f}x ({speed.speedup_low:.2f} to {speed.speedup_high:.2f})",
-        f"{first.name} {first.text} ({first.show(first.low)} to {first.show(first.high)})",
-        f"{first.show_loss(first.loss)} (at most {first.show_loss(first.loss_high)})",
-        "refused" if candidate.objections else "passed",
-    ]
-
-
-def _size(count: int) -> str:
-    return f"{count / 1024:,.0f} KiB"
-
-
 def _document(result: BuildResult) -> dict[str, Any]:
     published = result.published
     return {
         "model": result.model,
-        "original_bytes": result.original_bytes,
+        "original_bytes": result.findings.original_bytes,
         "candidates": [_candidate(candidate) for candidate in result.candidates],
         "published": published
         and {

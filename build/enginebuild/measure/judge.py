@@ -41,4 +41,4 @@ class Judge:
         metrics = evaluate(self._metrics, outputs, self._reference, recipe.seed, confidence)
         close = fidelity(recipe, outputs, self._reference)
         evidence = Evidence(made.variant.rules, made.variant.is_baseline, metrics, close, None)
-        return Quality(metrics, close, accuracy_objections(evidence, recipe.gate))
+        return Quality(metrics, close, accuracy_objections(evidence, recipe.gate), outputs)

@@ -175,3 +175,12 @@ def test_a_refusal_ends_with_1_and_the_reason_also_as_json(penstock: Penstock, t
     assert code == 1
     assert "refused" in out
     assert "99 demanded" in err
+
+
+def test_a_report_is_written_whatever_the_verdict(penstock: Penstock, tmp_path: Path) -> None:
+    gate = {"metrics": {"accuracy": {"min": 0.5}}, "min_speedup": {"fp32": 99}}
+    recipe = tiny_recipe.write(tmp_path / "recipe", gate=gate, variants=["fp32"])
+    report = tmp_path / "reports" / "sums.html"
+    code, _, _ = penstock("build", str(recipe), "--repository", str(tmp_path / "repository"), "--report", str(report))
+    assert code == 1
+    assert "the gate refuses every variant" in report.read_text(encoding="utf-8")

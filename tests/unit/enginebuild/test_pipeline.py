@@ -197,3 +197,18 @@ def test_fp16_is_made_and_measured_like_any_other(tmp_path: Path) -> None:
     assert result.published is not None
     assert result.published.manifest.precision == "fp16"
     assert [spec.datatype for spec in result.published.manifest.inputs] == ["FP32", "FP32"]
+
+
+def test_the_same_recipe_gives_the_same_model_byte_for_byte(tmp_path: Path) -> None:
+    """Also after the checkpoint was trained again, in another folder."""
+    digests = []
+    for name in ("one", "two"):
+        for variant in ("fp32", "int8"):
+            result, _ = run(tmp_path / name, {"variant": variant})
+            assert result.published is not None
+            manifest = result.published.manifest
+            digests.append((variant, manifest.files["model.onnx"].sha256, manifest.recipe_sha256))
+    assert digests[:2] == digests[2:]
+    result, _ = run(tmp_path / "two", {"variant": "int8"})
+    assert result.published is not None
+    assert result.published.manifest.parent == 2
