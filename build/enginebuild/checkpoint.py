@@ -52,7 +52,7 @@ def read_checkpoint(path: Path) -> Weights:
         )
     if not tensors:
         raise ConfigurationError(f"checkpoint {path}: holds no tensor")
-    _refuse_non_finite(path, tensors)
+    refuse_non_finite(path, tensors)
     return Weights(path.name, hashlib.sha256(data).hexdigest(), tensors)
 
 
@@ -90,7 +90,12 @@ def _pickled(path: Path, data: bytes) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def _refuse_non_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def refuse_non_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        ConfigurationError: One holds a NaN or an infinity; names it.
+    """
     for name, tensor in tensors.items():
         if tensor.is_floating_point():
             bad = int((~torch.isfinite(tensor.float())).sum())

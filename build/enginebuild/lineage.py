@@ -35,7 +35,8 @@ def recipe_digest(recipe: Recipe, code: RecipeCode) -> str:
     files = {split_function(reference)[0] for reference in named if reference}
     files = {file for file in files if file.endswith(".py")}  # of an installed package the version is on record
     files |= {output.labels for output in recipe.outputs if output.labels}
-    files |= {recipe.checkpoint.trained_by} if recipe.checkpoint.trained_by else set()
+    if recipe.checkpoint is not None and recipe.checkpoint.trained_by:
+        files.add(recipe.checkpoint.trained_by)
     digest = hashlib.sha256(recipe.model_dump_json().encode())
     for file in sorted(files):
         path = code.path(file)

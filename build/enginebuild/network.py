@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from enginebuild.checkpoint import Weights, fit
+from enginebuild.checkpoint import Weights, fit, refuse_non_finite
 from enginebuild.datatypes import Arrays, datatype_of
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipe.tensors import Output
@@ -112,6 +116,8 @@ def load_network(recipe: Recipe, code: RecipeCode, weights: Weights) -> NamedNet
     Raises:
         ConfigurationError: The factory fails or gives no network, or the weights do not fit it.
     """
+    if recipe.network.factory is None:
+        raise ConfigurationError("network.factory is missing")
     torch.manual_seed(recipe.seed)
     network = code.function(recipe.network.factory)(**recipe.network.kwargs)
     if not isinstance(network, nn.Module):
@@ -120,3 +126,29 @@ def load_network(recipe: Recipe, code: RecipeCode, weights: Weights) -> NamedNet
         )
     fit(network, weights)
     return NamedNetwork(network, recipe).eval()
+
+
+def load_exported(recipe: Recipe, path: Path) -> tuple[NamedNetwork, Weights]:
+    """Read what ``torch.export.save`` wrote: the network and its weights in one file.
+
+    PyTorch's reader can run code that the file holds: only for files that are trusted as the recipe's own code is.
+
+    Raises:
+        ConfigurationError: It is missing, damaged or no exported program, or a weight is no number.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"network.exported: {path} cannot be read ({error.strerror})") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on the age of the archive's form
+            program = torch.export.load(io.BytesIO(data))
+    except Exception as error:  # a damaged archive makes the reader fail in any way
+        raise ConfigurationError(
+            f"network.exported: {path} is no exported program ({type(error).__name__}: {error}); write it with "
+            "torch.export.save(torch.export.export(network, example, dynamic_shapes=...), file)"
+        ) from error
+    weights = Weights(path.name, hashlib.sha256(data).hexdigest(), dict(program.state_dict))
+    refuse_non_finite(path, weights.tensors)
+    return NamedNetwork(program.module(), recipe), weights

@@ -22,7 +22,7 @@ from enginebuild.labels import Labels, read_labels, text_of
 from enginebuild.lineage import commit_of, recipe_digest
 from enginebuild.measure.judge import Judge
 from enginebuild.measure.metric import metrics_of
-from enginebuild.network import NamedNetwork, load_network
+from enginebuild.network import NamedNetwork, load_exported, load_network
 from enginebuild.publish import Published, Release, publish, refuse_interface_change
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipe.variants import BASELINE, Precision, Variant
@@ -128,6 +128,10 @@ def _check(recipe: Recipe, order: Order) -> None:
             f"--precision {order.precision}: the recipe of {recipe.name} has {', '.join(names)}; "
             "add a variant of it, with its bounds"
         )
+    if recipe.network.exported is not None and (order.checkpoint is not None or order.retrain):
+        raise ConfigurationError(
+            f"{recipe.network.exported} has its weights in it: leave --checkpoint and --retrain out"
+        )
     if order.checkpoint is not None and order.retrain:
         raise ConfigurationError("--checkpoint and --retrain exclude each other: use these weights, or train new ones")
     if order.waiver is not None and not order.waiver.strip():
@@ -189,13 +193,17 @@ class _Build:
         return BuildResult(recipe.name, candidates, published, findings)
 
     def _network(self) -> tuple[NamedNetwork, CheckpointEntry]:
-        order = self.order
-        path = order.checkpoint or ensure_checkpoint(
-            self.recipe, self.code, self.staging, retrain=order.retrain, say=self.say
-        )
-        self.say(f"loading {path.name}")
-        weights = read_checkpoint(path)
-        network = load_network(self.recipe, self.code, weights)
+        order, recipe = self.order, self.recipe
+        if recipe.checkpoint is None:
+            self.say(f"loading {recipe.network.source}")
+            network, weights = load_exported(recipe, self.code.path(recipe.network.source))
+        else:
+            path = order.checkpoint or ensure_checkpoint(
+                recipe.checkpoint, self.code, self.staging, seed=recipe.seed, retrain=order.retrain, say=self.say
+            )
+            self.say(f"loading {path.name}")
+            weights = read_checkpoint(path)
+            network = load_network(recipe, self.code, weights)
         return network, CheckpointEntry(weights.file, weights.sha256, network.parameters_count)
 
     def _release(self, data: Dataset, labels: Labels) -> Release:

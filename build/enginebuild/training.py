@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from enginebuild.recipe.recipe import Recipe
+from enginebuild.recipe.sources import Checkpoint
 from enginebuild.recipecode import RecipeCode
 from services.core.errors import BuildFailed, ConfigurationError
 
@@ -18,7 +18,7 @@ _SHOWN_LINES = 3
 
 
 def ensure_checkpoint(
-    recipe: Recipe, code: RecipeCode, staging: Path, *, retrain: bool, say: Callable[[str], None]
+    checkpoint: Checkpoint, code: RecipeCode, staging: Path, *, seed: int, retrain: bool, say: Callable[[str], None]
 ) -> Path:
     """Return the recipe's checkpoint file, trained first where it is missing or where that is demanded.
 
@@ -26,8 +26,8 @@ def ensure_checkpoint(
         ConfigurationError: It is missing and the recipe does not say what trains it.
         BuildFailed: The training failed or took too long.
     """
-    path = code.path(recipe.checkpoint.file)
-    script = recipe.checkpoint.trained_by
+    path = code.path(checkpoint.file)
+    script = checkpoint.trained_by
     if path.is_file() and not retrain:
         return path
     if script is None:
@@ -36,8 +36,11 @@ def ensure_checkpoint(
     program = code.path(script)
     if not program.is_file():
         raise ConfigurationError(f"checkpoint.trained_by: there is no {program}")
-    say(f"{'--retrain' if path.is_file() else f'no {path.name} yet'}: training with {script} (seed {recipe.seed})")
-    _train(program, recipe, staging / path.name, staging / "training.log")
+    say(f"{'--retrain' if path.is_file() else f'no {path.name} yet'}: training with {script} (seed {seed})")
+    arguments = ["--output", str((staging / path.name).absolute()), "--seed", str(seed)]
+    _train(program, arguments, checkpoint.timeout_s, staging / "training.log")
+    if not (staging / path.name).is_file():
+        raise BuildFailed(f"{program.name} ended well but wrote nothing to the path given as --output")
     # The staging folder may lie on another filesystem: copy next to the goal, then replace it in one step.
     beside = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
@@ -48,10 +51,10 @@ def ensure_checkpoint(
     return path
 
 
-def _train(program: Path, recipe: Recipe, output: Path, log: Path) -> None:
+def _train(program: Path, arguments: list[str], timeout_s: float, log: Path) -> None:
     runner = [sys.executable, "-m", "enginebuild.run_script", str(os.getpid())]
     # Absolute, because the script runs in the recipe's folder and the caller may have named everything from elsewhere.
-    command = [*runner, str(program.absolute()), "--output", str(output.absolute()), "--seed", str(recipe.seed)]
+    command = [*runner, str(program.absolute()), *arguments]
     with log.open("wb") as sink:
         try:
             done = subprocess.run(
@@ -60,15 +63,13 @@ def _train(program: Path, recipe: Recipe, output: Path, log: Path) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                timeout=recipe.checkpoint.timeout_s,
+                timeout=timeout_s,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise BuildFailed(
-                f"{program.name} had not finished after {recipe.checkpoint.timeout_s:g} s (checkpoint.timeout_s)"
+                f"{program.name} had not finished after {timeout_s:g} s (checkpoint.timeout_s)"
             ) from error
     if done.returncode != 0:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_SHOWN_LINES:]
         raise BuildFailed(f"{program.name} failed with exit code {done.returncode}: {' | '.join(lines) or 'no output'}")
-    if not output.is_file():
-        raise BuildFailed(f"{program.name} ended well but wrote nothing to the path given as --output")

@@ -54,6 +54,7 @@ class Built:
         with RecipeCode(self.folder) as code:
             data = load_evaluation(recipe, code)
             inputs = {name: array[:MOST_SAMPLES] for name, array in data.inputs.items()}
+            assert recipe.checkpoint is not None
             network = load_network(recipe, code, read_checkpoint(self.folder / recipe.checkpoint.file))
             return inputs, network.run(inputs, MOST_SAMPLES)
 

@@ -59,11 +59,11 @@ def export_onnx(network: NamedNetwork, recipe: Recipe, samples: Arrays, path: Pa
             )
     except Exception as error:
         raise BuildFailed(
-            f"'{recipe.network.factory}' cannot be exported to ONNX: {_reason(error)}. "
+            f"'{recipe.network.source}' cannot be exported to ONNX: {_reason(error)}. "
             "The usual causes: a batch size or another number fixed in the code, or control flow on values"
         ) from error
     if program is None:
-        raise BuildFailed(f"'{recipe.network.factory}': the exporter returned nothing")
+        raise BuildFailed(f"'{recipe.network.source}': the exporter returned nothing")
     model: Any = program.model_proto
     _strip_metadata(model)
     write_onnx(model, path)

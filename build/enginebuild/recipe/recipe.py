@@ -26,7 +26,7 @@ class Recipe(Part):
 
     name: ModelName
     seed: int = Field(0, ge=0, lt=1 << 32)
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | None = None
     network: Network
     inputs: list[Input] = Field(min_length=1)
     outputs: list[Output] = Field(min_length=1)
@@ -46,6 +46,8 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
+        if (self.checkpoint is None) != (self.network.factory is None):
+            raise ValueError("a factory needs a checkpoint, and an exported file has its weights in it")
         _refuse_twice("tensor name", (tensor.name for tensor in [*self.inputs, *self.outputs]))
         _refuse_twice("variant", (variant.name for variant in self.variants))
         _refuse_twice("metric", (metric.key for metric in self.metrics))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from enginebuild.recipe.references import FactoryRef, FunctionRef, InsidePath, Part
 
@@ -18,10 +18,28 @@ class Checkpoint(Part):
 
 
 class Network(Part):
-    """What makes the untrained network: a function in the recipe's folder, or one of an installed package."""
+    """The network: a function that makes it, or a file that ``torch.export.save`` wrote, with its weights.
 
-    factory: FactoryRef
+    The function lies in the recipe's folder or in an installed package, and the weights come from ``checkpoint``. An
+    exported file is read by PyTorch in a way that can run code: it is trusted as the recipe's own Python is.
+    """
+
+    factory: FactoryRef | None = None
     kwargs: dict[str, Any] = Field(default_factory=dict)
+    exported: InsidePath | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Network:
+        if (self.factory is None) == (self.exported is None):
+            raise ValueError("expected either factory or exported")
+        if self.exported is not None and self.kwargs:
+            raise ValueError("kwargs are the factory's; an exported file takes none")
+        return self
+
+    @property
+    def source(self) -> str:
+        """What it comes from, for a message."""
+        return str(self.factory or self.exported)
 
 
 class Data(Part):

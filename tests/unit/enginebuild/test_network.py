@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from enginebuild.checkpoint import Weights
-from enginebuild.network import NamedNetwork, load_network
+from enginebuild.network import NamedNetwork, load_exported, load_network
 from enginebuild.recipecode import RecipeCode
 from torch import Tensor, nn
 
 from services.core.errors import ConfigurationError
 from tests.fakes import tiny_recipe
+from tests.fakes.exported_network import export
 
 INPUTS = {name: np.random.default_rng(0).random((10, 4), dtype=np.float32) for name in ("left", "right")}
 
@@ -92,3 +93,27 @@ def test_a_factory_that_does_not_fit_is_refused(tmp_path: Path, network: dict[st
     weights = Weights("w", "", {"mix.weight": torch.ones(2, 8)})
     with RecipeCode(tmp_path) as code, pytest.raises(ConfigurationError, match=words):
         load_network(tiny_recipe.recipe(network=network), code, weights)
+
+
+EXPORTED: dict[str, Any] = {"network": {"exported": "network.pt2"}, "checkpoint": None}
+
+
+def test_an_exported_network_needs_neither_code_nor_checkpoint(tmp_path: Path) -> None:
+    network, weights = load_exported(tiny_recipe.recipe(**EXPORTED), export(tmp_path))
+    assert (weights.file, network.parameters_count) == ("network.pt2", 16)
+    assert len(weights.sha256) == 64
+    assert network.run(INPUTS, 4)["scores"].shape == (10, 2)
+
+
+def test_an_exported_network_that_cannot_be_used_is_refused_with_the_reason(tmp_path: Path) -> None:
+    recipe = tiny_recipe.recipe(**EXPORTED)
+    with pytest.raises(ConfigurationError, match=r"network\.pt2 cannot be read"):
+        load_exported(recipe, tmp_path / "network.pt2")
+    (tmp_path / "network.pt2").write_bytes(b"not an archive")
+    with pytest.raises(ConfigurationError, match=r"is no exported program .*torch\.export\.save"):
+        load_exported(recipe, tmp_path / "network.pt2")
+    with pytest.raises(ConfigurationError, match="holds 16 NaN or infinite of 16 values"):
+        load_exported(recipe, export(tmp_path / "nan", weight=float("nan")))
+    network, _ = load_exported(recipe, export(tmp_path / "fixed", batch=None))
+    with pytest.raises(ConfigurationError, match="the network fails on the recipe's data"):
+        network.run(INPUTS, 4)

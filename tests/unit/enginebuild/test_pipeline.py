@@ -11,6 +11,7 @@ from enginebuild.publish import versions
 from services.core.errors import BuildFailed, ConfigurationError, Conflict
 from services.core.manifest import Manifest
 from tests.fakes import tiny_recipe
+from tests.fakes.exported_network import export
 
 CREATED = "2026-11-20T10:00:00+00:00"
 
@@ -212,3 +213,16 @@ def test_the_same_recipe_gives_the_same_model_byte_for_byte(tmp_path: Path) -> N
     result, _ = run(tmp_path / "two", {"variant": "int8"})
     assert result.published is not None
     assert result.published.manifest.parent == 2
+
+
+def test_somebody_elses_exported_network_is_built_like_any_other(tmp_path: Path) -> None:
+    export(tmp_path / "recipe")
+    changes: dict[str, Any] = {"network": {"exported": "network.pt2"}, "checkpoint": None}
+    loose = bounds(metrics={"accuracy": {"max_loss": {"int8": 1.0, "fp32": 0.0}}})
+    result, _ = run(tmp_path, gate=loose, **changes)
+    assert result.published is not None
+    manifest = result.published.manifest
+    assert (manifest.variant, manifest.checkpoint.file, manifest.checkpoint.parameters) == ("int8", "network.pt2", 16)
+    for order in ({"retrain": True}, {"checkpoint": Path("w.safetensors")}):
+        with pytest.raises(ConfigurationError, match=r"network\.pt2 has its weights in it"):
+            run(tmp_path, order, **changes)

@@ -18,7 +18,8 @@ RECIPES = Path(__file__).parents[3] / "build" / "recipes"
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/recipe.yaml")), ids=lambda path: path.parent.name)
 def test_every_recipe_of_this_project_is_valid_and_names_files_that_exist(path: Path) -> None:
     recipe = load_yaml(path, Recipe)
-    named = [recipe.network.factory, recipe.data.evaluation, recipe.data.calibration, recipe.checkpoint.trained_by]
+    named = [recipe.network.factory, recipe.data.evaluation, recipe.data.calibration]
+    named += [recipe.checkpoint.trained_by] if recipe.checkpoint else []
     assert all((path.parent / name.split(":")[0]).is_file() for name in named if name)
 
 
@@ -66,6 +67,11 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_valid_key(
         (("checkpoint", "file"), "../other/checkpoint.pt", "inside it"),
         (("checkpoint", "trained_by"), "a/../../train.py", "inside it"),
         (("checkpoint", "file"), "..\\checkpoint.pt", "inside it"),
+        (("network", "exported"), "network.pt2", "expected either factory or exported"),
+        (("network",), {}, "expected either factory or exported"),
+        (("network",), {"exported": "n.pt2", "kwargs": {"a": 1}}, "an exported file takes none"),
+        (("network",), {"exported": "n.pt2"}, "an exported file has its weights in it"),
+        (("checkpoint",), None, "a factory needs a checkpoint"),
         (("network", "factory"), "model.py", "expected 'file.py:function'"),
         (("network", "factory"), "model:", "'package.module:function' of an installed package"),
         (("network", "factory"), "../model.py:function", "inside it"),

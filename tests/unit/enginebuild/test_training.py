@@ -30,7 +30,9 @@ def ensure(folder: Path, *, retrain: bool = False, **changes: Any) -> tuple[str,
     staging = folder.parent / "staging"
     staging.mkdir(exist_ok=True)
     with RecipeCode(folder) as code:
-        path = ensure_checkpoint(tiny_recipe.recipe(**changes), code, staging, retrain=retrain, say=said.append)
+        recipe = tiny_recipe.recipe(**changes)
+        assert recipe.checkpoint is not None
+        path = ensure_checkpoint(recipe.checkpoint, code, staging, seed=recipe.seed, retrain=retrain, say=said.append)
     assert path == folder / "checkpoint.safetensors"
     return path.read_text(), said
 
