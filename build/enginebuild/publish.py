@@ -20,7 +20,8 @@ from services.core.errors import Conflict
 from services.core.manifest import MANIFEST_FILE, FileEntry, Manifest
 
 _VERSION = re.compile(r"[1-9][0-9]*")
-_LOCK_TIMEOUT_S = 60.0
+LOCK_FILE = ".lock"
+LOCK_TIMEOUT_S = 60.0
 _CHUNK = 1 << 20
 
 ManifestMaker = Callable[[int, int | None, dict[str, FileEntry]], Manifest]
@@ -108,7 +109,7 @@ def publish(
         OSError: The disk is full or cannot be written; nothing was published.
     """
     release.folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(release.folder / ".lock", _LOCK_TIMEOUT_S) as lock:
+    with exclusive(release.folder / LOCK_FILE, LOCK_TIMEOUT_S) as lock:
         refuse_interface_change(release.folder, release.config, release.labels)
         there = versions(release.folder)
         version = max([*there, _highest_ever(lock)], default=0) + 1

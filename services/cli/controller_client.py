@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
+import click
 import httpx2
 
 from services.core.errors import (
@@ -25,6 +26,19 @@ _BY_STATUS: dict[int, type[PenstockError]] = {
     503: Unavailable,
 }
 _TIMEOUT_S = 15.0
+DEFAULT_URL = "http://127.0.0.1:9000"
+
+
+def controller_option(command: Any) -> Any:
+    """Give a verb the option that says where the controller is, as ``url``."""
+    return click.option(
+        "--controller",
+        "url",
+        default=DEFAULT_URL,
+        envvar="PENSTOCK_CONTROLLER_URL",
+        show_default=True,
+        help="The controller's REST API (PENSTOCK_CONTROLLER_URL).",
+    )(command)
 
 
 class ControllerClient:

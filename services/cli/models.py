@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from services.cli.console import Console
-from services.core.errors import IntegrityError
+from services.cli.controller_client import ControllerClient, controller_option
+from services.core.errors import IntegrityError, NotFound
 from services.core.manifest import MANIFEST_FILE, Manifest, MetricEntry
 from services.triton.layout import CONFIG, RepositoryLayout
 from services.triton.published import faults_of, newest, read_manifest, required_manifest
@@ -26,7 +27,7 @@ repository_option = click.option(
 
 @click.group()
 def models() -> None:
-    """List, show and verify published models."""
+    """List, show, verify and prune published models."""
 
 
 @models.command("list")
@@ -81,6 +82,39 @@ def verify(console: Console, /, model: str, version: int, public_key: Path | Non
         raise IntegrityError(f"{model} version {version} is not what was published: {'; '.join(faults)}")
     signed = f", signed for {public_key}" if public_key is not None else ""
     console.say(f"{model} version {version}: {len(manifest.files)} files and {CONFIG} are as published{signed}")
+
+
+@models.command()
+@click.argument("model")
+@click.option("--keep", type=click.IntRange(min=1), default=3, show_default=True, help="Newest versions that stay.")
+@click.option("--unserved", is_flag=True, help="No controller serves this repository: nothing is in service.")
+@controller_option
+@repository_option
+@click.pass_obj
+def prune(console: Console, /, *, model: str, keep: int, unserved: bool, url: str, repository: Path) -> None:
+    """Remove old versions of MODEL; never one that is loaded, routed to or rolled out.
+
+    The controller says what is in service; without an answer nothing is removed.
+    """
+    from enginebuild import retention
+
+    RepositoryLayout(repository).model_directory(model)
+    in_service = frozenset[int] if unserved else lambda: _in_service(url, model)
+    gone = retention.prune(repository, model, keep, in_service, console.say)
+    left = RepositoryLayout(repository).versions(model)
+    console.result({"model": model, "removed": gone, "left": left})
+    if not gone:
+        console.say(f"{model}: nothing to remove, versions {', '.join(map(str, left)) or 'none'}")
+
+
+def _in_service(url: str, model: str) -> frozenset[int]:
+    """Return the versions that a controller has loaded, routes to, or rolls out."""
+    with ControllerClient(url) as controller:
+        try:
+            found = controller.get(f"/v1/models/{model}")
+        except NotFound:
+            return frozenset()  # it serves other models
+    return frozenset({*found["loaded"], *(found[role] for role in ("stable", "candidate") if found[role] is not None)})
 
 
 def _summary(layout: RepositoryLayout, model: str, version: int) -> dict[str, Any]:

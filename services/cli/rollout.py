@@ -10,25 +10,13 @@ from typing import Any
 import click
 
 from services.cli.console import Console
-from services.cli.controller_client import ControllerClient
+from services.cli.controller_client import ControllerClient, controller_option
 from services.cli.rollout_start import body_of
 from services.cli.rollout_text import HISTORY_COLUMNS, LIST_COLUMNS, describe, history_row, list_row, one_line
 from services.core.errors import PenstockError
 
-DEFAULT_URL = "http://127.0.0.1:9000"
 _WATCH_S = 1.0
 _FAILED = 1
-
-
-def _controller_option(command: Any) -> Any:
-    return click.option(
-        "--controller",
-        "url",
-        default=DEFAULT_URL,
-        envvar="PENSTOCK_CONTROLLER_URL",
-        show_default=True,
-        help="The controller's REST API (PENSTOCK_CONTROLLER_URL).",
-    )(command)
 
 
 def _actor() -> str:
@@ -62,7 +50,7 @@ def rollout() -> None:
 @click.option("--false-rollback-bound", type=float, help="Highest probability of a false rollback.")
 @click.option("--max-step-duration", metavar="DURATION", help="A step without a pass by then is rolled back.")
 @click.option("--actor", default=_actor, show_default="you", help="Who starts it; goes into the history.")
-@_controller_option
+@controller_option
 @click.pass_obj
 def start(
     console: Console,
@@ -91,7 +79,7 @@ def start(
 @rollout.command()
 @click.argument("rollout_id")
 @click.option("--watch", is_flag=True, help="Print every change until the rollout is over; exit 1 unless promoted.")
-@_controller_option
+@controller_option
 @click.pass_obj
 def get(console: Console, rollout_id: str, watch: bool, url: str) -> int:
     """Show a rollout: where it stands, why, and on what evidence."""
@@ -129,7 +117,7 @@ def _watched(console: Console, client: ControllerClient, rollout_id: str) -> Any
 @click.option("--model", help="Only rollouts of this model.")
 @click.option("--active", is_flag=True, help="Only rollouts that are not over.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="The latest so many.")
-@_controller_option
+@controller_option
 @click.pass_obj
 def list_(console: Console, model: str | None, active: bool, limit: int, url: str) -> None:
     """List rollouts, the latest first."""
@@ -144,7 +132,7 @@ def list_(console: Console, model: str | None, active: bool, limit: int, url: st
 
 @rollout.command()
 @click.argument("rollout_id")
-@_controller_option
+@controller_option
 @click.pass_obj
 def history(console: Console, rollout_id: str, url: str) -> None:
     """Tell why each step of a rollout was taken; with --json also every number of every verdict."""
@@ -158,7 +146,7 @@ def _add_verb(verb: str, words: str) -> None:
     @click.argument("rollout_id")
     @click.option("--reason", default="", help="Why; goes into the history.")
     @click.option("--actor", default=_actor, show_default="you", help="Who says it; goes into the history.")
-    @_controller_option
+    @controller_option
     @click.pass_obj
     def steer(console: Console, rollout_id: str, reason: str, actor: str, url: str) -> None:
         with ControllerClient(url) as client:

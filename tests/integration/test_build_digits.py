@@ -141,7 +141,7 @@ def test_damaged_weights_are_refused_and_published_only_with_a_reason(digits: Di
     damage(digits.checkpoint, damaged)
     code, result, errors = digits.command("--precision", "fp32", "--checkpoint", str(damaged))
     assert code == 1
-    assert "is below the 98.00% demanded" in errors
+    assert "at least 98.00% demanded" in errors
     assert result["published"] is None
     assert [candidate["passed"] for candidate in result["candidates"]] == [False]
     assert not (digits.repository / "digits_cnn" / "3").exists()

@@ -53,6 +53,16 @@ def test_only_what_was_signed_and_is_whole_is_loaded(tmp_path: Path, monkeypatch
                 assert words in over["reason"]
                 controller.until("/v1/models/sums", lambda model: model["loaded"] == [1])
 
+            prune = ("models", "prune", "sums", "--keep", "1", "--repository", str(repository))
+            assert "no controller answers" in penstock(*prune, "--controller", "http://127.0.0.1:1", code=1)["error"]
+            # Version 1 is in service, 3 is the newest.
+            assert penstock(*prune, "--controller", controller.url) == {
+                "model": "sums",
+                "removed": [2],
+                "left": [1, 3],
+            }
+    assert penstock(*prune, "--unserved")["left"] == [3]
+
 
 def test_a_key_that_is_none_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     recipe, repository = tiny_recipe.write(tmp_path / "recipe"), tmp_path / "repository"
