@@ -138,7 +138,7 @@ def _worst(outputs: Arrays, reference: Arrays) -> tuple[WorstCase, ...]:
     samples = len(next(iter(outputs.values())))
     furthest = np.zeros(samples)
     for name, array in outputs.items():
-        mine, theirs = array.reshape(samples, -1).astype(np.float64), reference[name].reshape(samples, -1)
+        mine, theirs = (each.reshape(samples, -1).astype(np.float64) for each in (array, reference[name]))
         scale = max(float(np.nanmax(np.abs(theirs), initial=0.0)), 1e-12)
         apart = np.where(np.isfinite(mine), np.abs(mine - theirs), np.inf).max(axis=1, initial=0.0)
         furthest = np.maximum(furthest, apart / scale)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from enginebuild.datatypes import Arrays
-from enginebuild.drift import BINS, drift_reference, sketch
+from enginebuild.drift import BINS, MOST_VALUES, drift_reference, sketch
 
 from tests.fakes import tiny_recipe
 
@@ -31,6 +31,14 @@ def test_few_values_make_few_bins(values: list[float], edges: tuple[float, ...],
     found = sketch(np.array(values))
     assert found.edges == edges
     assert found.shares == pytest.approx(shares)
+
+
+def test_a_large_array_is_looked_at_in_parts() -> None:
+    values = np.random.default_rng(0).normal(3, 2, 2_500_001).astype(np.float32)
+    found = sketch(values)
+    assert MOST_VALUES // 2 < found.count <= MOST_VALUES
+    assert (found.mean, found.deviation) == pytest.approx((3, 2), rel=0.01)
+    assert sketch(np.zeros((0, 3))).count == 0
 
 
 def test_inputs_outputs_and_confidence_are_described() -> None:

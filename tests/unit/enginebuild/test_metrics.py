@@ -169,6 +169,18 @@ def test_labels_that_do_not_fit_a_metric_are_refused_with_what_was_found(
         made(metric, labels, dims)
 
 
+def test_outputs_that_are_no_floats_are_compared_too() -> None:
+    recipe = tiny_recipe.recipe(
+        outputs=[{"name": "flag", "datatype": "BOOL", "dims": [2]}],
+        metrics=[{"metric": "cosine"}],
+        gate={"metrics": {"cosine": {"min": 0}}},
+    )
+    reference: Arrays = {"flag": np.array([[True, False], [True, True]])}
+    found = fidelity(recipe, {"flag": np.array([[True, False], [False, True]])}, reference)
+    assert (found.non_finite, found.max_abs_diff) == (0, {"flag": 1.0})
+    assert (found.worst[0].row, found.worst[0].distance) == (1, 1.0)
+
+
 def test_fidelity_names_the_samples_that_are_furthest_off() -> None:
     recipe = tiny_recipe.recipe()
     reference: Arrays = {"scores": np.array([[2, 1], [1, 2], [0, 1], [3, 0]], dtype=np.float32)}
