@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from data import split
-from enginebuild.training_script import main, reproducible
+from enginebuild.training_script import fit, main, reproducible
 from model import forecast_lstm
-from torch import nn
+from torch import Tensor, nn
 
 EPOCHS = 25
 BATCH = 64
@@ -18,17 +18,19 @@ def train(seed: int) -> nn.Module:
     generator = reproducible(seed)
     windows, targets = (torch.tensor(array) for array in split()[0])
     network = forecast_lstm()
-    steps = EPOCHS * -(-len(windows) // BATCH)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for _ in range(EPOCHS):
-        for chosen in torch.randperm(len(windows), generator=generator).split(BATCH):
-            loss = nn.functional.l1_loss(network(windows[chosen]), targets[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return network.eval()
+
+    def loss_of(chosen: Tensor) -> Tensor:
+        return nn.functional.l1_loss(network(windows[chosen]), targets[chosen])
+
+    return fit(
+        network,
+        len(windows),
+        loss_of,
+        generator,
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        learning_rate=LEARNING_RATE,
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from data import split
-from enginebuild.training_script import main, reproducible
+from enginebuild.training_script import fit, main, reproducible
 from model import digits_cnn
 from torch import Tensor, nn
 
@@ -40,18 +40,21 @@ def train(seed: int) -> nn.Module:
     generator = reproducible(seed)
     images, labels = (torch.tensor(array) for array in split()[0])
     network = digits_cnn()
-    steps = EPOCHS * -(-len(images) // BATCH)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for _ in range(EPOCHS):
-        for chosen in torch.randperm(len(images), generator=generator).split(BATCH):
-            logits = network(jittered(images[chosen], generator))
-            loss = nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=LABEL_SMOOTHING)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return network.eval()
+
+    def loss_of(chosen: Tensor) -> Tensor:
+        logits = network(jittered(images[chosen], generator))
+        return nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=LABEL_SMOOTHING)
+
+    return fit(
+        network,
+        len(images),
+        loss_of,
+        generator,
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        learning_rate=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+    )
 
 
 if __name__ == "__main__":

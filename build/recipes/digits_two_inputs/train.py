@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 from data import split
-from enginebuild.training_script import main, reproducible
+from enginebuild.training_script import fit, main, reproducible
 from model import image_and_table
-from torch import nn
+from torch import Tensor, nn
 
 EPOCHS = 15
 BATCH = 64
 LEARNING_RATE = 3e-3
+WEIGHT_DECAY = 0.05
 
 
 def train(seed: int) -> nn.Module:
@@ -19,18 +20,21 @@ def train(seed: int) -> nn.Module:
     inputs, classes = split()[0]
     images, tables, labels = torch.tensor(inputs["image"]), torch.tensor(inputs["table"]), torch.tensor(classes)
     network = image_and_table()
-    steps = EPOCHS * -(-len(labels) // BATCH)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for _ in range(EPOCHS):
-        for chosen in torch.randperm(len(labels), generator=generator).split(BATCH):
-            logits = network(images[chosen], tables[chosen])
-            loss = nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return network.eval()
+
+    def loss_of(chosen: Tensor) -> Tensor:
+        logits = network(images[chosen], tables[chosen])
+        return nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=0.05)
+
+    return fit(
+        network,
+        len(labels),
+        loss_of,
+        generator,
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        learning_rate=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+    )
 
 
 if __name__ == "__main__":

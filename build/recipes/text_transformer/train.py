@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from data import split
-from enginebuild.training_script import main, reproducible
+from enginebuild.training_script import fit, main, reproducible
 from model import text_transformer
-from torch import nn
+from torch import Tensor, nn
 
 EPOCHS = 4
 BATCH = 50
@@ -19,17 +19,20 @@ def train(seed: int) -> nn.Module:
     generator = reproducible(seed)
     tokens, labels = (torch.tensor(array) for array in split()[0])
     network = text_transformer()
-    steps = EPOCHS * -(-len(tokens) // BATCH)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for _ in range(EPOCHS):
-        for chosen in torch.randperm(len(tokens), generator=generator).split(BATCH):
-            loss = nn.functional.cross_entropy(network(tokens[chosen]), labels[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return network.eval()
+
+    def loss_of(chosen: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(network(tokens[chosen]), labels[chosen])
+
+    return fit(
+        network,
+        len(tokens),
+        loss_of,
+        generator,
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        learning_rate=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+    )
 
 
 if __name__ == "__main__":

@@ -20,31 +20,16 @@ from services.core.manifest import (
     GateEntry,
     LayerEntry,
     Manifest,
-    MetricEntry,
     SketchEntry,
     SpeedEntry,
     TargetEntry,
     TensorEntry,
     WorstCase,
 )
+from tests.fakes import releases
 
 DIGEST = "ab" * 32
-ACCURACY = MetricEntry(
-    name="accuracy",
-    kind="accuracy",
-    output="logits",
-    better="higher",
-    percent=True,
-    value=0.99,
-    low=0.97,
-    high=0.995,
-    confidence=0.95,
-    method="wilson, tango",
-    baseline=0.991,
-    loss=0.001,
-    loss_high=0.007,
-    samples=450,
-)
+ACCURACY = dataclasses.replace(releases.ACCURACY, output="logits", value=0.99, low=0.97, high=0.995, samples=450)
 SKETCH = SketchEntry(edges=(0.0, 1.5), shares=(0.5, 0.3, 0.2), mean=0.7, deviation=0.2, count=900)
 
 
