@@ -118,8 +118,8 @@ def test_triton_s_spans_hang_under_the_gateway_s_and_nothing_else_is_traced(tmp_
     forward = child_of(spans, "forward", server)
     theirs = child_of(collector.of("triton"), "InferRequest", forward)
     compute = child_of(spans, "compute", child_of(spans, "scale", theirs))
-    # Both sides tell the time of one machine: each span lies within its parent. Only Triton's of the whole request may end
-    # a moment after it was answered, and so after the gateway's; what it computed before cannot.
+    # Both sides tell the time of one machine: each span lies within its parent. Triton's of the whole request may end a
+    # moment after it was answered, and so after the gateway's; what it computed before cannot.
     for inner, outer in ((forward, server), (compute, theirs), (compute, forward)):
         assert outer.begin_ns <= inner.begin_ns < inner.end_ns <= outer.end_ns
     assert forward.begin_ns <= theirs.begin_ns
