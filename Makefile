@@ -31,14 +31,13 @@ lint: install ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Unit tests share the cores. The others start processes of their own, and wait for them about half of the time: two at
-# once, however many cores there are.
+# Unit tests share the cores; the others start processes that need them for themselves.
 test: lint ## lint, types, import contracts and all tests
 ifdef TEST_ARGS
 	$(BIN)/pytest $(TEST_ARGS)
 else
 	$(BIN)/pytest -q -n auto tests/unit
-	$(BIN)/pytest -q -n 2 tests/integration tests/e2e
+	$(BIN)/pytest -q tests/integration tests/e2e
 endif
 
 proto: install ## generate services/pb from proto/
