@@ -27,7 +27,8 @@ from services.triton.layout import RepositoryLayout
 from services.triton.published import required_manifest
 from tests.e2e.conftest import ROOT, Up, penstock, start_up, stop_up
 
-pytestmark = pytest.mark.e2e
+# All recipes are built in the set-up of the first test; the operators of a ResNet-50 alone take minutes.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 RECIPES = ROOT / "build" / "recipes"
 ALL = sorted(path.parent.name for path in RECIPES.glob("*/recipe.yaml"))
