@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 RECIPES = ROOT / "build" / "recipes"
 ALL = sorted(path.parent.name for path in RECIPES.glob("*/recipe.yaml"))
 SLOW = {"digits_cnn", "digits_resnet50", "text_transformer"}  # the first is built by other tests
-NAMES = ALL if os.environ.get("PENSTOCK_RECIPES") == "all" else [name for name in ALL if name not in SLOW]
+NAMES = ALL if os.environ.get("RECIPES") == "all" else [name for name in ALL if name not in SLOW]
 MOST_SAMPLES = 64
 _TIMEOUT_S = 1200.0
 
