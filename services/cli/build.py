@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from enginebuild.recipe.variants import Precision
 
 from services.cli.console import Console
 from services.cli.yamlfile import load_yaml
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from enginebuild.candidates import Candidate
     from enginebuild.pipeline import BuildResult
 
-_PRECISIONS = ["fp32", "fp16", "bf16", "int8", "int8_dynamic"]
 REMEDY = "pip install 'penstock[build]'"
 
 
@@ -31,7 +31,9 @@ REMEDY = "pip install 'penstock[build]'"
     show_default=True,
     help="Model repository to publish in.",
 )
-@click.option("--precision", type=click.Choice(_PRECISIONS), help="Publish a variant of this precision or nothing.")
+@click.option(
+    "--precision", type=click.Choice(get_args(Precision)), help="Publish a variant of this precision or nothing."
+)
 @click.option("--variant", metavar="NAME", help="Publish this variant of the recipe or nothing.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights to use in place of the recipe's.")
 @click.option("--sign-key", type=click.Path(path_type=Path), envvar="PENSTOCK_SIGN_KEY", show_envvar=True,
