@@ -195,7 +195,8 @@ async def test_a_client_that_goes_on_for_ever_after_the_last_word_is_cut_off() -
 
 
 @in_loop
-async def test_whatever_happens_connections_leave_nothing_behind() -> None:
+async def test_whatever_happens_connections_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.edge.http2.server.LOOK_EVERY_S", 0.001)  # each is looked at before it goes
     application = RecordingApplication(answers=False)
     left: list[weakref.ref[Connection]] = []
     async with _server(application) as server:
@@ -203,6 +204,7 @@ async def test_whatever_happens_connections_leave_nothing_behind() -> None:
             async with _connected(server) as (_, writer):
                 writer.write(HELLO + headers(1) + headers(3, end=True) + frame(frames.PING, 0, number % 2, bytes(8)))
                 await eventually(lambda: len(application.begun) == 2)
+                await asyncio.sleep(0.005)
             await eventually(lambda: server.connections == 0)
             assert [one.left for one in application.begun.values()] == [1, 1]
             left.append(weakref.ref(application.begun[1].connection))

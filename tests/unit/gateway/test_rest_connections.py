@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import struct
 
@@ -11,6 +12,7 @@ import orjson
 import pytest
 
 from services.core.tensor import Tensor
+from services.gateway.edge.rest.connection import RestConnection
 from services.gateway.limits import Limits
 from tests.fakes.gateway import eventually, in_loop, serving
 from tests.fakes.rest_socket import BODY, PATH, REQUEST, answer, connected
@@ -240,6 +242,16 @@ async def test_clients_that_leave_at_once_leave_nothing_behind() -> None:
         async with asyncio.timeout(5):
             await running.gateway.stop()  # which waits for every request that it knows of
         assert running.gateway.held_bytes == 0
+
+
+@in_loop
+async def test_a_connection_that_was_looked_after_leaves_nothing_behind() -> None:
+    async with serving(limits=_limits(idle_timeout_s=0.02)) as running:  # looked after every 5 ms
+        async with connected(running) as (reader, writer):
+            writer.write(REQUEST)
+            assert (await answer(reader))[0] == 200
+            assert await reader.read() == b""
+        await eventually(lambda: gc.collect() >= 0 and not any(type(one) is RestConnection for one in gc.get_objects()))
 
 
 @in_loop

@@ -1,8 +1,10 @@
 """The system's parts start, end and are found again; variants and settings are read strictly."""
 
+import contextlib
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,19 +27,28 @@ def part(tmp_path: Path, program: str) -> Part:
 
 
 def child_of(parent: Part) -> int:
+    def found() -> bool:
+        with contextlib.suppress(PenstockError):
+            return parent.child("the-child").pid > 0
+        return False
+
+    assert _within_10_s(found)
+    return parent.child("the-child").pid
+
+
+def _within_10_s(condition: Callable[[], bool]) -> bool:
     for _ in range(200):
-        try:
-            return parent.child("the-child").pid
-        except PenstockError:
-            time.sleep(0.05)
-    raise AssertionError("no child")
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_what_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
-    one = part(tmp_path, STUBBORN + CHILD + "time.sleep(60)")
+    one = part(tmp_path, STUBBORN + CHILD + "sum(range(3_000_000)); time.sleep(60)")
     one.start()
     child = child_of(one)
-    assert one.cpu_s() > 0
+    assert _within_10_s(lambda: one.cpu_s() > 0)
     assert one.stop(timeout_s=0.2) == -9
     assert one.family() == []
     assert not _runs(child)
@@ -47,10 +58,7 @@ def test_a_process_that_ends_by_itself_has_died_and_one_that_was_stopped_has_not
     one = part(tmp_path, "print('the reason'); raise SystemExit(3)")
     assert one.died() is None
     one.start()
-    for _ in range(200):
-        if one.died() is not None:
-            break
-        time.sleep(0.05)
+    assert _within_10_s(lambda: one.died() is not None)
     assert one.died() == 3
     assert one.tail() == "the reason"
     assert one.stop() == 3
@@ -109,10 +117,7 @@ def test_the_sink_takes_what_is_posted_on_one_connection(tmp_path: Path) -> None
     one.start()
     http = HttpConnection(address, 5.0)
     try:
-        for _ in range(200):
-            if not isinstance(http.exchange("POST", "/v1/traces", "", b"x"), Failure):
-                break
-            time.sleep(0.05)
+        assert _within_10_s(lambda: not isinstance(http.exchange("POST", "/v1/traces", "", b"x"), Failure))
         for size in (0, 1, 100_000):
             outcome = http.exchange("POST", "/v1/traces", "", b"x" * size)
             assert not isinstance(outcome, Failure)

@@ -89,9 +89,12 @@ class Http2Server:
     async def _look(self, clock: ClientClock) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            now = clock.look()
-            for connection in list(self._connections):
-                connection.look(now)
+            self._look_at_all(clock.look())
+
+    def _look_at_all(self, now: float) -> None:
+        # A function of its own: what its loop holds at the end is let go.
+        for connection in list(self._connections):
+            connection.look(now)
 
     async def _until_none(self, until: float) -> None:
         loop = asyncio.get_running_loop()

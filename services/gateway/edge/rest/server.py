@@ -136,8 +136,11 @@ class RestServer:
         """Look after the time of every connection."""
         while True:
             await asyncio.sleep(self._period_s)
-            now = site.clock.look()
-            for number, connection in enumerate(list(site.connections)):
-                connection.check(now)
-                if number % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
-                    await asyncio.sleep(0)
+            await self._check_all(site, site.clock.look())
+
+    async def _check_all(self, site: Site, now: float) -> None:
+        # A function of its own: what its loop holds at the end is let go.
+        for number, connection in enumerate(list(site.connections)):
+            connection.check(now)
+            if number % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
+                await asyncio.sleep(0)
