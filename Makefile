@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := embedded,build,recipes,loadtest,dev
 
-.PHONY: help install demo up test lint proto recipes bench peers chaos overload
+.PHONY: help install demo up test lint proto recipes gpu-check bench peers chaos overload
 .DEFAULT_GOAL := help
 
 help: ## show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(STAMP) ## create .venv with everything, at the locked versions
 
@@ -17,6 +17,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} found, 3.11 or newer expected: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@# Not into the environment: they are one package of two versions, and without TensorRT's libraries no import works.
+	for version in 12_bindings==10.16.1.11:10 13_bindings==11.4.0.106:11; do \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+			--target $(VENV)/tensorrt/$${version#*:} tensorrt_cu$${version%:*} || exit 1; done
 	touch $(STAMP)
 
 demo: install ## train, build, serve, canary, rollback, SLO gate (DEMO_ARGS=--exit leaves at the end)
@@ -45,6 +49,11 @@ proto: install ## generate services/pb from proto/
 
 recipes: install ## train and build every recipe, serve it, compare the answers with PyTorch's
 	RECIPES=all $(BIN)/pytest -q -s tests/e2e/test_recipes.py
+
+gpu-check: install ## build, compare and time engines of every precision on this machine's GPU
+	@$(BIN)/python -m enginebuild.targets.tensorrt.gpu
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'tensorrt>=10.9,<12'
+	$(BIN)/pytest -q -s -m gpu tests/gpu
 
 bench: install ## gateway against Triton direct, in one run
 	$(BIN)/python -m loadtest.bench $(BENCH_ARGS)

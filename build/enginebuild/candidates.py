@@ -7,7 +7,7 @@ from pathlib import Path
 
 from enginebuild.datatypes import Arrays
 from enginebuild.recipe.variants import Variant
-from services.core.manifest import CalibrationEntry, FidelityEntry, LayerEntry, MetricEntry, SpeedEntry
+from services.core.manifest import CalibrationEntry, EngineEntry, FidelityEntry, LayerEntry, MetricEntry, SpeedEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +16,15 @@ class Made:
 
     Attributes:
         variant: What it is.
-        path: The ONNX file.
+        path: The file that is served: ONNX, or an engine.
         calibration: How it was calibrated, for INT8.
+        engine: How it was built and what speaks for it, for an engine.
     """
 
     variant: Variant
     path: Path
     calibration: CalibrationEntry | None = None
+    engine: EngineEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Candidate:
         speed: How fast it is; None as well.
         objections: Why it may not be published; empty when it may.
         sensitivity: What quantising each operator alone does, worst first; empty where nobody looked.
-        size_bytes: Size of the ONNX file; None where there is none.
+        size_bytes: Size of the file that is served; None where there is none.
     """
 
     variant: Variant

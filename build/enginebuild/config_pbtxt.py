@@ -1,7 +1,7 @@
-"""Triton's ``config.pbtxt``, written from the recipe: the same recipe gives the same bytes.
+"""Triton's ``config.pbtxt``, written from the recipe and the target: the same recipe gives the same bytes.
 
-The model runs on the CPU (``KIND_CPU``) on every machine, with or without a GPU: that is what was measured, and the
-INT8 graph is made for CPU kernels. A GPU machine is served by another target, not by moving this one.
+What ONNX Runtime runs stays on the CPU (``KIND_CPU``) on every machine, with or without a GPU: that is what was
+measured, and the INT8 graph is made for CPU kernels. A GPU machine is served by another target, not by moving this one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tritonclient.grpc import model_config_pb2
 
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipe.tensors import Input, Output
+from enginebuild.targets.target import Backend
 from services.core.errors import BuildFailed, ConfigurationError
 
 CONFIG_FILE = "config.pbtxt"
@@ -29,11 +30,12 @@ def label_files(recipe: Recipe) -> dict[str, str]:
     return {name: f"labels_{i}_{''.join(c if c.isalnum() else '_' for c in name)}.txt" for i, name in enumerate(names)}
 
 
-def render(recipe: Recipe, sample_dims: Mapping[str, Sequence[int]]) -> str:
+def render(recipe: Recipe, backend: Backend, sample_dims: Mapping[str, Sequence[int]]) -> str:
     """Return the text of ``config.pbtxt``.
 
     Args:
         recipe: What is served, and how.
+        backend: What runs it.
         sample_dims: By input, dimensions without the batch that the warm-up uses where the recipe says -1.
 
     Raises:
@@ -43,14 +45,13 @@ def render(recipe: Recipe, sample_dims: Mapping[str, Sequence[int]]) -> str:
     blocks = [
         f"# Written by `penstock build` from the recipe of {recipe.name}: change the recipe, not this file.",
         f"name: {_quoted(recipe.name)}",
-        'backend: "onnxruntime"',
+        f"backend: {_quoted(backend.name)}",
         f"max_batch_size: {serving.max_batch_size}",
         *(f"input {_braces(_tensor(spec))}" for spec in recipe.inputs),
         *(f"output {_braces(_tensor(spec) + _label(spec, labels))}" for spec in recipe.outputs),
         f"dynamic_batching {_braces(_batching(recipe))}",
-        f"instance_group {_braces([f'count: {serving.instances}', 'kind: KIND_CPU'])}",
-        f"parameters {_braces(_parameter('intra_op_thread_count', serving.threads))}",
-        f"parameters {_braces(_parameter('inter_op_thread_count', 1))}",
+        f"instance_group {_braces([f'count: {serving.instances}', f'kind: {backend.kind}'])}",
+        *(f"parameters {_braces(_parameter(key, value))}" for key, value in backend.parameters.items()),
         *(f"model_warmup {_braces(_warmup(recipe, size, sample_dims))}" for size in serving.warmups),
     ]
     text = "\n".join(blocks) + "\n"

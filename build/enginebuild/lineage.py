@@ -13,7 +13,7 @@ from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipe.references import split_function
 from enginebuild.recipecode import RecipeCode
 
-_PACKAGES = ("penstock", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "torch")
+_PACKAGES = ("penstock", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "torch", "torch_pruning")
 _GIT_TIMEOUT_S = 10.0
 
 
@@ -32,6 +32,8 @@ def recipe_digest(recipe: Recipe, code: RecipeCode) -> str:
     """Return a digest over the recipe and the files that it names, except the checkpoint, which has its own."""
     named = [recipe.network.factory, recipe.data.evaluation, recipe.data.calibration]
     named += [metric.function for metric in recipe.metrics if isinstance(metric, Custom)]
+    named += [recipe.compression.fine_tune] if recipe.compression is not None else []
+    named += [variant.student.factory for variant in recipe.variants if variant.student is not None]
     files = {split_function(reference)[0] for reference in named if reference}
     files = {file for file in files if file.endswith(".py")}  # of an installed package the version is on record
     files |= {output.labels for output in recipe.outputs if output.labels}

@@ -1,7 +1,7 @@
 """One build, from the recipe to the published version: the order of the steps.
 
-claim staging -> data -> metrics -> interface check -> checkpoint (trained where missing) -> network -> export
- -> variants, judged and timed -> gate -> publish
+machine check -> claim staging -> data -> metrics -> interface check -> checkpoint (trained where missing) -> network
+ -> export -> variants, compressed where they say so, judged and timed -> gate -> publish
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 
 from enginebuild.candidates import Candidate
 from enginebuild.checkpoint import read_checkpoint
+from enginebuild.compress.compressor import Compressor
+from enginebuild.compress.networks import Networks
 from enginebuild.config_pbtxt import label_files, render
 from enginebuild.convert.export import export_onnx
 from enginebuild.data import Dataset, load_evaluation
@@ -30,13 +32,13 @@ from enginebuild.recipecode import RecipeCode
 from enginebuild.record import Record
 from enginebuild.signing import Signer
 from enginebuild.staging import claim
-from enginebuild.targets.onnxruntime import OnnxRuntimeTarget
+from enginebuild.targets.choice import TargetMaker, TargetName, find_target
+from enginebuild.targets.target import Target
 from enginebuild.training import ensure_checkpoint
 from enginebuild.workbench import Workbench
 from services.core.errors import BuildFailed, ConfigurationError
 from services.core.manifest import CheckpointEntry
 
-MODEL_FILE = "model.onnx"
 EVALUATION_FILE = "evaluation.npz"
 _REFERENCE_BATCH = 64
 
@@ -50,6 +52,7 @@ class Order:
     Attributes:
         repository: The model repository.
         created: The time now, ISO 8601 in UTC.
+        target: The runtime to build for.
         precision: Only variants of this precision; None for all.
         variant: The one variant to publish; None for the recipe's order of preference.
         checkpoint: Weights to use in place of the recipe's.
@@ -60,6 +63,7 @@ class Order:
 
     repository: Path
     created: str
+    target: TargetName = "onnxruntime"
     precision: Precision | None = None
     variant: str | None = None
     checkpoint: Path | None = None
@@ -93,7 +97,13 @@ class BuildResult:
     findings: Findings
 
 
-def build(recipe: Recipe, folder: Path, order: Order, say: Say) -> BuildResult:
+def build(
+    recipe: Recipe,
+    folder: Path,
+    order: Order,
+    say: Say,
+    find: Callable[[TargetName], TargetMaker] = find_target,
+) -> BuildResult:
     """Build a recipe and publish what passes the gate.
 
     Args:
@@ -101,17 +111,20 @@ def build(recipe: Recipe, folder: Path, order: Order, say: Say) -> BuildResult:
         folder: The recipe's folder, which its paths are relative to.
         order: What was asked for.
         say: Tells a person what is under way.
+        find: Finds what the target needs on this machine.
 
     Raises:
         ConfigurationError: The recipe, its code, its data or the checkpoint is wrong.
         Conflict: The interface differs from what is published under this name.
         BuildFailed: A step could not be done; nothing was published.
+        MissingDependency: This machine lacks what the target needs.
     """
     _check(recipe, order)
+    target = find(order.target)
     signer = Signer(order.sign_key) if order.sign_key is not None else None
     try:
         with claim(order.repository) as staging, RecipeCode(folder) as code:
-            return _Build(recipe, folder, order, say, staging, code, signer).run()
+            return _Build(recipe, folder, order, say, staging, code, signer, target).run()
     except OSError as error:
         where = error.filename or order.repository
         raise BuildFailed(f"{where}: {error.strerror or error}; nothing was published") from error
@@ -149,30 +162,39 @@ class _Build:
     staging: Path
     code: RecipeCode
     signer: Signer | None
+    make_target: TargetMaker
 
     def run(self) -> BuildResult:
         recipe, order, code = self.recipe, self.order, self.code
         labels = read_labels(recipe, code)
         data = load_evaluation(recipe, code)
         metrics = metrics_of(recipe, code, data)
-        release = self._release(data, labels)
+        baseline = self.staging / f"{BASELINE}.onnx"
+        target = self.make_target(recipe, code, baseline, data.inputs, self.say)
+        release = self._release(target, data, labels)
         refuse_interface_change(release.folder, release.config, release.labels)
 
         network, checkpoint = self._network()
         self.say(f"evaluating FP32 PyTorch on {data.samples} held-out samples")
         reference = network.run(data.inputs, _REFERENCE_BATCH)
         self.say("exporting to ONNX")
-        baseline = self.staging / f"{BASELINE}.onnx"
         export_onnx(network, recipe, data.inputs, baseline)
         original_bytes = baseline.stat().st_size
-        target = OnnxRuntimeTarget(recipe, code, baseline, self.say)
-        bench = Workbench(recipe, target, Judge(recipe, data, metrics, reference), data.inputs, self.say)
+        networks = self._networks(network, target, data)
+        bench = Workbench(
+            recipe=recipe,
+            target=target,
+            target_of=networks.target_of,
+            judge=Judge(recipe, data, metrics, reference),
+            inputs=data.inputs,
+            say=self.say,
+        )
         candidates = bench.candidates(order.chosen(recipe))
         chosen = self._choose(candidates)
         findings = Findings(recipe, data, labels, candidates, original_bytes, order.created)
         if chosen is None:
             return BuildResult(recipe.name, candidates, None, findings)
-        self._fill(release.content, chosen, data)
+        self._fill(release.content, chosen, target.backend.model_file, data)
         record = Record(
             recipe=recipe,
             recipe_sha256=recipe_digest(recipe, code),
@@ -182,11 +204,12 @@ class _Build:
             waiver=order.waiver,
             target=target.entry,
             checkpoint=checkpoint,
+            compression=networks.entry_of(chosen.variant),
             data=data,
             labels=labels,
             drift=drift_reference(recipe, data.inputs, reference),
             config=release.config,
-            model_file=MODEL_FILE,
+            model_file=target.backend.model_file,
         )
         sign = self.signer.sign if self.signer is not None else None
         published = publish(release, record.manifest, self.say, sign)
@@ -206,14 +229,30 @@ class _Build:
             network = load_network(recipe, self.code, weights)
         return network, CheckpointEntry(weights.file, weights.sha256, network.parameters_count)
 
-    def _release(self, data: Dataset, labels: Labels) -> Release:
+    def _networks(self, trained: NamedNetwork, target: Target, data: Dataset) -> Networks:
+        recipe, code, inputs = self.recipe, self.code, data.inputs
+        compressor = Compressor(recipe, code, trained, inputs, self.say)
+
+        def make_target(exported: Path) -> Target:
+            return self.make_target(recipe, code, exported, inputs, self.say)
+
+        return Networks(
+            recipe=recipe,
+            compressor=compressor,
+            trained=target,
+            make_target=make_target,
+            samples=inputs,
+            folder=self.staging,
+        )
+
+    def _release(self, target: Target, data: Dataset, labels: Labels) -> Release:
         recipe = self.recipe
         names = label_files(recipe)
         return Release(
             repository=self.order.repository,
             model=recipe.name,
             content=self.staging / "version",
-            config=render(recipe, {name: array.shape[1:] for name, array in data.inputs.items()}),
+            config=render(recipe, target.backend, {name: array.shape[1:] for name, array in data.inputs.items()}),
             labels={names[output]: text_of(classes) for output, classes in labels.items()},
         )
 
@@ -223,10 +262,10 @@ class _Build:
         name = choose({c.name: c.objections for c in made.values()}, waived=self.order.waiver is not None)
         return made[name] if name else None
 
-    def _fill(self, content: Path, chosen: Candidate, data: Dataset) -> None:
+    def _fill(self, content: Path, chosen: Candidate, model_file: str, data: Dataset) -> None:
         if chosen.made is None:
             raise BuildFailed(f"{chosen.name} could not be made")
         content.mkdir()
-        chosen.made.path.rename(content / MODEL_FILE)
+        chosen.made.path.rename(content / model_file)
         if self.recipe.data.publish_evaluation:
             data.save(content / EVALUATION_FILE)

@@ -7,7 +7,6 @@ again for something else. Killed at any point, a build leaves no version or a wh
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginebuild.config_pbtxt import CONFIG_FILE, interface_of, parse
+from enginebuild.digests import sha256_of
 from enginebuild.lock import exclusive
 from services.core.errors import Conflict
 from services.core.manifest import MANIFEST_FILE, FileEntry, Manifest
@@ -22,7 +22,6 @@ from services.core.manifest import MANIFEST_FILE, FileEntry, Manifest
 _VERSION = re.compile(r"[1-9][0-9]*")
 LOCK_FILE = ".lock"
 LOCK_TIMEOUT_S = 60.0
-_CHUNK = 1 << 20
 
 ManifestMaker = Callable[[int, int | None, dict[str, FileEntry]], Manifest]
 
@@ -60,7 +59,7 @@ class Published:
 
 
 def refuse_interface_change(folder: Path, config: str, labels: Mapping[str, str]) -> None:
-    """Refuse inputs, outputs or labels that differ from those of the versions already published under this name.
+    """Refuse inputs, outputs, labels or a backend other than those of the versions published under this name.
 
     Raises:
         Conflict: They differ; says in what.
@@ -68,7 +67,13 @@ def refuse_interface_change(folder: Path, config: str, labels: Mapping[str, str]
     there = folder / CONFIG_FILE
     if not versions(folder) or not there.is_file():
         return
-    old, new = interface_of(parse(there.read_text(encoding="utf-8"))), interface_of(parse(config))
+    earlier, later = parse(there.read_text(encoding="utf-8")), parse(config)
+    if earlier.backend != later.backend:
+        raise Conflict(
+            f"model '{folder.name}' is published for backend '{earlier.backend}', and all versions of a model share "
+            f"one config.pbtxt: publish for '{later.backend}' under a new model name or in another repository"
+        )
+    old, new = interface_of(earlier), interface_of(later)
     changed = [f"{name} {old.get(name, 'absent')} -> {new.get(name, 'absent')}" for name in sorted(old | new)
                if old.get(name) != new.get(name)]  # fmt: skip
     changed += [
@@ -137,20 +142,6 @@ def file_entries(folder: Path) -> dict[str, FileEntry]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and (relative := path.relative_to(folder).as_posix()) != MANIFEST_FILE
     }
-
-
-def sha256_of(path: Path) -> str:
-    """Return the digest of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def sha256_of_text(text: str) -> str:
-    """Return the digest of a text as it is written to a file."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _replace_model_files(release: Release) -> None:

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 from enginebuild.candidates import Candidate
 from enginebuild.data import Dataset
+from enginebuild.digests import sha256_of_text
 from enginebuild.labels import Labels
 from enginebuild.lineage import libraries
-from enginebuild.publish import sha256_of_text
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipe.tensors import Input
 from services.core.errors import BuildFailed
 from services.core.manifest import (
     SCHEMA_VERSION,
     CheckpointEntry,
+    CompressionEntry,
     DataEntry,
     DriftReference,
     FileEntry,
@@ -38,6 +39,7 @@ class Record:
         waiver: Why it is published against the gate's objections; None where it has none.
         target: What it was built for.
         checkpoint: The trained weights.
+        compression: What was done to the network before it was converted; None where nothing was.
         data: The held-out data.
         labels: The classes of each output that has some.
         drift: Distributions to compare live traffic with.
@@ -53,6 +55,7 @@ class Record:
     waiver: str | None
     target: TargetEntry
     checkpoint: CheckpointEntry
+    compression: CompressionEntry | None
     data: Dataset
     labels: Labels
     drift: DriftReference
@@ -76,6 +79,7 @@ class Record:
             variant=chosen.name,
             precision=chosen.variant.precision,
             target=self.target,
+            engine=chosen.made.engine,
             created=self.created,
             files=files,
             config_sha256=sha256_of_text(self.config),
@@ -85,6 +89,7 @@ class Record:
             seed=recipe.seed,
             checkpoint=self.checkpoint,
             evaluation=DataEntry(self.data.source, self.data.samples, self.data.sha256),
+            compression=self.compression,
             calibration=chosen.made.calibration,
             metrics=chosen.quality.metrics,
             sensitivity=chosen.sensitivity,

@@ -27,16 +27,25 @@ class Workbench:
 
     Args:
         recipe: What is demanded.
-        target: Makes and runs them.
+        target: Makes and runs them, from the trained network.
+        target_of: Returns what makes and runs those of a variant's own network.
         judge: Says how good they are.
         inputs: The held-out inputs, which speed is measured on.
         say: Tells a person what is under way.
     """
 
     def __init__(
-        self, recipe: Recipe, target: Target, judge: Judge, inputs: Arrays, say: Callable[[str], None]
+        self,
+        *,
+        recipe: Recipe,
+        target: Target,
+        target_of: Callable[[Variant], Target],
+        judge: Judge,
+        inputs: Arrays,
+        say: Callable[[str], None],
     ) -> None:
-        self._recipe, self._target, self._judge, self._inputs, self._say = recipe, target, judge, inputs, say
+        self._recipe, self._target, self._target_of = recipe, target, target_of
+        self._judge, self._inputs, self._say = judge, inputs, say
 
     def candidates(self, variants: Sequence[Variant]) -> list[Candidate]:
         """Return a candidate per variant, in their order, each with the gate's objections.
@@ -45,31 +54,41 @@ class Workbench:
         where that helps. A variant that cannot be made is a candidate with objections.
         """
         baseline = self._target.make(Variant(name=BASELINE, precision=BASELINE))
-        found = [candidate for variant in variants for candidate in self._tried(variant)]
+        found = [self._proved(candidate) for variant in variants for candidate in self._tried(variant)]
         timings = self._time(baseline.path, [candidate.made.path for candidate in found if candidate.made is not None])
         return [self._finished(candidate, timings) for candidate in found]
 
     def _tried(self, variant: Variant) -> list[Candidate]:
         """Make and judge a variant, and its mixed form where INT8 is not good enough."""
         try:
-            made, quality = self._judged(variant)
+            target = self._target_of(variant)
+            made, quality = self._judged(target, variant)
         except BuildFailed as error:
             return [Candidate(variant, objections=(error.message,))]
         candidate = Candidate(variant, made, quality)
         if not quality.objections or variant.precision != "int8" or not self._recipe.quantization.fallback:
             return [candidate]
         self._say(f"{variant.name} is not good enough: {quality.objections[0]}; looking for the operators that do it")
-        layers = self._target.sensitivity()
-        mixed = self._mixed(variant, layers)
+        layers = target.sensitivity()
+        mixed = self._mixed(target, variant, layers)
         return [replace(candidate, sensitivity=layers), *([mixed] if mixed else [])]
 
-    def _mixed(self, variant: Variant, layers: Sequence[LayerEntry]) -> Candidate | None:
+    def _proved(self, candidate: Candidate) -> Candidate:
+        """Return a candidate that is good enough with the runtime's evidence, or with what that says against it."""
+        if candidate.made is None or candidate.quality is None or candidate.quality.objections:
+            return candidate
+        try:
+            return replace(candidate, made=self._target_of(candidate.variant).proved(candidate.made))
+        except BuildFailed as error:
+            return Candidate(candidate.variant, objections=(error.message,), sensitivity=candidate.sensitivity)
+
+    def _mixed(self, target: Target, variant: Variant, layers: Sequence[LayerEntry]) -> Candidate | None:
         """Return the form that keeps as few of the worst operators in FP32 as meet the bounds; None where none does."""
         mixed = variant.mixed()
 
         def is_enough(kept: Sequence[str]) -> bool:
             try:
-                return not self._judged(mixed, kept)[1].objections
+                return not self._judged(target, mixed, kept)[1].objections
             except BuildFailed:  # nothing is left to quantise
                 return False
 
@@ -79,12 +98,12 @@ class Workbench:
             return None
         more = f" and {len(kept) - _SHOWN_LAYERS} more" if len(kept) > _SHOWN_LAYERS else ""
         self._say(f"{mixed.name} keeps {', '.join(kept[:_SHOWN_LAYERS])}{more} in FP32")
-        made, quality = self._judged(mixed, kept)
+        made, quality = self._judged(target, mixed, kept)
         return Candidate(mixed, made, quality, sensitivity=tuple(layers))
 
-    def _judged(self, variant: Variant, kept: Sequence[str] = ()) -> tuple[Made, Quality]:
-        made = self._target.make(variant, kept)
-        return made, self._judge.judge(made, self._target.load(made.path))
+    def _judged(self, target: Target, variant: Variant, kept: Sequence[str] = ()) -> tuple[Made, Quality]:
+        made = target.make(variant, kept)
+        return made, self._judge.judge(made, target.load(made.path))
 
     def _time(self, baseline: Path, paths: Sequence[Path]) -> dict[Path, Timing]:
         """Return how long each file takes against the baseline."""

@@ -6,7 +6,8 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,36 +141,45 @@ class System:
 
     def _triton(self, number: int, ports: Sequence[int]) -> Part:
         name = "triton" if number == 0 else f"triton-{number + 1}"
-        return self._verb(name, "triton", ports, self._settings, "--repository", str(self._repository))
+        return _verb(self._folder, name, "triton", ports, self._settings, "--repository", str(self._repository))
 
     def _controller(self, ports: Sequence[int]) -> Part:
         options = ("--repository", str(self._repository), "--triton", self._addresses())
-        return self._verb("controller", "controller", ports, self._settings, *options)
+        return _verb(self._folder, "controller", "controller", ports, self._settings, *options)
 
     def _gateway(self, name: str, workers: int, settings: Mapping[str, Any], ports: Sequence[int]) -> Part:
         where = ("--triton", self._addresses(), "--controller", self.controller.grpc)
-        return self._verb(name, "gateway", ports, settings, "--workers", str(workers), *where)
-
-    def _verb(self, name: str, verb: str, ports: Sequence[int], settings: Mapping[str, Any], *options: str) -> Part:
-        given = dict(zip(("http", "grpc", "metrics"), ports, strict=False))
-        local = {kind: f"127.0.0.1:{port}" for kind, port in given.items()}
-        command = [
-            *(sys.executable, "-m", "services.cli.main", verb, *self._config(name, settings)),
-            *("--state-dir", str(self._folder / name), *options),
-            *(word for kind, port in given.items() for word in (f"--{kind}-port", str(port))),
-        ]
-        log = self._folder / f"{name}.log"
-        return Part(name, command, log, rest=local["http"], grpc=local["grpc"], metrics=local.get("metrics", ""))
-
-    def _config(self, name: str, settings: Mapping[str, Any]) -> list[str]:
-        """Write a part's settings file; always one, because ``penstock.yaml`` of the working directory is not ours."""
-        (self._folder / name).mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{name}.yaml"
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        return ["--config", str(path)]
+        return _verb(self._folder, name, "gateway", ports, settings, "--workers", str(workers), *where)
 
     def _addresses(self) -> str:
         return ",".join(triton.rest for triton in self.tritons)
+
+
+@contextmanager
+def lone_triton(repository: Path, folder: Path, timeout_s: float = START_TIMEOUT_S) -> Iterator[Part]:
+    """Run a Triton that has a repository and no model loaded yet, on free ports.
+
+    Args:
+        repository: The models that may be loaded.
+        folder: Where state, settings and log go.
+        timeout_s: Longest time until it is ready.
+
+    Raises:
+        PenstockError: It ended by itself, or it takes too long.
+    """
+    part = _verb(folder, "triton", "triton", free_ports(3), {}, "--repository", str(repository.absolute()))
+    part.start()
+    try:
+        deadline = time.monotonic() + timeout_s
+        with contextlib.closing(HttpConnection(part.rest, HTTP_TIMEOUT_S)) as http:
+            while isinstance(outcome := http.exchange("GET", "/v2/health/ready"), Failure) or outcome[0] != _OK:
+                if (status := part.died()) is not None or time.monotonic() > deadline:
+                    how = "takes too long" if status is None else f"ended with {status}"
+                    raise PenstockError(f"Triton {how}: {part.tail()}")
+                time.sleep(_POLL_S)
+        yield part
+    finally:
+        part.stop()
 
 
 def get(address: str, path: str) -> bytes:
@@ -193,6 +203,27 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         old = both.get(key)
         both[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return both
+
+
+def _verb(folder: Path, name: str, verb: str, ports: Sequence[int], settings: Mapping[str, Any], *options: str) -> Part:
+    """Return a ``penstock`` verb as a part that was not started yet."""
+    given = dict(zip(("http", "grpc", "metrics"), ports, strict=False))
+    local = {kind: f"127.0.0.1:{port}" for kind, port in given.items()}
+    command = [
+        *(sys.executable, "-m", "services.cli.main", verb, *_config(folder, name, settings)),
+        *("--state-dir", str(folder / name), *options),
+        *(word for kind, port in given.items() for word in (f"--{kind}-port", str(port))),
+    ]
+    log = folder / f"{name}.log"
+    return Part(name, command, log, rest=local["http"], grpc=local["grpc"], metrics=local.get("metrics", ""))
+
+
+def _config(folder: Path, name: str, settings: Mapping[str, Any]) -> list[str]:
+    """Write a part's settings file; always one, because ``penstock.yaml`` of the working directory is not ours."""
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    return ["--config", str(path)]
 
 
 def _models(repository: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import psutil
 from loadtest.bench.system import System
 from loadtest.overload.experiment import Plan, capacity, run
 from loadtest.overload.judgement import Judgement, judge
-from loadtest.overload.model import publish
+from loadtest.overload.model import MODEL
 from loadtest.overload.plot import draw
 from loadtest.overload.report import as_json, markdown
 from loadtest.report import EXIT_CODES
@@ -53,7 +53,7 @@ def main(
     plan = Plan(seconds, deadline, seed)
     with tempfile.TemporaryDirectory(prefix="penstock-overload-") as name:
         folder = Path(name)
-        publish(folder / "repository")
+        MODEL.publish(folder / "repository")
         say("starting Triton, controller and gateway")
         with System(folder / "repository", folder, workers) as system:
             carried = capacity(system.direct.rest, _CAPACITY_S, say)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from loadtest.overload.generator import NOT_SENT, Shot
+from loadtest.raw_generator import NOT_SENT, Shot
 
 OK = 200
 REFUSED = 429

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import uvloop
 
 from loadtest.overload.arithmetic import OK, Span, lateness_s, quantile, recovery_s, span
-from loadtest.overload.generator import NOT_SENT, Generator, Shot
 from loadtest.overload.model import BATCH, request_bytes
+from loadtest.raw_generator import NOT_SENT, Generator, Shot
 from loadtest.schedule import Process, offsets
 from services.core.errors import PenstockError
 

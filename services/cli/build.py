@@ -41,9 +41,10 @@ REMEDY = "pip install 'penstock[build]'"
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Also write an HTML report there.")
 @click.option("--retrain", is_flag=True, help="Train even where the recipe's checkpoint exists.")
 @click.option("--waive-gate", metavar="REASON", help="Publish against the gate; the reason goes into the manifest.")
-@click.option("--target", type=click.Choice(["onnxruntime", "tensorrt"]), default="onnxruntime", show_default=True)
+@click.option("--target", type=click.Choice(["onnxruntime", "tensorrt"]), default="onnxruntime", show_default=True,
+              help="Runtime to build for; tensorrt needs a GPU.")  # fmt: skip
 @click.pass_obj
-def build(console: Console, /, recipe: Path, target: str, **options: Any) -> None:
+def build(console: Console, /, recipe: Path, **options: Any) -> None:
     """Build RECIPE, a YAML file, and publish it as the model's next version.
 
     Without --precision and --variant all variants of the recipe are tried, and the first in its order that passes the
@@ -52,10 +53,6 @@ def build(console: Console, /, recipe: Path, target: str, **options: Any) -> Non
     Exit codes: 0 published, 1 refused by the gate or failed, 2 wrong recipe, checkpoint or option, 3 something is
     missing on this machine.
     """
-    if target == "tensorrt":
-        raise MissingDependency(
-            "this machine has no TensorRT build: --target tensorrt is not available here", "use --target onnxruntime"
-        )
     try:
         from enginebuild import pipeline
         from enginebuild.recipe.recipe import Recipe
@@ -65,6 +62,7 @@ def build(console: Console, /, recipe: Path, target: str, **options: Any) -> Non
     order = pipeline.Order(
         repository=options["repository"],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        target=options["target"],
         precision=options["precision"],
         variant=options["variant"],
         checkpoint=options["checkpoint"],
@@ -136,5 +134,6 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "fidelity": dataclasses.asdict(quality.fidelity) if quality else None,
         "speed": dataclasses.asdict(candidate.speed) if candidate.speed else None,
         "calibration": dataclasses.asdict(made.calibration) if (made := candidate.made) and made.calibration else None,
+        "engine": dataclasses.asdict(made.engine) if made and made.engine else None,
         "sensitivity": [dataclasses.asdict(layer) for layer in candidate.sensitivity],
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from services.cli.accelerator import accelerator_finder
 from services.cli.console import Console
 from services.cli.settings import load_settings, triton_targets, under_section
 from services.core.address import Address
@@ -43,6 +44,7 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
         grpc_port=chosen.grpc_port,
         pace=Pace(tick_s=chosen.tick_s),
         public_key=settings.public_key,
+        accelerator=accelerator_finder(settings.triton),
     )
 
     def announce(http_port: int, grpc_port: int) -> None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from services.cli.console import Console
 from services.cli.controller_client import ControllerClient, controller_option
-from services.core.errors import IntegrityError, NotFound
+from services.core.errors import IntegrityError, MissingDependency, NotFound, UpstreamFailure
 from services.core.manifest import MANIFEST_FILE, Manifest, MetricEntry
 from services.triton.layout import CONFIG, RepositoryLayout
 from services.triton.published import faults_of, newest, read_manifest, required_manifest
-from services.triton.trust import check_signature
+from services.triton.trust import Trust, check_signature
+
+if TYPE_CHECKING:
+    from loadtest.tune.goodput import Window
+
+LOADTEST_REMEDY = "pip install 'penstock[loadtest]'"
 
 repository_option = click.option(
     "--repository",
@@ -27,7 +34,7 @@ repository_option = click.option(
 
 @click.group()
 def models() -> None:
-    """List, show, verify and prune published models."""
+    """List, show, verify, tune and prune published models."""
 
 
 @models.command("list")
@@ -105,6 +112,69 @@ def prune(console: Console, /, *, model: str, keep: int, unserved: bool, url: st
     console.result({"model": model, "removed": gone, "left": left})
     if not gone:
         console.say(f"{model}: nothing to remove, versions {', '.join(map(str, left)) or 'none'}")
+
+
+@models.command(context_settings={"max_content_width": 120})
+@click.argument("model")
+@click.option("--slo", required=True, metavar="QUANTILE=BOUND", help="Such as p99=20ms: what must be kept.")
+@click.option("--version", type=click.IntRange(min=1), help="Version to run; default is the newest.")
+@click.option("--triton", metavar="HOST:PORT", help="HTTP endpoint of a Triton that runs, gRPC one port higher; "
+              "nothing else may use it meanwhile. Default is one that is started for this.")  # fmt: skip
+@click.option("--instances", metavar="N,N", help="Instance counts to try; default is 1, 2 .. up to the cores.")
+@click.option("--max-batch", metavar="N,N", help="Largest batches to try; default is powers of two up to the model's.")
+@click.option("--delay-us", metavar="N,N", help="Queue delays to try, in microseconds; default is 0 .. half the bound.")
+@click.option("--preferred", metavar="NAME,NAME", help="Preferred batches to try: none, full, halves (and full).")
+@click.option("--rows", type=click.IntRange(min=1), default=1, show_default=True, help="Rows of one request.")
+@click.option("--window-s", type=click.FloatRange(min=0.5), default=3.0, show_default=True, help="One measurement.")
+@click.option("--trials", type=click.IntRange(min=1), help="Most configurations to measure; default is a third of all.")
+@click.option("--exhaustive", is_flag=True, help="Measure every configuration, to compare.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the arrivals.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for record and result; default "
+              "is .penstock/tune/MODEL. The same question goes on where it was.")  # fmt: skip
+@repository_option
+@click.pass_obj
+def tune(
+    console: Console, /, model: str, version: int | None, repository: Path, out: Path | None, **asked: Any
+) -> None:
+    """Find the instances and the batching with which MODEL carries most requests within an SLO.
+
+    Triton gets open-loop load while one configuration after the other is loaded in it. The result is a config.pbtxt,
+    the lines for the recipe's serving section, every number and a plot; nothing in the repository is changed.
+
+    Exit codes: 0 found, 1 no configuration keeps the SLO, 2 wrong question, 3 something is missing on this machine.
+    """
+    try:
+        from loadtest.tune.run import Request
+        from loadtest.tune.run import tune as run
+    except ImportError as error:
+        raise MissingDependency(f"the load generator cannot be imported: {error}", LOADTEST_REMEDY) from error
+
+    layout = RepositoryLayout(repository)
+    number = version if version is not None else newest(layout, model)
+    # Triton is told to load it directly, past the controller that checks versions.
+    Trust(layout).check_files(model, number)
+    folder = out if out is not None else Path(".penstock") / "tune" / model
+    tuned = run(Request(model=model, version=number, repository=repository, out=folder, **asked), console.say)
+    found, confirmed = tuned.outcome.found, tuned.outcome.confirmed
+    console.result(tuned.document)
+    if found.best is None or confirmed is None or not confirmed.met:
+        raise UpstreamFailure(
+            f"no configuration of {len(tuned.space)} keeps {asked['slo']}; see {folder / 'evidence.json'}, "
+            "ask for less, or build a faster variant"
+        )
+    rows = [[curve.configuration.text, *_reached(curve.windows, confirmed.rate)] for curve in tuned.outcome.curves]
+    console.table(f"{model} within {asked['slo']}", ["configuration", "at the best one's rate", "slower"], rows)
+    console.say(
+        f"{found.best.text}: {confirmed.rate:,.0f} requests/s within {asked['slo']} "
+        f"({found.trials} of {len(tuned.space)} configurations measured); see {folder}"
+    )
+
+
+def _reached(windows: Sequence[Window], rate: float) -> list[str]:
+    """Return the quantile of the window at a rate, and the share of its requests that were later than the bound."""
+    window = min(windows, key=lambda one: abs(one.rate - rate))
+    reached = f"{window.quantile_s * 1e3:.1f} ms" if math.isfinite(window.quantile_s) else "no answer"
+    return [reached, f"{window.slow / max(1, window.offered):.1%}"]
 
 
 def _in_service(url: str, model: str) -> frozenset[int]:

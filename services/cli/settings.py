@@ -74,6 +74,7 @@ class ControllerSettings(Section):
     triton: str | None = Field(None, description=_TRITONS)
 
 
+_VERSION = r"^\d+(\.\d+)+$"
 TRITON_PORTS = ("http_port", "grpc_port", "metrics_port")
 PORTS_APART = 10
 
@@ -88,6 +89,12 @@ class TritonSettings(Section):
     metrics_port: Port = 18002
     replicas: int = Field(1, ge=1, le=16, description="Tritons that `up` starts; the n-th has ports 10 n higher.")
     exit_timeout_s: int = Field(10, ge=0, le=3600, description="Longest time for requests in flight after SIGTERM.")
+    compute_capability: str | None = Field(
+        None, pattern=_VERSION, description="Of Triton's GPU, such as 9.0; default is what this machine's driver says."
+    )
+    tensorrt: str | None = Field(
+        None, pattern=_VERSION, description="Version of Triton's TensorRT; with it engines of others are not loaded."
+    )
 
 
 class Settings(Section):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from services.cli.accelerator import accelerator_finder
 from services.cli.console import Console
 from services.cli.settings import load_settings, under_section
 from services.triton.layout import RepositoryLayout
@@ -47,7 +48,7 @@ def triton(console: Console, /, file: Path | None, **flags: object) -> None:
         host=chosen.host,
         exit_timeout_s=chosen.exit_timeout_s,
         trace_endpoint=settings.gateway.tracing.endpoint,
-        trust=Trust(layout, settings.public_key),
+        trust=Trust(layout, settings.public_key, accelerator_finder(settings.triton)),
     )
     _log_to_stderr()
     asyncio.run(_serve(supervisor, console))

@@ -25,6 +25,7 @@ from services.controller.rest import rest_app
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
 from services.controller.sql_store import SqlStore
+from services.core.accelerator import Accelerator
 from services.core.errors import PenstockError
 from services.core.replica_address import Targets
 from services.process.asgi_server import AsgiServer
@@ -48,6 +49,7 @@ class ControllerOptions:
         grpc_port: gRPC port; 0 chooses a free one.
         pace: How often it looks, how long it waits.
         public_key: The key that versions must be signed for to be loaded; None asks for no signature.
+        accelerator: Finds the GPU that engines must be built for to be loaded.
     """
 
     repository: Path
@@ -58,6 +60,7 @@ class ControllerOptions:
     grpc_port: int = 9001
     pace: Pace = field(default_factory=Pace)
     public_key: Path | None = None
+    accelerator: Callable[[], Accelerator | None] = lambda: None
 
 
 async def run_controller(options: ControllerOptions, announce: Callable[[int, int], None]) -> None:
@@ -72,7 +75,7 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     """
     pace, layout = options.pace, RepositoryLayout(options.repository)
     store = SqlStore(options.database_url, least_generation=int(time.time()))
-    tritons = TritonMembers(options.triton, layout, trust=Trust(layout, options.public_key))
+    tritons = TritonMembers(options.triton, layout, trust=Trust(layout, options.public_key, options.accelerator))
     server = ModelServerGroup(tritons)
 
     repository = RepositoryWatch(layout, pace.observe_timeout_s)

@@ -100,7 +100,7 @@ class BuildRefused(PenstockError):
 
 
 class IntegrityError(PenstockError):
-    """A published file is not what its manifest says."""
+    """A published version is not what its manifest says, or is not made for this machine."""
 
 
 class MissingDependency(PenstockError):

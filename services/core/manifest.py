@@ -42,6 +42,21 @@ class CheckpointEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class CompressionEntry:
+    """What was done to the trained network before it was converted.
+
+    Attributes:
+        techniques: In words, in their order.
+        fine_tuned_by: The recipe's function that trained the result.
+        parameters: How many parameters are left.
+    """
+
+    techniques: tuple[str, ...]
+    fine_tuned_by: str
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
 class DataEntry:
     """A data set: the recipe's function that gave it, its number of samples and the digest of its arrays."""
 
@@ -165,8 +180,8 @@ class SpeedEntry:
     """Speed at one batch size, measured in turns with FP32 in the same run.
 
     Attributes:
-        provider: ONNX Runtime execution provider.
-        threads: Threads inside one inference.
+        provider: What computed: an execution provider of ONNX Runtime, or ``TensorRT``.
+        threads: Threads inside one inference; a GPU has no use for them.
         batch_size: Samples per inference.
         latency_ms: Median time of one inference.
         items_per_s: Samples per second at that time.
@@ -217,6 +232,71 @@ class TargetEntry:
     device: str
     compute_capability: str | None
     profiles: dict[str, tuple[tuple[int, ...], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLayerEntry:
+    """One layer of an engine, as TensorRT's inspector and profiler show it.
+
+    Attributes:
+        name: Its name; of fused layers all of theirs.
+        kind: What it is.
+        inputs: Precisions of its inputs.
+        outputs: Precisions of its outputs.
+        milliseconds: Mean time at the measured batch size.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildEntry:
+    """How far engines of one graph differ that were built one after the other, each with timings of its own.
+
+    Attributes:
+        builds: How many were built, the published one among them.
+        identical: How many of the others have its very bytes.
+        max_difference: Largest difference of an output from its own, in shares of that output's largest value.
+        size_bytes: The smallest and the largest of them.
+        latency_ms: The fastest and the slowest of them.
+    """
+
+    builds: int
+    identical: int
+    max_difference: float
+    size_bytes: tuple[int, ...]
+    latency_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """How an engine was built, and what speaks for it.
+
+    Attributes:
+        onnx_sha256: Digest of the graph that it was built from.
+        level: The builder's optimisation level.
+        workspace_mib: Most GPU memory of one layer; None for no bound.
+        hardware_compatible: Whether it also runs on other GPUs from Ampere on.
+        version_compatible: Whether later versions of TensorRT load it.
+        compared_with: What its outputs were compared with.
+        agreement: Largest difference from that, by output, in shares of that output's largest value.
+        rebuild: How far further builds differ; None where it was built once.
+        layers: Its layers, slowest first.
+    """
+
+    onnx_sha256: str
+    level: int
+    workspace_mib: int | None
+    hardware_compatible: bool
+    version_compatible: bool
+    compared_with: str
+    agreement: dict[str, float]
+    rebuild: RebuildEntry | None
+    layers: tuple[EngineLayerEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +358,7 @@ class Manifest:
         variant: The recipe's name for what was done to the network.
         precision: ``fp32``, ``fp16``, ``bf16``, ``int8`` or ``int8_dynamic``.
         target: What runs it.
+        engine: How it was built, for an engine of TensorRT; None for what ONNX Runtime runs.
         created: When it was built, ISO 8601 in UTC.
         files: Every file of the version's folder except this one, by relative POSIX path.
         config_sha256: Digest of the model's config.pbtxt as this build wrote it.
@@ -287,6 +368,7 @@ class Manifest:
         seed: The recipe's seed.
         checkpoint: The trained weights.
         evaluation: The held-out data.
+        compression: What was done to the network before it was converted; None where nothing was.
         calibration: How INT8 was calibrated; None for other precisions.
         metrics: The recipe's metrics on the held-out data, in its order.
         sensitivity: What quantising each operator alone does, worst first; empty where nobody looked.
@@ -306,6 +388,7 @@ class Manifest:
     variant: str
     precision: str
     target: TargetEntry
+    engine: EngineEntry | None
     created: str
     files: dict[str, FileEntry]
     config_sha256: str
@@ -315,6 +398,7 @@ class Manifest:
     seed: int
     checkpoint: CheckpointEntry
     evaluation: DataEntry
+    compression: CompressionEntry | None
     calibration: CalibrationEntry | None
     metrics: tuple[MetricEntry, ...]
     sensitivity: tuple[LayerEntry, ...]

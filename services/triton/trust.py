@@ -1,11 +1,16 @@
-"""What must be true of a version before Triton loads it: its files are what was published, by whoever holds the key."""
+"""What must be true of a version before Triton loads it.
+
+Its files are what was published, by whoever holds the key, and an engine was built for the GPU that Triton has.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from services.core.accelerator import Accelerator, misfit
 from services.core.errors import ConfigurationError, IntegrityError, MissingDependency
-from services.core.manifest import SIGNATURE_FILE
+from services.core.manifest import SIGNATURE_FILE, Manifest
 from services.triton.layout import RepositoryLayout
 from services.triton.published import file_faults, read_manifest, required_manifest
 
@@ -21,14 +26,21 @@ class Trust:
     Args:
         repository: Where the versions are.
         public_key: PEM file of the public key that versions must be signed for; None to ask for no signature.
+        accelerator: Finds the GPU that Triton has, or None; asked when an engine is to be loaded, and only then.
 
     Raises:
         ConfigurationError: The key is not there: nothing is ever trusted by mistake.
     """
 
-    def __init__(self, repository: RepositoryLayout, public_key: Path | None = None) -> None:
+    def __init__(
+        self,
+        repository: RepositoryLayout,
+        public_key: Path | None = None,
+        accelerator: Callable[[], Accelerator | None] = lambda: None,
+    ) -> None:
         self._repository = repository
         self._public_key = public_key
+        self._accelerator = accelerator
         if public_key is not None and not public_key.is_file():
             raise ConfigurationError(f"public_key: there is no file {public_key}; name the PEM file of the public key")
 
@@ -37,17 +49,27 @@ class Trust:
 
         Raises:
             NotFound: No such model or version.
-            IntegrityError: A file is not what was published, or the signature is missing or wrong.
+            IntegrityError: A file is not what was published, the signature is missing or wrong, or it is an engine for
+                another GPU.
         """
+        manifest = self.check_files(model, version)
+        if manifest is None or manifest.engine is None:
+            return
+        if why := misfit(manifest.target, manifest.engine, self._accelerator()):
+            raise IntegrityError(f"{model} version {version} is {why}")
+
+    def check_files(self, model: str, version: int) -> Manifest | None:
+        """Do the same wherever the version is to run, and return its manifest; None where nobody asks for one."""
         layout = self._repository
         if self._public_key is None and read_manifest(layout, model, version) is None:
-            return
+            return None
         manifest = required_manifest(layout, model, version)
         folder = layout.version_directory(model, version)
         if faults := file_faults(folder, manifest):
             raise IntegrityError(f"{model} version {version} is not what was published: {'; '.join(faults)}")
         if self._public_key is not None:
             check_signature(folder, self._public_key)
+        return manifest
 
 
 def check_signature(folder: Path, public_key: Path) -> None:

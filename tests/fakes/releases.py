@@ -15,8 +15,8 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from enginebuild.config_pbtxt import render
-from enginebuild.publish import ManifestMaker, Release, publish, sha256_of_text
+from enginebuild.digests import sha256_of_text
+from enginebuild.publish import ManifestMaker, Release, publish
 from enginebuild.staging import claim
 
 from services.core.manifest import (
@@ -73,6 +73,7 @@ def manifest_of(config: str) -> ManifestMaker:
             variant="fp32",
             precision="fp32",
             target=TargetEntry("onnxruntime", "1.0", "a CPU", None, {}),
+            engine=None,
             created="2026-11-20T10:00:00+00:00",
             files=files,
             config_sha256=sha256_of_text(config),
@@ -82,6 +83,7 @@ def manifest_of(config: str) -> ManifestMaker:
             seed=0,
             checkpoint=CheckpointEntry("checkpoint.safetensors", _DIGEST, 16),
             evaluation=DataEntry("data.py:evaluation", 64, _DIGEST),
+            compression=None,
             calibration=None,
             metrics=(ACCURACY,),
             sensitivity=(),
@@ -103,8 +105,7 @@ def publish_many(
 ) -> None:
     """Publish versions, one after the other; every second one changes config.pbtxt as well."""
     for number in range(count):
-        recipe = tiny_recipe.recipe(serving={"max_batch_size": 8 + number % 2})
-        config = render(recipe, {"left": (4,), "right": (4,)})
+        config = tiny_recipe.config_pbtxt(serving={"max_batch_size": 8 + number % 2})
         with claim(repository) as staging:
             made = release(repository, staging, os.urandom(2000), config, {"labels.txt": "a\nb\n"})
             publish(made, manifest_of(config), say, sign)

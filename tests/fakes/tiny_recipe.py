@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from enginebuild.config_pbtxt import render
 from enginebuild.recipe.recipe import Recipe
+from enginebuild.targets.onnxruntime import cpu_backend
 
 MODEL = '''
 import torch
@@ -99,6 +101,12 @@ def document(**changes: Any) -> dict[str, Any]:
 def recipe(**changes: Any) -> Recipe:
     """Return the recipe, with whole parts replaced."""
     return Recipe.model_validate(document(**changes))
+
+
+def config_pbtxt(**changes: Any) -> str:
+    """Return the config.pbtxt of the recipe, with whole parts of it replaced."""
+    made = recipe(**changes)
+    return render(made, cpu_backend(made), {"left": (4,), "right": (4,)})
 
 
 def write(folder: Path, **changes: Any) -> Path:

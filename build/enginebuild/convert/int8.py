@@ -1,14 +1,12 @@
-"""INT8 for ONNX Runtime's CPU kernels: unsigned activations, signed weights, a scale for every output channel.
-
-This graph is for ONNX Runtime only. TensorRT wants signed activations and runs another one.
-"""
+"""INT8: a scale for every output channel, and for the rest what the runtime wants. No graph suits two of them."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +33,53 @@ _METHODS = {
     "percentile": CalibrationMethod.Percentile,
 }
 _BATCH = 32
-# What the CPU has integer kernels for. Anything else would only be rounded, and run in FP32 as before.
-_COMPUTES = frozenset(
-    {
-        *("Conv", "Gemm", "MatMul", "Add", "Mul", "Softmax", "Concat"),
-        *("AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"),
-    }
+_PRODUCTS = frozenset({"Conv", "Gemm", "MatMul"})
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Scheme:
+    """What a runtime wants of an INT8 graph.
+
+    Attributes:
+        activations: Type of quantised activations.
+        computes: Operators that it computes in integers. Anything else would only be rounded, and run in FP32.
+        passes_on: Operators that hand integers on as they are, so that they need not become floats in between.
+        options: ONNX Runtime's extra options for it.
+    """
+
+    activations: Any
+    computes: frozenset[str]
+    passes_on: frozenset[str]
+    options: Mapping[str, Any]
+
+
+# ONNX Runtime's CPU kernels: unsigned activations, signed weights.
+CPU_SCHEME = Int8Scheme(
+    activations=QuantType.QUInt8,
+    computes=_PRODUCTS
+    | {"Add", "Mul", "Softmax", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"},
+    passes_on=frozenset(
+        {
+            *("Relu", "Clip", "MaxPool", "Pad", "Resize", "Where", "Gather"),
+            *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split"),
+        }
+    ),
+    options={"CalibTensorRangeSymmetric": False},
 )
-# What hands integers on as they are, so that they need not become floats between two operators of the first kind.
-_PASSES_ON = frozenset(
-    {
-        *("Relu", "Clip", "MaxPool", "Pad", "Resize", "Where", "Gather"),
-        *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split"),
-    }
+# TensorRT: signed and symmetric; it fuses a quantisation with what stands behind it, so products keep float outputs and
+# biases, and every consumer has a pair of its own. Additions are those of residual connections.
+TENSORRT_SCHEME = Int8Scheme(
+    activations=QuantType.QInt8,
+    computes=_PRODUCTS | {"Add"},
+    passes_on=frozenset({"MaxPool"}),
+    options={
+        "ActivationSymmetric": True,
+        "WeightSymmetric": True,
+        "QuantizeBias": False,
+        "DedicatedQDQPair": True,
+        "AddQDQPairToWeight": True,
+        "OpTypesToExcludeOutputQuantization": sorted(_PRODUCTS | {"Add"}),
+    },
 )
 
 
@@ -71,14 +103,17 @@ class Int8Converter:
         recipe: How to calibrate, and the inputs and outputs that must stay dynamic.
         calibration: Training inputs that the ranges are taken from.
         folder: Where to work.
+        scheme: What the runtime wants.
 
     Raises:
         BuildFailed: ONNX Runtime cannot read it.
         ConfigurationError: The recipe excludes an operator that is not there.
     """
 
-    def __init__(self, source: Path, recipe: Recipe, calibration: Arrays, folder: Path) -> None:
-        self._source, self._recipe, self._calibration = source, recipe, calibration
+    def __init__(
+        self, source: Path, recipe: Recipe, calibration: Arrays, folder: Path, scheme: Int8Scheme = CPU_SCHEME
+    ) -> None:
+        self._source, self._recipe, self._calibration, self._scheme = source, recipe, calibration, scheme
         self._prepared = folder / f"{source.stem}.prepared.onnx"
         self._ranges = folder / f"{source.stem}.ranges.json"
         with _conversion(source):
@@ -90,7 +125,7 @@ class Int8Converter:
         self.operators: dict[str, str] = {node.name: node.op_type for node in model.graph.node}
         """Every operator of the network that can be converted: its kind by its name."""
         if unknown := [name for name in recipe.quantization.exclude if name not in self.operators]:
-            likely = [name for name, kind in self.operators.items() if kind in _COMPUTES]
+            likely = [name for name, kind in self.operators.items() if kind in scheme.computes]
             raise ConfigurationError(
                 f"quantization.exclude: the network has no operator '{unknown[0]}'; it has {', '.join(likely[:20])}"
             )
@@ -99,7 +134,7 @@ class Int8Converter:
     def candidates(self) -> list[str]:
         """The operators whose conversion makes a difference to speed, in the network's order."""
         excluded = set(self._recipe.quantization.exclude)
-        return [name for name, kind in self.operators.items() if kind in _COMPUTES and name not in excluded]
+        return [name for name, kind in self.operators.items() if kind in self._scheme.computes and name not in excluded]
 
     def convert(self, path: Path, keep: Sequence[str] = ()) -> int:
         """Write the INT8 form, some operators left in FP32, and return how many operators are quantised.
@@ -119,7 +154,7 @@ class Int8Converter:
 
     def _write(self, path: Path, **choice: list[str]) -> int:
         settings = self._recipe.quantization
-        extra: dict[str, Any] = {"CalibTensorRangeSymmetric": False}
+        scheme, extra = self._scheme, dict(self._scheme.options)
         if settings.method == "percentile":
             extra["CalibPercentile"] = settings.percentile
         with _conversion(self._source), tempfile.TemporaryDirectory(dir=path.parent) as work:
@@ -129,10 +164,10 @@ class Int8Converter:
                 str(written),
                 _Batches(self._calibration),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=sorted(_COMPUTES | _PASSES_ON),
+                op_types_to_quantize=sorted(scheme.computes | scheme.passes_on),
                 per_channel=True,
                 reduce_range=settings.reduce_range,
-                activation_type=QuantType.QUInt8,
+                activation_type=scheme.activations,
                 weight_type=QuantType.QInt8,
                 calibrate_method=_METHODS[settings.method],
                 extra_options=extra,
@@ -140,7 +175,7 @@ class Int8Converter:
                 **choice,
             )
             model: Any = onnx.load(str(written))
-        return _checked(model, self._source, self._recipe, path)
+        return _checked(model, self._source, self._recipe, path, scheme.computes)
 
 
 def quantize_weights(source: Path, recipe: Recipe, path: Path) -> int:
@@ -166,11 +201,11 @@ def quantize_weights(source: Path, recipe: Recipe, path: Path) -> int:
             nodes_to_exclude=recipe.quantization.exclude,
         )
         model = onnx.load(str(written))
-    return _checked(model, source, recipe, path)
+    return _checked(model, source, recipe, path, CPU_SCHEME.computes)
 
 
-def _checked(model: Any, source: Path, recipe: Recipe, path: Path) -> int:
-    quantized = _quantized(model.graph)
+def _checked(model: Any, source: Path, recipe: Recipe, path: Path, computes: frozenset[str]) -> int:
+    quantized = _quantized(model.graph, computes)
     if not quantized:
         raise BuildFailed(f"{source.name}: no operator of this network can be quantised to INT8")
     write_onnx(model, path)
@@ -178,14 +213,16 @@ def _checked(model: Any, source: Path, recipe: Recipe, path: Path) -> int:
     return quantized
 
 
-def _quantized(graph: Any) -> int:
-    """Return how many operators work on quantised values alone."""
+def _quantized(graph: Any, computes: frozenset[str]) -> int:
+    """Return how many operators work on quantised values alone; the bias of a product may be a float."""
     whole = ("MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
     opened = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    return sum(
-        node.op_type in whole or (node.op_type in _COMPUTES and all(name in opened for name in node.input if name))
-        for node in graph.node
-    )
+
+    def is_quantized(node: Any) -> bool:
+        inputs = node.input[:2] if node.op_type in _PRODUCTS else node.input
+        return node.op_type in computes and all(name in opened for name in inputs if name)
+
+    return sum(node.op_type in whole or is_quantized(node) for node in graph.node)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from enginebuild.recipe.compression import Compression
+from enginebuild.recipe.engine import Engine
 from enginebuild.recipe.gate import GateRules
 from enginebuild.recipe.metrics import Custom, MetricSpec, Reconstruction
 from enginebuild.recipe.references import ModelName, Part
@@ -35,7 +37,9 @@ class Recipe(Part):
     variants: list[Variant] = Field(min_length=1, description="In order of preference; a precision alone names one.")
     gate: GateRules
     quantization: Quantization = Quantization()
+    compression: Compression | None = None
     serving: Serving
+    engine: Engine = Engine()
 
     @field_validator("variants", mode="before")
     @classmethod
@@ -53,8 +57,11 @@ class Recipe(Part):
         _refuse_twice("metric", (metric.key for metric in self.metrics))
         if self.data.calibration is None and any(variant.precision == CALIBRATED for variant in self.variants):
             raise ValueError(f"{CALIBRATED} needs data.calibration")
+        if self.compression is None and (changed := [one.name for one in self.variants if one.techniques]):
+            raise ValueError(f"variant {changed[0]} changes the network, which needs compression.fine_tune")
         self._metrics_fit()
         self._rules_fit()
+        self._profiles_fit()
         return self
 
     @property
@@ -87,6 +94,16 @@ class Recipe(Part):
                 raise ValueError(f"metric {metric.key}: which input? Say input: one of {', '.join(inputs)}")
             if metric.input is not None and metric.input not in inputs:
                 raise ValueError(f"metric {metric.key}: no input '{metric.input}'; there are {', '.join(inputs)}")
+
+    def _profiles_fit(self) -> None:
+        inputs = {tensor.name: tensor for tensor in self.inputs}
+        for name, profile in self.engine.profiles.items():
+            if name not in inputs:
+                raise ValueError(f"engine.profiles.{name}: no such input; there are {', '.join(inputs)}")
+            dims = inputs[name].dims
+            for ends in (profile.min, profile.opt, profile.max):
+                if len(ends) != len(dims) or any(dim not in (-1, end) for dim, end in zip(dims, ends, strict=True)):
+                    raise ValueError(f"engine.profiles.{name}: {ends} does not fit dims {dims}; leave the batch out")
 
     def _rules_fit(self) -> None:
         metrics, variants = [metric.key for metric in self.metrics], {variant.name for variant in self.variants}

@@ -19,6 +19,7 @@ border-bottom: 1px solid #d5dbe1; vertical-align: top } .passed { color: #1a7f5a
 svg { max-width: 100%; height: auto } code { font-size: 13px } h2 { margin-top: 2.5rem }
 """
 _SHOWN_WORST = 5
+_SHOWN_LAYERS = 30
 
 
 def render(findings: Findings) -> str:
@@ -35,6 +36,7 @@ def render(findings: Findings) -> str:
         "<h2>Quality against latency</h2>",
         plots.quality_against_latency(findings.candidates),
         *(_metrics(candidate) for candidate in findings.candidates if candidate.quality is not None),
+        *(_engine(candidate) for candidate in findings.candidates),
         *_sensitivity(findings.candidates),
         *(_answers(findings, chosen) if chosen is not None else ()),
     ]
@@ -76,6 +78,27 @@ def _metrics(candidate: Candidate) -> str:
         f"<h2>{escape(candidate.name)}</h2>{_table(heads, lines)}"
         f"<p>Furthest from FP32 PyTorch, in shares of an output's largest value: {escape(worst)}.</p>"
     )
+
+
+def _engine(candidate: Candidate) -> str:
+    """Return how an engine was built, how far it may be trusted, and where its time goes."""
+    engine = candidate.made.engine if candidate.made is not None else None
+    if engine is None:
+        return ""
+    off = ", ".join(f"{name} {distance:.2g}" for name, distance in engine.agreement.items())
+    words = f"Furthest from {engine.compared_with}, in shares of an output's largest value: {off}."
+    if (rebuild := engine.rebuild) is not None:
+        words += (
+            f" {rebuild.builds} builds: {rebuild.identical} of the others identical, outputs at most "
+            f"{rebuild.max_difference:.2g} apart, {min(rebuild.latency_ms):g} to {max(rebuild.latency_ms):g} ms."
+        )
+    lines = [
+        [layer.name, layer.kind, ", ".join(layer.inputs), ", ".join(layer.outputs), f"{layer.milliseconds:.4f}"]
+        for layer in engine.layers[:_SHOWN_LAYERS]
+    ]
+    more = f" The slowest {len(lines)} of {len(engine.layers)} layers:" if lines else ""
+    heads = ("layer", "kind", "inputs", "outputs", "ms")
+    return f"<h2>{escape(candidate.name)}: the engine</h2><p>{escape(words)}{more}</p>{_table(heads, lines)}"
 
 
 def _sensitivity(candidates: Iterable[Candidate]) -> list[str]:

@@ -17,10 +17,10 @@ def _row(candidate: Candidate, original_bytes: int) -> list[str]:
     quality, speed = candidate.quality, candidate.speed
     verdict = "refused" if candidate.objections else "passed"
     if quality is None or speed is None:
-        return [candidate.name, "no", _size(original_bytes), "-", "-", "-", "-", verdict]
+        return [_technique(candidate), "no", _size(original_bytes), "-", "-", "-", "-", verdict]
     first = quality.metrics[0]
     return [
-        candidate.name,
+        _technique(candidate),
         "yes",
         _size(original_bytes),
         _size(candidate.size_bytes or 0),
@@ -29,6 +29,10 @@ def _row(candidate: Candidate, original_bytes: int) -> list[str]:
         f"{first.show_loss(first.loss)} (at most {first.show_loss(first.loss_high)})",
         verdict,
     ]
+
+
+def _technique(candidate: Candidate) -> str:
+    return ", ".join((candidate.name, *candidate.variant.techniques))
 
 
 def _size(count: int) -> str:

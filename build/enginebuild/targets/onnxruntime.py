@@ -10,18 +10,16 @@ import onnxruntime
 
 from enginebuild.candidates import Made
 from enginebuild.convert.fp16 import convert_fp16
-from enginebuild.convert.int8 import Int8Converter, quantize_weights
-from enginebuild.convert.sensitivity import sensitivity
-from enginebuild.data import Dataset, load_calibration
+from enginebuild.convert.int8 import CPU_SCHEME, quantize_weights
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipe.variants import Variant
 from enginebuild.recipecode import RecipeCode
 from enginebuild.runtime import PROVIDER, OnnxModel
+from enginebuild.targets.calibrated import CalibratedInt8
+from enginebuild.targets.target import Backend
 from services.core.errors import BuildFailed
-from services.core.manifest import CalibrationEntry, DataEntry, LayerEntry, TargetEntry
+from services.core.manifest import LayerEntry, TargetEntry
 
-# What sensitivity is measured on: enough to rank operators by.
-_SENSITIVITY_SAMPLES = 32
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -31,15 +29,16 @@ class OnnxRuntimeTarget:
     Args:
         recipe: How.
         code: The recipe's own code, which gives the calibration data.
-        exported: The FP32 ONNX model; variants are written beside it.
+        exported: Where the FP32 ONNX model will be; variants are written beside it.
         say: Tells a person what is under way.
     """
 
     def __init__(self, recipe: Recipe, code: RecipeCode, exported: Path, say: Callable[[str], None]) -> None:
-        self._recipe, self._code, self._exported, self._say = recipe, code, exported, say
-        self._calibrated: tuple[Int8Converter, Dataset] | None = None
+        self._recipe, self._exported, self._say = recipe, exported, say
+        self._int8 = CalibratedInt8(recipe, code, exported, CPU_SCHEME, say)
         self.entry = TargetEntry("onnxruntime", onnxruntime.__version__, cpu_name(), None, {})
         self.provider = PROVIDER
+        self.backend = cpu_backend(recipe)
 
     def make(self, variant: Variant, kept: Sequence[str] = ()) -> Made:
         """Make a variant, an INT8 one with some operators in FP32.
@@ -62,13 +61,15 @@ class OnnxRuntimeTarget:
                 quantize_weights(self._exported, self._recipe, path)
                 return Made(variant, path)
             case "int8":
-                return self._quantized(variant, path, kept)
+                return Made(variant, path, self._int8.write(path, kept))
+
+    def proved(self, made: Made) -> Made:
+        """Return what was made: it was judged by running it, and there is nothing more to show."""
+        return made
 
     def sensitivity(self) -> tuple[LayerEntry, ...]:
         """Return what quantising each operator alone does to the outputs, worst first."""
-        converter, data = self._int8()
-        some = {name: array[:_SENSITIVITY_SAMPLES] for name, array in data.inputs.items()}
-        return sensitivity(converter, self.load(self._exported), some, self._recipe.serving.max_batch_size)
+        return self._int8.sensitivity()
 
     def load(self, path: Path) -> OnnxModel:
         """Load what was made.
@@ -78,21 +79,11 @@ class OnnxRuntimeTarget:
         """
         return OnnxModel(path, self._recipe.serving.threads)
 
-    def _quantized(self, variant: Variant, path: Path, kept: Sequence[str]) -> Made:
-        converter, data = self._int8()
-        if not kept:
-            self._say(f"quantising to INT8, calibrated on {data.samples} training samples")
-        quantized = converter.convert(path, kept)
-        settings, source = self._recipe.quantization, DataEntry(data.source, data.samples, data.sha256)
-        entry = CalibrationEntry(settings.method, source, quantized, (*settings.exclude, *kept))
-        return Made(variant, path, entry)
 
-    def _int8(self) -> tuple[Int8Converter, Dataset]:
-        if self._calibrated is None:
-            data = load_calibration(self._recipe, self._code)
-            folder = self._exported.parent
-            self._calibrated = Int8Converter(self._exported, self._recipe, data.inputs, folder), data
-        return self._calibrated
+def cpu_backend(recipe: Recipe) -> Backend:
+    """Return how Triton runs a recipe's model on a CPU."""
+    threads = {"intra_op_thread_count": recipe.serving.threads, "inter_op_thread_count": 1}
+    return Backend("onnxruntime", "model.onnx", "KIND_CPU", threads)
 
 
 def cpu_name() -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,23 @@ from enginebuild.candidates import Made
 from enginebuild.datatypes import Arrays
 from enginebuild.recipe.variants import Variant
 from services.core.manifest import LayerEntry, TargetEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """How Triton runs what a target makes.
+
+    Attributes:
+        name: Triton's backend.
+        model_file: The file that the backend looks for in a version's folder.
+        kind: Where instances run, in config.pbtxt's words.
+        parameters: The backend's own parameters.
+    """
+
+    name: str
+    model_file: str
+    kind: str
+    parameters: Mapping[str, int] = field(default_factory=dict)
 
 
 class Model(Protocol):
@@ -34,16 +52,26 @@ class Target(Protocol):
     Attributes:
         entry: What it is, for the manifest.
         provider: What computes, for the manifest's speed.
+        backend: How Triton runs what it makes.
     """
 
     entry: TargetEntry
     provider: str
+    backend: Backend
 
     def make(self, variant: Variant, kept: Sequence[str] = ()) -> Made:
         """Make a variant, an INT8 one with some operators in FP32.
 
         Raises:
             BuildFailed: It cannot be made, or this machine could not run it.
+        """
+        ...
+
+    def proved(self, made: Made) -> Made:
+        """Return what was made with the runtime's own evidence for it, once it is good enough to be published.
+
+        Raises:
+            BuildFailed: The evidence speaks against it.
         """
         ...
 

@@ -16,6 +16,9 @@ BATCH = 64
 LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.05
+FINE_TUNING_EPOCHS = 8
+FINE_TUNING_RATE = 2e-3
+SOFTNESS = 3.0  # temperature of the teacher's answers
 TURN = 0.2  # radians
 SCALE = 0.1  # of the size
 MOVE = 0.25  # of half the width: one pixel
@@ -53,6 +56,32 @@ def train(seed: int) -> nn.Module:
         epochs=EPOCHS,
         batch_size=BATCH,
         learning_rate=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+    )
+
+
+def fine_tune(network: nn.Module, teacher: nn.Module, seed: int) -> None:
+    """Train a compressed network in place, by the labels and by the trained network's answers (Hinton et al., 2015)."""
+    generator = reproducible(seed)
+    images, labels = (torch.tensor(array) for array in split()[0])
+
+    def loss_of(chosen: Tensor) -> Tensor:
+        seen = jittered(images[chosen], generator)
+        logits = network(seen)
+        with torch.no_grad():
+            taught = nn.functional.log_softmax(teacher(seen) / SOFTNESS, dim=1)
+        learnt = nn.functional.log_softmax(logits / SOFTNESS, dim=1)
+        likeness = SOFTNESS**2 * nn.functional.kl_div(learnt, taught, reduction="batchmean", log_target=True)
+        return nn.functional.cross_entropy(logits, labels[chosen]) + likeness
+
+    fit(
+        network,
+        len(images),
+        loss_of,
+        generator,
+        epochs=FINE_TUNING_EPOCHS,
+        batch_size=BATCH,
+        learning_rate=FINE_TUNING_RATE,
         weight_decay=WEIGHT_DECAY,
     )
 

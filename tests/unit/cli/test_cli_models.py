@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from enginebuild.config_pbtxt import render
 
 from services.cli.main import main
 from tests.fakes import tiny_recipe
@@ -125,7 +124,7 @@ def test_verify_finds_every_change(
 
 
 def test_a_config_of_a_later_build_is_right_for_an_earlier_version(penstock: Penstock, repository: Path) -> None:
-    newest = render(tiny_recipe.recipe(serving={"max_batch_size": 8}), {"left": (4,), "right": (4,)})
+    newest = tiny_recipe.config_pbtxt(serving={"max_batch_size": 8})
     assert (repository / "sums/config.pbtxt").read_text() == newest
     assert penstock("models", "verify", "sums", "2", "--repository", str(repository))[0] == 0
 
@@ -156,11 +155,16 @@ def test_a_wrong_key_in_a_recipe_ends_with_2_and_names_file_and_line(penstock: P
     assert not (tmp_path / "repository").exists()
 
 
-def test_tensorrt_is_not_there_and_says_so_with_3(penstock: Penstock, tmp_path: Path) -> None:
-    code, _, err = penstock("build", str(tiny_recipe.write(tmp_path)), "--target", "tensorrt")
-    assert code == 3
-    assert "tensorrt" in err
-    assert "remedy" in err
+def test_without_a_gpu_tensorrt_is_refused_in_one_line_with_3_and_nothing_is_done(
+    penstock: Penstock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hides a GPU that this machine may have
+    recipe, repository = tiny_recipe.write(tmp_path / "recipe"), tmp_path / "repository"
+    code, out, err = penstock("build", str(recipe), "--target", "tensorrt", "--repository", str(repository), "--json")
+    assert (code, out) == (3, "")
+    assert "NVIDIA driver" in json.loads(err)["error"]
+    assert not repository.exists()
+    assert not (tmp_path / "recipe" / "checkpoint.safetensors").exists()
 
 
 def test_a_refusal_ends_with_1_and_the_reason_also_as_json(penstock: Penstock, tmp_path: Path) -> None:

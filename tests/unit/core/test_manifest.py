@@ -13,6 +13,7 @@ from services.core.errors import IntegrityError
 from services.core.manifest import (
     CalibrationEntry,
     CheckpointEntry,
+    CompressionEntry,
     DataEntry,
     DriftReference,
     FidelityEntry,
@@ -41,6 +42,7 @@ def manifest(**changes: Any) -> Manifest:
         variant="int8-mixed",
         precision="int8",
         target=TargetEntry("onnxruntime", "1.31.1", "a CPU", None, {"image": ((1, 8), (4, 8), (8, 8))}),
+        engine=None,
         created="2026-11-20T10:00:00+00:00",
         files={"model.onnx": FileEntry(DIGEST, 1234), "evaluation.npz": FileEntry(DIGEST, 0)},
         config_sha256=DIGEST,
@@ -50,6 +52,7 @@ def manifest(**changes: Any) -> Manifest:
         seed=0,
         checkpoint=CheckpointEntry("checkpoint.safetensors", DIGEST, 308_074),
         evaluation=DataEntry("data.py:evaluation", 450, DIGEST),
+        compression=CompressionEntry(("50% of the channels pruned",), "train.py:fine_tune", 77_018),
         calibration=CalibrationEntry("minmax", DataEntry("data.py:calibration", 256, DIGEST), 12, ("conv_3",)),
         metrics=(ACCURACY,),
         sensitivity=(LayerEntry("conv_3", "Conv", 0.2),),

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 from enginebuild.config_pbtxt import interface_of, label_files, parse, render
 from enginebuild.recipe.recipe import Recipe
+from enginebuild.targets.onnxruntime import cpu_backend
+from enginebuild.targets.target import Backend
 from hypothesis import given
 from hypothesis import strategies as st
+from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
 from services.cli.yamlfile import load_yaml
 from services.core.errors import ConfigurationError
@@ -26,7 +29,7 @@ def test_every_setting_of_the_recipe_is_in_tritons_words() -> None:
         "queue": {"max_queue_size": 99, "default_timeout_microseconds": 1234},
         "warmup_batch_sizes": [16, 1, 1],
     }
-    config = parse(render(tiny_recipe.recipe(serving=serving), DIMS))
+    config = parse(tiny_recipe.config_pbtxt(serving=serving))
     assert (config.name, config.backend, config.max_batch_size) == ("sums", "onnxruntime", 16)
     assert interface_of(config) == {
         "input 'left'": "FP32 [4]",
@@ -50,20 +53,21 @@ def test_every_setting_of_the_recipe_is_in_tritons_words() -> None:
 
 
 def test_a_request_may_always_shorten_its_time_in_the_queue() -> None:
-    policy = parse(render(tiny_recipe.recipe(), DIMS)).dynamic_batching.default_queue_policy
+    policy = parse(tiny_recipe.config_pbtxt()).dynamic_batching.default_queue_policy
     assert policy.allow_timeout_override
     assert policy.default_timeout_microseconds > 0
 
 
 def test_the_warm_up_takes_the_datas_size_where_any_size_is_allowed() -> None:
     inputs = [{"name": name, "datatype": "INT64", "dims": [-1, 4]} for name in ("left", "right")]
-    config = parse(render(tiny_recipe.recipe(inputs=inputs), {"left": (9, 4), "right": (7, 4)}))
+    recipe = tiny_recipe.recipe(inputs=inputs)
+    config = parse(render(recipe, cpu_backend(recipe), {"left": (9, 4), "right": (7, 4)}))
     assert list(config.input[0].dims) == [-1, 4]
     assert list(config.model_warmup[0].inputs["right"].dims) == [7, 4]
 
 
 def test_no_warm_up_is_written_where_the_recipe_wants_none() -> None:
-    config = parse(render(tiny_recipe.recipe(serving={"max_batch_size": 4, "warmup_batch_sizes": []}), DIMS))
+    config = parse(tiny_recipe.config_pbtxt(serving={"max_batch_size": 4, "warmup_batch_sizes": []}))
     assert not config.model_warmup
 
 
@@ -73,7 +77,7 @@ def test_several_outputs_with_labels_get_a_file_each() -> None:
     files = label_files(recipe)
     assert len(set(files.values())) == 2
     assert all(Path(name).name == name for name in files.values())
-    config = parse(render(recipe, DIMS))
+    config = parse(render(recipe, cpu_backend(recipe), DIMS))
     assert {output.name: output.label_filename for output in config.output} == files
 
 
@@ -94,9 +98,16 @@ def test_any_valid_recipe_gives_a_config_that_triton_reads(
     outputs = [{"name": name, "datatype": "FP32", "dims": [2], "labels": "l.txt"}]
     inputs = [{"name": "left", "datatype": "FP32", "dims": [4]}]
     recipe = tiny_recipe.recipe(serving=serving, outputs=outputs, inputs=inputs, metrics=[{"metric": "accuracy"}])
-    text = render(recipe, DIMS)
-    assert text == render(recipe, DIMS)
+    text = render(recipe, cpu_backend(recipe), DIMS)
+    assert text == render(recipe, cpu_backend(recipe), DIMS)
     assert parse(text).output[0].name == name
+
+
+def test_an_engine_runs_on_a_gpu_and_takes_no_threads() -> None:
+    recipe = tiny_recipe.recipe(serving={"max_batch_size": 16, "instances": 2})
+    config = parse(render(recipe, Backend("tensorrt", "model.plan", "KIND_GPU"), DIMS))
+    assert (config.backend, config.parameters) == ("tensorrt", {})
+    assert [(group.count, group.kind) for group in config.instance_group] == [(2, ModelInstanceGroup.KIND_GPU)]
 
 
 def test_a_config_that_is_none_is_refused() -> None:
@@ -107,5 +118,5 @@ def test_a_config_that_is_none_is_refused() -> None:
 def test_the_committed_config_of_the_digits_is_what_a_build_writes() -> None:
     recipe = load_yaml(ROOT / "build/recipes/digits_cnn/recipe.yaml", Recipe)
     committed = ROOT / "model_repository/digits_cnn"
-    assert (committed / "config.pbtxt").read_text() == render(recipe, {"image": (1, 8, 8)})
+    assert (committed / "config.pbtxt").read_text() == render(recipe, cpu_backend(recipe), {"image": (1, 8, 8)})
     assert (committed / "labels.txt").read_bytes() == (ROOT / "build/recipes/digits_cnn/labels.txt").read_bytes()

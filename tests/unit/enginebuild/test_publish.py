@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from enginebuild.config_pbtxt import render
 from enginebuild.publish import Published, publish, refuse_interface_change, versions
 from enginebuild.staging import claim
 
@@ -15,7 +14,7 @@ from services.core.manifest import Manifest
 from tests.fakes import tiny_recipe
 from tests.fakes.releases import manifest_of, release
 
-CONFIG = render(tiny_recipe.recipe(), {"left": (4,), "right": (4,)})
+CONFIG = tiny_recipe.config_pbtxt()
 
 
 def publish_one(repository: Path, content: bytes = b"model", config: str = CONFIG, labels: str = "a\nb\n") -> Published:

@@ -8,10 +8,10 @@ import pytest
 
 from loadtest.overload.arithmetic import lateness_s, quantile, recovery_s, span
 from loadtest.overload.experiment import Plan, Run, summary
-from loadtest.overload.generator import NO_ANSWER, NOT_SENT, Shot
 from loadtest.overload.judgement import judge
 from loadtest.overload.plot import draw
 from loadtest.overload.report import as_json, markdown
+from loadtest.raw_generator import NO_ANSWER, NOT_SENT, Shot
 from services.core.slo import Outcome
 
 

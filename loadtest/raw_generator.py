@@ -101,19 +101,33 @@ class Generator:
         self._begun = 0.0
         self._on_done: Callable[[Shot], None] = lambda _: None
 
-    async def open_loop(self, due: Sequence[float]) -> list[Shot]:
-        """Send a request at each time (ascending, seconds from now) and return what became of each."""
+    async def open_loop(self, due: Sequence[float], is_enough: Callable[[Shot], bool] | None = None) -> list[Shot]:
+        """Send a request at each time (ascending, seconds from now) and return what became of each.
+
+        Args:
+            due: When requests are due.
+            is_enough: Called with each request that is over; when it returns true, nothing more is sent, and what was
+                not sent is not returned.
+        """
         shots = [Shot(at) for at in due]
+        enough = asyncio.Event()
+        if is_enough is not None:
+            self._on_done = lambda shot: enough.set() if is_enough(shot) else None
         self._begun = time.perf_counter()
         sweeper = asyncio.create_task(self._sweep())
         try:
-            for shot in shots:
+            for number, shot in enumerate(shots):
                 wait_s = shot.due - self._now()
                 if wait_s > 0:
                     await asyncio.sleep(wait_s)
+                if enough.is_set():
+                    shots = shots[:number]
+                    break
                 self._fire(shot)
-            await self._settle()
+            if not enough.is_set():
+                await self._settle()
         finally:
+            self._on_done = lambda _: None
             sweeper.cancel()
             self._close()
         return shots
