@@ -31,8 +31,10 @@ from tests.e2e.conftest import ROOT, Up, penstock, start_up, stop_up
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 RECIPES = ROOT / "build" / "recipes"
-ALL = sorted(path.parent.name for path in RECIPES.glob("*/recipe.yaml"))
-SLOW = {"digits_cnn", "digits_resnet50", "text_transformer"}  # the first is built by other tests
+FILES = {str(load_yaml(path, Recipe).name): path for path in sorted(RECIPES.glob("*/*.yaml"))}
+ALL = list(FILES)
+# The first is built by other tests.
+SLOW = {"digits_cnn", "digits_cnn_compressed", "digits_resnet50", "text_transformer"}
 NAMES = ALL if os.environ.get("RECIPES") == "all" else [name for name in ALL if name not in SLOW]
 MOST_SAMPLES = 64
 _TIMEOUT_S = 1200.0
@@ -42,21 +44,22 @@ _TIMEOUT_S = 1200.0
 class Built:
     """A recipe in a folder of its own, and what its build said."""
 
-    folder: Path
+    file: Path
     document: dict[str, Any]
 
     @property
     def recipe(self) -> Recipe:
-        return load_yaml(self.folder / "recipe.yaml", Recipe)
+        return load_yaml(self.file, Recipe)
 
     def answers(self) -> tuple[Arrays, Arrays]:
         """Return held-out inputs, and what FP32 PyTorch says of them."""
         recipe = self.recipe
-        with RecipeCode(self.folder) as code:
+        folder = self.file.parent
+        with RecipeCode(folder) as code:
             data = load_evaluation(recipe, code)
             inputs = {name: array[:MOST_SAMPLES] for name, array in data.inputs.items()}
             assert recipe.checkpoint is not None
-            network = load_network(recipe, code, read_checkpoint(self.folder / recipe.checkpoint.file))
+            network = load_network(recipe, code, read_checkpoint(folder / recipe.checkpoint.file))
             return inputs, network.run(inputs, MOST_SAMPLES)
 
 
@@ -67,9 +70,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Bui
     repository, found = root / "model_repository", {}
     for name in NAMES:
         folder = root / name
-        shutil.copytree(RECIPES / name, folder, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
-        arguments = ("build", str(folder / "recipe.yaml"), "--repository", str(repository))
-        found[name] = Built(folder, penstock(*arguments, timeout_s=_TIMEOUT_S))
+        shutil.copytree(FILES[name].parent, folder, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+        file = folder / FILES[name].name
+        arguments = ("build", str(file), "--repository", str(repository))
+        found[name] = Built(file, penstock(*arguments, timeout_s=_TIMEOUT_S))
         for one in found[name].document["candidates"]:
             print(_line(name, one))
     return repository, found
