@@ -17,6 +17,8 @@ _LONGEST = 4.0
 _LOST = 3
 _MOST_CONNECTIONS = 1024
 _LEAST_PATIENCE_S = 0.5
+# A model that was just loaded may take its time.
+_WARM_UP_PATIENCE_S = 10.0
 # The generator may be late by so much of the bound before it, and not Triton, is what is measured.
 _LATE_SHARE = 0.25
 
@@ -41,7 +43,7 @@ class Offering:
         Raises:
             UpstreamFailure: A request was not answered.
         """
-        shots = await self._generator().closed_loop(connections, seconds)
+        shots = await self._generator(_WARM_UP_PATIENCE_S).closed_loop(connections, seconds)
         wrong = next((shot for shot in shots if shot.status != OK), None)
         if wrong is not None or not shots:
             raise UpstreamFailure(
@@ -62,7 +64,8 @@ class Offering:
             slow += shot.due >= _LEAD_IN_S and not self._is_good(shot)
             return slow >= lost_at
 
-        shots = await self._generator().open_loop(due, is_lost)
+        patience_s = max(_LEAST_PATIENCE_S, 2 * self._slo.bound_s)
+        shots = await self._generator(patience_s).open_loop(due, is_lost)
         measured = [shot for shot in shots if shot.due >= _LEAD_IN_S]
         late_s = quantile(lateness_s(measured), 0.99) if measured else 0.0
         incapable = ""
@@ -86,6 +89,5 @@ class Offering:
     def _is_good(self, shot: Shot) -> bool:
         return shot.status == OK and shot.done - shot.due <= self._slo.bound_s
 
-    def _generator(self) -> Generator:
-        patience_s = max(_LEAST_PATIENCE_S, 2 * self._slo.bound_s)
+    def _generator(self, patience_s: float) -> Generator:
         return Generator(self._address, self._message, patience_s, _MOST_CONNECTIONS)

@@ -12,6 +12,7 @@ from services.core.accelerator import Accelerator, misfit
 from services.core.errors import ConfigurationError, IntegrityError, MissingDependency
 from services.core.manifest import SIGNATURE_FILE, Manifest
 from services.triton.layout import RepositoryLayout
+from services.triton.onnx_external import check_external
 from services.triton.published import file_faults, read_manifest, required_manifest
 
 
@@ -61,14 +62,16 @@ class Trust:
     def check_files(self, model: str, version: int) -> Manifest | None:
         """Do the same wherever the version is to run, and return its manifest; None where nobody asks for one."""
         layout = self._repository
+        folder = layout.version_directory(model, version)
         if self._public_key is None and read_manifest(layout, model, version) is None:
+            check_external(folder)
             return None
         manifest = required_manifest(layout, model, version)
-        folder = layout.version_directory(model, version)
         if faults := file_faults(folder, manifest):
             raise IntegrityError(f"{model} version {version} is not what was published: {'; '.join(faults)}")
         if self._public_key is not None:
             check_signature(folder, self._public_key)
+        check_external(folder)
         return manifest
 
 

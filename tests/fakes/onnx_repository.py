@@ -49,7 +49,7 @@ def scale(root: Path, versions: Sequence[int] = (1, 2, 3), name: str = "scale") 
         write_scale_version(root, version, float(version), name)
     damaged = root / name / "9" / "model.onnx"
     damaged.parent.mkdir(exist_ok=True)
-    damaged.write_bytes(b"not an ONNX file")
+    damaged.write_bytes(b"\x12\x10not an ONNX file")  # a producer's name, and no graph
 
 
 def write_scale_version(root: Path, version: int, factor: float, name: str = "scale") -> None:

@@ -1,6 +1,6 @@
 """A release without a build: a few bytes, a manifest and a config, to publish again and again.
 
-    python -m tests.fakes.releases REPOSITORY [COUNT] [KILLED_AT] [--file-limit BYTES]
+    python -m tests.fakes.releases REPOSITORY [COUNT] [KILLED_AT] [--file-limit BYTES] [--sign-key FILE]
 
 publishes that many versions of the model ``sums``, and kills itself with SIGKILL when ``publish`` says its line number
 KILLED_AT, counted from 1 over all versions.
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from enginebuild.digests import sha256_of_text
 from enginebuild.publish import ManifestMaker, Release, publish
+from enginebuild.signing import Signer
 from enginebuild.staging import claim
 
 from services.core.manifest import (
@@ -100,6 +101,11 @@ def manifest_of(config: str) -> ManifestMaker:
     return make
 
 
+def _model() -> bytes:
+    """Return 2,000 bytes that differ each time: a model without a graph, whose producer has a long name."""
+    return b"\x12\xcd\x0f" + os.urandom(1997)
+
+
 def publish_many(
     repository: Path, count: int, say: Callable[[str], None], sign: Callable[[Path], None] | None = None
 ) -> None:
@@ -107,7 +113,7 @@ def publish_many(
     for number in range(count):
         config = tiny_recipe.config_pbtxt(serving={"max_batch_size": 8 + number % 2})
         with claim(repository) as staging:
-            made = release(repository, staging, os.urandom(2000), config, {"labels.txt": "a\nb\n"})
+            made = release(repository, staging, _model(), config, {"labels.txt": "a\nb\n"})
             publish(made, manifest_of(config), say, sign)
 
 
@@ -118,6 +124,7 @@ def main() -> None:
     parser.add_argument("count", type=int, nargs="?", default=1)
     parser.add_argument("killed_at", type=int, nargs="?", default=0)
     parser.add_argument("--file-limit", type=int, help="bytes that a file may have; stands in for a full disk")
+    parser.add_argument("--sign-key", type=Path)
     options = parser.parse_args()
     if options.file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (options.file_limit, options.file_limit))
@@ -130,7 +137,8 @@ def main() -> None:
         if said == options.killed_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    publish_many(options.repository, options.count, say)
+    sign = Signer(options.sign_key).sign if options.sign_key is not None else None
+    publish_many(options.repository, options.count, say, sign)
 
 
 if __name__ == "__main__":

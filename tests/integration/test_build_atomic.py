@@ -16,7 +16,9 @@ from enginebuild.staging import STAGING, claim
 
 from services.triton.layout import RepositoryLayout
 from services.triton.published import faults_of, file_faults, required_manifest
+from services.triton.trust import Trust
 from tests.fakes import tiny_recipe
+from tests.fakes.signing_keys import write_keys
 
 pytestmark = pytest.mark.integration
 
@@ -25,9 +27,9 @@ LINES_PER_VERSION = 3  # what publish says of each
 INTERFACE = interface_of(parse(tiny_recipe.config_pbtxt()))
 
 
-def publisher(repository: Path, count: int, killed_at: int = 0) -> subprocess.Popen[str]:
+def publisher(repository: Path, count: int, killed_at: int = 0, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.fakes.releases", str(repository), str(count), str(killed_at)],
+        [sys.executable, "-m", "tests.fakes.releases", str(repository), str(count), str(killed_at), *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -68,6 +70,21 @@ def test_a_publish_killed_at_any_stage_leaves_whole_versions_and_the_next_goes_o
     assert again.communicate(timeout=60)[1] == ""
     assert expect_whole(tmp_path) == list(range(1, published + 2))
     assert not (tmp_path / STAGING).exists()
+
+
+@pytest.mark.parametrize("killed_at", range(1, LINES_PER_VERSION + 2))
+def test_a_signed_publish_killed_at_any_stage_leaves_no_version_or_a_signed_one(tmp_path: Path, killed_at: int) -> None:
+    private, public = write_keys(tmp_path / "keys")
+    repository = tmp_path / "repository"
+    child = publisher(repository, 1, killed_at, "--sign-key", str(private))
+    child.communicate(timeout=60)
+    assert child.returncode == -signal.SIGKILL
+    again = publisher(repository, 1, 0, "--sign-key", str(private))
+    assert again.communicate(timeout=60)[1] == ""
+    found = expect_whole(repository)
+    assert found == ([1, 2] if killed_at == LINES_PER_VERSION + 1 else [1])
+    for version in found:
+        Trust(RepositoryLayout(repository), public).check("sums", version)
 
 
 def test_publishes_killed_at_random_times_leave_whole_versions(tmp_path: Path) -> None:

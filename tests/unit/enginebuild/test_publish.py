@@ -112,7 +112,7 @@ def test_published_files_can_be_read_by_others(tmp_path: Path) -> None:
     assert all(file.stat().st_mode & 0o777 == 0o666 & ~umask for file in path.iterdir())
 
 
-@pytest.mark.parametrize("limit", [4, 400])
+@pytest.mark.parametrize("limit", [400, 2100])
 def test_a_full_disk_publishes_nothing_and_leaves_nothing(tmp_path: Path, limit: int) -> None:
     """A limit on the size of files stands in for the disk: the model does not fit, or its manifest does not."""
     publish_one(tmp_path)

@@ -54,7 +54,7 @@ def test_a_version_of_someone_else_is_loaded_only_where_nobody_asks_for_signatur
     folder = tmp_path / "sums" / "1"
     folder.mkdir(parents=True)
     (tmp_path / "sums" / "config.pbtxt").write_text('name: "sums"')
-    (folder / "model.onnx").write_bytes(b"somebody's")
+    (folder / "model.onnx").write_bytes(b"\x12\x0asomebody's")
     check(tmp_path)
     with pytest.raises(IntegrityError, match=r"has no manifest\.json"):
         check(tmp_path, keys[1])
