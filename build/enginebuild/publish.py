@@ -123,16 +123,50 @@ def publish(
         if sign is not None:
             sign(release.content)
             say("signed")
-        _sync_tree(release.content)
         say(f"claimed version {version}")
-        _replace_model_files(release)
-        say(f"{CONFIG_FILE} is in place")
-        path = release.folder / str(version)
-        release.content.rename(path)
-        _sync(release.folder)
-        say(f"published {path}")
+        path = _place(release, version, say)
         _remember(lock, version)
     return Published(path, manifest)
+
+
+def adopt(release: Release, manifest: Manifest, say: Callable[[str], None]) -> Published:
+    """Publish a version that was built elsewhere, manifest and all, under the number that it has.
+
+    Raises:
+        Conflict: Another version has this number here, or another interface is published under this name.
+        OSError: The disk is full or cannot be written; nothing was published.
+    """
+    version = manifest.version
+    release.folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(release.folder / LOCK_FILE, LOCK_TIMEOUT_S) as lock:
+        path = release.folder / str(version)
+        if path.exists():
+            if not _same(path / MANIFEST_FILE, release.content / MANIFEST_FILE):
+                raise Conflict(f"{path} is another version {version}: pull into another repository")
+            say(f"{path} is there already")
+            return Published(path, manifest)
+        refuse_interface_change(release.folder, release.config, release.labels)
+        newest = max(versions(release.folder), default=0)
+        path = _place(release, version, say, with_model_files=version > newest)
+        _remember(lock, max(version, _highest_ever(lock)))
+    return Published(path, manifest)
+
+
+def _place(release: Release, version: int, say: Callable[[str], None], *, with_model_files: bool = True) -> Path:
+    """Make a staged version visible; the caller holds the model's lock."""
+    _sync_tree(release.content)
+    if with_model_files:
+        _replace_model_files(release)
+        say(f"{CONFIG_FILE} is in place")
+    path = release.folder / str(version)
+    release.content.rename(path)
+    _sync(release.folder)
+    say(f"published {path}")
+    return path
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def file_entries(folder: Path) -> dict[str, FileEntry]:

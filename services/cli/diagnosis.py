@@ -23,6 +23,7 @@ _PYTHON = (3, 11)
 _EXTRAS = {
     "build": (("torch", "onnx", "onnxruntime", "safetensors"), "penstock build, penstock demo"),
     "loadtest": (("locust",), "penstock loadtest, penstock demo"),
+    "stores": (("obstore",), "penstock models push and pull"),
 }
 
 

@@ -34,7 +34,7 @@ repository_option = click.option(
 
 @click.group()
 def models() -> None:
-    """List, show, verify, tune and prune published models."""
+    """List, show, verify, tune, push, pull and prune published models."""
 
 
 @models.command("list")
@@ -112,6 +112,65 @@ def prune(console: Console, /, *, model: str, keep: int, unserved: bool, url: st
     console.result({"model": model, "removed": gone, "left": left})
     if not gone:
         console.say(f"{model}: nothing to remove, versions {', '.join(map(str, left)) or 'none'}")
+
+
+@models.command()
+@click.argument("model")
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@click.option(
+    "--to",
+    "url",
+    required=True,
+    metavar="URL",
+    help="s3://bucket/prefix, gs://, az://, file:///, or oci://registry/prefix.",
+)
+@repository_option
+@click.pass_obj
+def push(console: Console, /, model: str, version: int | None, url: str, repository: Path) -> None:
+    """Copy MODEL's VERSION, by default the newest, to an object store or an OCI registry; never over another one.
+
+    An object store then holds a Triton repository. Credentials come from the environment, as AWS_ENDPOINT_URL and
+    AWS_ACCESS_KEY_ID, or from `docker login`.
+    """
+    from enginebuild.stores import transfer
+    from enginebuild.stores.choice import open_store
+
+    number = version if version is not None else newest(RepositoryLayout(repository), model)
+    manifest = transfer.push(open_store(url), repository, model, number, console.say)
+    console.result({"model": model, "version": manifest.version, "url": url, "files": len(manifest.files)})
+
+
+@models.command()
+@click.argument("model")
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@click.option(
+    "--from",
+    "url",
+    required=True,
+    metavar="URL",
+    help="s3://bucket/prefix, gs://, az://, file:///, or oci://registry/prefix.",
+)
+@click.option("--public-key", type=click.Path(path_type=Path), help="Ask for a signature that this PEM key verifies.")
+@repository_option
+@click.pass_obj
+def pull(
+    console: Console, /, *, model: str, version: int | None, url: str, public_key: Path | None, repository: Path
+) -> None:
+    """Bring MODEL's VERSION, by default the newest, from a store into the repository, under its number.
+
+    Every digest is computed again before anybody sees it; with --public-key its signature is checked as well.
+    """
+    from enginebuild.stores import transfer
+    from enginebuild.stores.choice import open_store
+
+    def check(folder: Path) -> None:
+        if public_key is not None:
+            check_signature(folder, public_key)
+
+    manifest = transfer.pull(open_store(url), repository, model, version, console.say, check=check)
+    console.result(
+        {"model": model, "version": manifest.version, "path": str(repository / model / str(manifest.version))}
+    )
 
 
 @models.command(context_settings={"max_content_width": 120})
