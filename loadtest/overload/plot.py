@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loadtest.overload.arithmetic import quantile
 from loadtest.overload.experiment import Run
-from services.core.errors import MissingDependency
+from loadtest.svg import plotting, save
 
 _COLOURS = ("#0b6e4f", "#c1440e", "#4b5d8a")
 
@@ -18,14 +18,7 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     Raises:
         MissingDependency: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-    except ModuleNotFoundError as error:
-        raise MissingDependency("matplotlib is not installed", "pip install 'penstock[loadtest]'") from error
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    with mpl.rc_context({"svg.hashsalt": "penstock", "svg.fonttype": "none", "font.size": 9.0}):
+    with plotting() as plt:
         figure, (rates, latencies) = plt.subplots(2, 1, sharex=True, figsize=(8, 5.4), layout="constrained")
         begin = runs[0].seconds[0].begin
         times = [one.begin - begin for one in runs[0].seconds]
@@ -45,5 +38,4 @@ def draw(runs: Sequence[Run], path: Path) -> None:
             axes.legend(loc="best", fontsize=7, frameon=False)
             axes.spines[["top", "right"]].set_visible(False)
         latencies.set_xlabel("seconds")
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
-        plt.close(figure)
+        save(plt, figure, path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from loadtest.peers.forms import JSON
 from loadtest.peers.report import Line
-from services.core.errors import MissingDependency
+from loadtest.svg import plotting, save
 
 _COLOURS = {JSON: "#4c72b0", "binary": "#dd8452"}
 _BAR = 0.38
@@ -20,15 +20,11 @@ def draw(lines: Sequence[Line], concurrency: int, path: Path) -> None:
     Raises:
         MissingDependency: Matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingDependency("matplotlib is not installed", "pip install 'penstock[loadtest]'") from error
     peers = list(dict.fromkeys(line.peer for line in lines))
-    with mpl.rc_context({"svg.hashsalt": "penstock", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(9, 0.6 + 0.42 * len(peers)), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
+    with plotting() as plt:
+        figure, (left, right) = plt.subplots(
+            1, 2, sharey=True, figsize=(9, 0.6 + 0.42 * len(peers)), layout="constrained"
+        )
         for line in lines:
             cell, place = line.cells[concurrency], peers.index(line.peer)
             _bar(left, place, line.body, cell.requests_per_s.median)
@@ -42,7 +38,7 @@ def draw(lines: Sequence[Line], concurrency: int, path: Path) -> None:
             axes.spines[["top", "right"]].set_visible(False)
         bodies = list(dict.fromkeys(line.body for line in lines))
         left.legend(handles=[_swatch(body) for body in bodies], frameon=False, loc="lower right")
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        save(plt, figure, path)
 
 
 def _bar(axes: Any, place: int, body: str, value: float) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
+from loadtest.svg import plotting, save
 from loadtest.tune.configuration import Configuration
-from loadtest.tune.journal import Trial
+from loadtest.tune.journal import Trial, finite
 from loadtest.tune.live_triton import CONFIG, as_pbtxt
 from loadtest.tune.target import Slo
 from loadtest.tune.tuning import Curve, Outcome
-from services.core.errors import MissingDependency
 
 _COLOURS = ("#0b6e4f", "#c1440e")
 
@@ -54,10 +54,10 @@ def document_of(outcome: Outcome, trials: list[Trial], asked: Mapping[str, Any])
         **asked,
         "best": asdict(outcome.found.best) if outcome.found.best else None,
         "goodput_per_s": round(confirmed.rate, 1) if confirmed is not None and confirmed.met else None,
-        "confirmed": _finite(asdict(confirmed)) if confirmed is not None else None,
+        "confirmed": finite(asdict(confirmed)) if confirmed is not None else None,
         "trials": [trial.as_json() for trial in trials],
         "out_of_trials": outcome.found.exhausted,
-        "curves": [_finite(asdict(curve)) for curve in outcome.curves],
+        "curves": [finite(asdict(curve)) for curve in outcome.curves],
     }
 
 
@@ -67,14 +67,7 @@ def draw(curves: tuple[Curve, ...], slo: Slo, path: Path) -> None:
     Raises:
         MissingDependency: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-    except ModuleNotFoundError as error:
-        raise MissingDependency("matplotlib is not installed", "pip install 'penstock[loadtest]'") from error
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    with mpl.rc_context({"svg.hashsalt": "penstock", "svg.fonttype": "none", "font.size": 9.0}):
+    with plotting() as plt:
         figure, (rates, latencies) = plt.subplots(2, 1, sharex=True, figsize=(8, 5.4), layout="constrained")
         for curve, colour in zip(curves, _COLOURS, strict=False):
             offered = [window.rate for window in curve.windows]
@@ -90,8 +83,7 @@ def draw(curves: tuple[Curve, ...], slo: Slo, path: Path) -> None:
         for axes in (rates, latencies):
             axes.legend(loc="best", fontsize=7, frameon=False)
             axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
-        plt.close(figure)
+        save(plt, figure, path)
 
 
 def _good_share(offered: int, slow: int) -> float:
@@ -100,11 +92,3 @@ def _good_share(offered: int, slow: int) -> float:
 
 def _plotted_ms(seconds: float) -> float:
     return seconds * 1e3 if math.isfinite(seconds) else math.nan
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

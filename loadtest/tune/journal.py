@@ -42,7 +42,7 @@ class Trial:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it; what is infinite is null."""
-        return dict(_finite(asdict(self)))
+        return dict(finite(asdict(self)))
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Trial:
@@ -124,11 +124,12 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     return "it says more"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a value as JSON can have it: what is infinite is null."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

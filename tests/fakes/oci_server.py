@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+from tests.fakes.memory_http import AnsweringHandler, running
 
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags)/(?P<rest>.*)")
 
@@ -40,51 +40,39 @@ class OciServer(ThreadingHTTPServer):
         return f"oci://127.0.0.1:{self.server_address[1]}"
 
 
-@contextmanager
-def registry() -> Iterator[OciServer]:
+def registry() -> AbstractContextManager[OciServer]:
     """Run a registry on a free port."""
-    with OciServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join(10)
+    return running(OciServer())
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(AnsweringHandler):
     server: OciServer
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the name of the method
         """Begin an upload."""
-        self._body()
-        self._answer(202, b"", Location=f"{urlsplit(self.path).path}one")
+        self.body()
+        self.answer(202, b"", Location=f"{urlsplit(self.path).path}one")
 
-    def do_PUT(self) -> None:
+    def do_PUT(self) -> None:  # noqa: N802 - the name of the method
         """Take a blob or a manifest."""
-        body, parts = self._body(), self._parts()
+        body, parts = self.body(), self._parts()
         if self._refused():
             return
         if parts["kind"] == "blobs":
             digest = parse_qs(urlsplit(self.path).query)["digest"][0]
             if digest != _digest(body):
-                self._answer(400, b'{"errors": [{"code": "DIGEST_INVALID"}]}')
+                self.answer(400, b'{"errors": [{"code": "DIGEST_INVALID"}]}')
                 return
             self.server.blobs[digest] = body
         else:
             self.server.manifests[parts["name"], parts["rest"]] = body
-        self._answer(201, b"", Location=self.path)
+        self.answer(201, b"", Location=self.path)
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802 - the name of the method
         """Tell whether something is there."""
         self.do_GET()
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name of the method
         """Return tags, a manifest or a blob."""
         if self._refused():
             return
@@ -97,31 +85,19 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             found = self.server.manifests.get((parts["name"], parts["rest"]))
         if found is None:
-            self._answer(404, b'{"errors": [{"code": "NAME_UNKNOWN", "message": "not found"}]}')
+            self.answer(404, b'{"errors": [{"code": "NAME_UNKNOWN", "message": "not found"}]}')
         else:
-            self._answer(200, found)
+            self.answer(200, found)
 
     def _parts(self) -> dict[str, str]:
         match = _PATH.fullmatch(urlsplit(self.path).path)
         assert match is not None, self.path
         return match.groupdict()
 
-    def _body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-
     def _refused(self) -> bool:
         if self.server.refusing:
-            self._answer(self.server.refusing, b'{"errors": [{"code": "DENIED"}]}')
+            self.answer(self.server.refusing, b'{"errors": [{"code": "DENIED"}]}')
         return bool(self.server.refusing)
-
-    def _answer(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
 
 def _digest(body: bytes) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.fakes.memory_http import AnsweringHandler, running
 
 BUCKET = "models"
 
@@ -45,59 +46,47 @@ class S3Server(ThreadingHTTPServer):
         }
 
 
-@contextmanager
-def s3() -> Iterator[S3Server]:
+def s3() -> AbstractContextManager[S3Server]:
     """Run a server on a free port."""
-    with S3Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join(10)
+    return running(S3Server())
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(AnsweringHandler):
     server: S3Server
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def do_PUT(self) -> None:
+    def do_PUT(self) -> None:  # noqa: N802 - the name of the method
         """Write an object, where it may be."""
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.body()
         if self._refused():
             return
         server = self.server
         with server.lock:
             if server.breaking_after == 0:
-                self._answer(403, _error("AccessDenied"))
+                self.answer(403, _error("AccessDenied"))
                 return
             if self.headers.get("If-None-Match") == "*" and self._key in server.objects:
-                self._answer(412, _error("PreconditionFailed"))
+                self.answer(412, _error("PreconditionFailed"))
                 return
             server.objects[self._key] = body
             if server.breaking_after is not None:
                 server.breaking_after -= 1
-        self._answer(200, b"", ETag=_etag(body))
+        self.answer(200, b"", ETag=_etag(body))
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802 - the name of the method
         """Tell whether an object is there."""
         self.do_GET()
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name of the method
         """Return an object, or a list of them."""
         if self._refused():
             return
         query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
         if "list-type" in query:
-            self._answer(200, self._listing(query.get("prefix", [""])[0], query.get("delimiter", [""])[0]))
+            self.answer(200, self._listing(query.get("prefix", [""])[0], query.get("delimiter", [""])[0]))
         elif (body := self.server.objects.get(self._key)) is None:
-            self._answer(404, _error("NoSuchKey"))
+            self.answer(404, _error("NoSuchKey"))
         else:
-            self._answer(200, body, ETag=_etag(body), **{"Last-Modified": "Sat, 28 Nov 2026 10:00:00 GMT"})
+            self.answer(200, body, ETag=_etag(body), **{"Last-Modified": "Sat, 28 Nov 2026 10:00:00 GMT"})
 
     @property
     def _key(self) -> str:
@@ -105,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refused(self) -> bool:
         if self.server.refusing:
-            self._answer(self.server.refusing, _error("AccessDenied"))
+            self.answer(self.server.refusing, _error("AccessDenied"))
         return bool(self.server.refusing)
 
     def _listing(self, prefix: str, delimiter: str) -> bytes:
@@ -126,15 +115,6 @@ class _Handler(BaseHTTPRequestHandler):
             '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><IsTruncated>false</IsTruncated>'
             f"{''.join(objects)}{common}</ListBucketResult>"
         ).encode()
-
-    def _answer(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
 
 def _etag(body: bytes) -> str:
