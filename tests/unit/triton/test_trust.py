@@ -1,16 +1,22 @@
 """Nothing is loaded that is not what was published, or that nobody signed where signatures are asked for."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from enginebuild.publish import publish
 from enginebuild.signing import Signer
+from enginebuild.staging import claim
 
+from services.core.accelerator import Accelerator
 from services.core.errors import ConfigurationError, IntegrityError, NotFound
+from services.core.manifest import EngineEntry, FileEntry, Manifest, TargetEntry
 from services.triton.layout import RepositoryLayout
 from services.triton.trust import Trust
-from tests.fakes.releases import publish_many
+from tests.fakes import tiny_recipe
+from tests.fakes.releases import manifest_of, publish_many, release
 from tests.fakes.signing_keys import write_keys
 
 
@@ -37,10 +43,44 @@ def check(repository: Path, key: Path | None = None) -> None:
     Trust(RepositoryLayout(repository), key).check("sums", 1)
 
 
+def engine(repository: Path) -> RepositoryLayout:
+    """Publish an engine for an H200."""
+    config = tiny_recipe.config_pbtxt()
+    make = manifest_of(config)
+
+    def manifest(version: int, parent: int | None, files: dict[str, FileEntry]) -> Manifest:
+        target = TargetEntry("tensorrt", "10.13.3.9", "NVIDIA H200", "9.0", {})
+        built = EngineEntry("0" * 64, 3, None, False, False, "the same graph", {}, None, ())
+        return dataclasses.replace(make(version, parent, files), target=target, engine=built)
+
+    with claim(repository) as staging:
+        publish(release(repository, staging, b"", config, {"labels.txt": "a\nb\n"}), manifest, lambda _: None)
+    return RepositoryLayout(repository)
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def test_an_engine_is_loaded_on_its_own_gpu_and_nowhere_else(tmp_path: Path) -> None:
+    layout = engine(tmp_path)
+    Trust(layout, accelerator=lambda: Accelerator("9.0")).check("sums", 1)
+    with pytest.raises(IntegrityError, match=r"Triton's GPU has 8\.6: build it there"):
+        Trust(layout, accelerator=lambda: Accelerator("8.6")).check("sums", 1)
+    with pytest.raises(IntegrityError, match=r"set triton\.compute_capability"):
+        Trust(layout).check("sums", 1)
+    manifest = Trust(layout).check_files("sums", 1)
+    assert manifest is not None
+    assert manifest.engine is not None
+
+
+def test_only_an_engine_makes_anybody_look_for_a_gpu(repository: Path) -> None:
+    def asked() -> Accelerator:
+        raise AssertionError("nobody needs to know")
+
+    Trust(RepositoryLayout(repository), accelerator=asked).check("sums", 1)
 
 
 def test_what_was_published_and_signed_is_trusted(repository: Path, keys: tuple[Path, Path]) -> None:
