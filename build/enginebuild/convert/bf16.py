@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_dtypes
 import onnx
-from onnx import numpy_helper
+from onnx import numpy_helper, version_converter
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel as OnnxGraph
 
@@ -19,6 +19,8 @@ from enginebuild.recipe.recipe import Recipe
 from services.core.errors import BuildFailed
 
 _FP16, _BF16 = onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
+# The first in which convolutions may be BF16; TensorRT reads it since 10.9.
+_OPSET = 22
 # Attributes that name a datatype.
 _TYPED = frozenset({"to", "dtype"})
 
@@ -43,6 +45,7 @@ def convert_bf16(source: Path, recipe: Recipe, path: Path) -> None:
         for graph in _graphs(model.graph):
             graph.exchange(weights)
         OnnxGraph(model).topological_sort()
+        model = version_converter.convert_version(model, _OPSET)
     except OSError:
         raise
     except Exception as error:

@@ -80,7 +80,7 @@ def write_onnx(model: Any, path: Path) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
         onnx.save_model(model, str(path))
-    except (onnx.checker.ValidationError, ValueError) as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         raise BuildFailed(f"{path.name} is not valid ONNX: {_reason(error)}") from error
 
 
