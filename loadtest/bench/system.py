@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -157,7 +159,7 @@ class System:
 
 @contextmanager
 def lone_triton(repository: Path, folder: Path, timeout_s: float = START_TIMEOUT_S) -> Iterator[Part]:
-    """Run a Triton that has a repository and no model loaded yet, on free ports.
+    """Run a Triton that has a repository and no model loaded yet, on free ports; it ends with this thread's process.
 
     Args:
         repository: The models that may be loaded.
@@ -167,7 +169,8 @@ def lone_triton(repository: Path, folder: Path, timeout_s: float = START_TIMEOUT
     Raises:
         PenstockError: It ended by itself, or it takes too long.
     """
-    part = _verb(folder, "triton", "triton", free_ports(3), {}, "--repository", str(repository.absolute()))
+    absolute = str(repository.absolute())
+    part = _verb(folder, "triton", "triton", free_ports(3), {}, "--repository", absolute, owned=True)
     part.start()
     try:
         deadline = time.monotonic() + timeout_s
@@ -205,12 +208,22 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return both
 
 
-def _verb(folder: Path, name: str, verb: str, ports: Sequence[int], settings: Mapping[str, Any], *options: str) -> Part:
-    """Return a ``penstock`` verb as a part that was not started yet."""
+def _verb(
+    folder: Path,
+    name: str,
+    verb: str,
+    ports: Sequence[int],
+    settings: Mapping[str, Any],
+    *options: str,
+    owned: bool = False,
+) -> Part:
+    """Return a ``penstock`` verb as a part that was not started yet; ``owned`` ends it when this process is killed."""
+    owner = ("-m", "services.process.die_with_parent", str(os.getpid()), str(int(signal.SIGTERM)), sys.executable)
     given = dict(zip(("http", "grpc", "metrics"), ports, strict=False))
     local = {kind: f"127.0.0.1:{port}" for kind, port in given.items()}
     command = [
-        *(sys.executable, "-m", "services.cli.main", verb, *_config(folder, name, settings)),
+        *(sys.executable, *(owner if owned else ())),
+        *("-m", "services.cli.main", verb, *_config(folder, name, settings)),
         *("--state-dir", str(folder / name), *options),
         *(word for kind, port in given.items() for word in (f"--{kind}-port", str(port))),
     ]

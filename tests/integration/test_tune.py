@@ -1,13 +1,15 @@
 """`penstock models tune` against a real Triton: a model of known knee, killed in the middle, asked again."""
 
+import contextlib
 import json
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from loadtest.sleeping_model import SleepingModel
@@ -29,6 +31,23 @@ def run(repository: Path, out: Path, *options: str) -> tuple[int, dict[str, Any]
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
+def running(repository: Path) -> list[str]:
+    """Return the command lines of the Tritons that serve a repository."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = " ".join(process.cmdline())
+            found += [words] if str(repository) in words and "tritonserver" in words else []
+    return found
+
+
+def within_30_s(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return condition()
+
+
 def lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
@@ -48,8 +67,9 @@ def test_the_best_is_found_and_an_interrupted_tuning_goes_on(tmp_path: Path) -> 
         while lines(out / "trials.jsonl") < 2 and begun.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
     finally:
-        begun.send_signal(signal.SIGINT)
+        begun.kill()
         begun.wait(60)
+    assert within_30_s(lambda: not running(repository)), "its Triton outlived it"
     there = lines(out / "trials.jsonl")
     assert there >= 2  # the question and a trial
     code, document, err = run(repository, out, "--slo", "p99=100ms", "--exhaustive")
