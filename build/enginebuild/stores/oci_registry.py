@@ -30,6 +30,7 @@ _REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__
 _PLACE = re.compile(r"(?P<host>[^/]+)(/(?P<prefix>.+?))?/?")
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _TITLE = "org.opencontainers.image.title"
+_FILE = "application/vnd.oci.image.layer.v1.tar"  # what oras calls a file that it leaves as it is
 # Of a layer's title: a file of the version, or one that its versions share.
 _OWN, _SHARED = "version", "model"
 _TIMEOUTS_S = (5.0, 600.0)  # to connect, and between two bytes
@@ -126,9 +127,15 @@ class OciRegistry:
 
     def _layers(self, model: str, version: int) -> dict[str, str]:
         """Return the digest of each file by its title."""
-        with self._errors(f"{model}:{version}"):
+        what = f"{model}:{version}"
+        with self._errors(what):
             manifest = self._client.get_manifest(self._client.get_container(self._reference(model, version)))
             layers = manifest["layers"]
+            if archives := [layer["annotations"][_TITLE] for layer in layers if layer["mediaType"] != _FILE]:
+                # oras would unpack it, and follow the links in it out of the folder.
+                raise ConfigurationError(
+                    f"{self._url}: '{archives[0]}' in {what} is an archive, which Penstock never pushes"
+                )
             return {str(layer["annotations"][_TITLE]): str(layer["digest"]) for layer in layers}
 
     def _reference(self, model: str, version: int | None = None) -> str:

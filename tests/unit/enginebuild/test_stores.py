@@ -1,7 +1,10 @@
 """Versions go to an object store and come back byte for byte, or not at all: over S3's protocol and in a folder."""
 
+import hashlib
+import io
 import json
 import shutil
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -238,6 +241,29 @@ def test_a_layer_that_leads_out_of_the_folder_is_refused(
     with pytest.raises(ConfigurationError, match="not Penstock's"):
         pull(store, tmp_path / "elsewhere", "sums", 1, nobody, check=nobody)
     assert not list(tmp_path.rglob("evil"))
+
+
+def test_an_archive_is_not_unpacked(images: OciServer, repository: Path, tmp_path: Path) -> None:
+    """A link in it would lead out of the folder, and a file behind the link with it."""
+    store = open_store(f"{images.url}/some")
+    push(store, repository, "sums", 1, nobody)
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        link = tarfile.TarInfo("version")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "outside")
+        archive.addfile(link)
+        file = tarfile.TarInfo("version/evil")
+        file.size = 1
+        archive.addfile(file, io.BytesIO(b"x"))
+    (tmp_path / "outside").mkdir()
+    digest = f"sha256:{hashlib.sha256(made.getvalue()).hexdigest()}"
+    images.blobs[digest] = made.getvalue()
+    manifest = json.loads(images.manifests["some/sums", "1"])
+    manifest["layers"][0] |= {"digest": digest, "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"}
+    images.manifests["some/sums", "1"] = json.dumps(manifest).encode()
+    with pytest.raises(ConfigurationError, match="is an archive"):
+        pull(store, tmp_path / "elsewhere", "sums", 1, nobody, check=nobody)
+    assert not list((tmp_path / "outside").iterdir())
 
 
 def test_a_model_whose_name_no_registry_takes_is_refused(images: OciServer) -> None:
