@@ -73,7 +73,7 @@ def draw(curves: tuple[Curve, ...], slo: Slo, path: Path) -> None:
             offered = [window.rate for window in curve.windows]
             kept = [window.rate * _good_share(window.offered, window.slow) for window in curve.windows]
             quantiles = [_plotted_ms(window.quantile_s) for window in curve.windows]
-            rates.plot(offered, kept, color=colour, marker="o", markersize=3, label=curve.configuration.text)
+            rates.plot(offered, kept, color=colour, marker="o", markersize=3, label=curve.name)
             latencies.plot(offered, quantiles, color=colour, marker="o", markersize=3)
         latencies.axhline(slo.bound_s * 1e3, color="#999999", linestyle=":", linewidth=1, label=slo.text)
         rates.set_ylabel("answered in time, requests/s")

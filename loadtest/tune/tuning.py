@@ -30,9 +30,9 @@ _CURVE = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25)
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What one configuration does at rates around the best one's goodput."""
+    """What one configuration, named in words, does at rates around the best one's goodput."""
 
-    configuration: Configuration
+    name: str
     windows: tuple[Window, ...]
 
 
@@ -94,10 +94,10 @@ class Tuning:
         self._say(f"confirming: {found.best.text}")
         await self._load(found.best)
         confirmed = await self._confirm(found.rate)
-        curves = [await self._curve(found.best, confirmed.rate)]
+        curves = [await self._curve(found.best.text, confirmed.rate)]
         if start != found.best:
-            await self._load(start)
-            curves.append(await self._curve(start, confirmed.rate))
+            await self._load_config(self._config, start.max_batch)
+            curves.append(await self._curve(f"as it was: {start.text}", confirmed.rate))
         return Outcome(found, confirmed, tuple(curves))
 
     async def _measure(self, configuration: Configuration, to_beat: float) -> float:
@@ -122,8 +122,11 @@ class Tuning:
 
     async def _load(self, configuration: Configuration) -> float:
         """Load a configuration, warm it up and return what it carried meanwhile."""
-        await asyncio.to_thread(self._triton.load, str(self._config["name"]), configuration.over(self._config))
-        return await self._offering.warm_up(max(_WARM_UP_CONNECTIONS, 2 * configuration.max_batch), _WARM_UP_S)
+        return await self._load_config(configuration.over(self._config), configuration.max_batch)
+
+    async def _load_config(self, config: Mapping[str, Any], max_batch: int) -> float:
+        await asyncio.to_thread(self._triton.load, str(self._config["name"]), config)
+        return await self._offering.warm_up(max(_WARM_UP_CONNECTIONS, 2 * max_batch), _WARM_UP_S)
 
     async def _confirm(self, rate: float) -> Window:
         """Return a longer window that keeps the SLO, at the rate that was found or a little below it."""
@@ -134,9 +137,9 @@ class Tuning:
             window = await self._offering.offer(window.rate * _STEP_DOWN, _CONFIRMED_LENGTH)
         return window
 
-    async def _curve(self, configuration: Configuration, rate: float) -> Curve:
+    async def _curve(self, name: str, rate: float) -> Curve:
         windows = [await self._offering.offer(share * rate) for share in _CURVE]
-        return Curve(configuration, tuple(windows))
+        return Curve(name, tuple(windows))
 
 
 def _said(trial: Trial) -> str:

@@ -221,7 +221,7 @@ def tune(
             f"no configuration of {len(tuned.space)} keeps {asked['slo']}; see {folder / 'evidence.json'}, "
             "ask for less, or build a faster variant"
         )
-    rows = [[curve.configuration.text, *_reached(curve.windows, confirmed.rate)] for curve in tuned.outcome.curves]
+    rows = [[curve.name, *_reached(curve.windows, confirmed.rate)] for curve in tuned.outcome.curves]
     console.table(f"{model} within {asked['slo']}", ["configuration", "at the best one's rate", "slower"], rows)
     console.say(
         f"{found.best.text}: {confirmed.rate:,.0f} requests/s within {asked['slo']} "
