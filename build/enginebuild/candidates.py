@@ -7,7 +7,8 @@ from pathlib import Path
 
 from enginebuild.datatypes import Arrays
 from enginebuild.recipe.variants import Variant
-from services.core.manifest import CalibrationEntry, EngineEntry, FidelityEntry, LayerEntry, MetricEntry, SpeedEntry
+from services.core.engine_record import EngineEntry
+from services.core.manifest import CalibrationEntry, FidelityEntry, LayerEntry, MetricEntry, SpeedEntry
 
 
 @dataclass(frozen=True, slots=True)

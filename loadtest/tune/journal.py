@@ -22,7 +22,7 @@ class Trial:
     Attributes:
         configuration: What was measured.
         to_beat: What the best one before it carried, requests/s.
-        goodput: What it carries; None where Triton did not load it.
+        goodput: What it carries; None where Triton did not load it, or did not answer once it had.
         error: Why not; empty where it did.
         started: When, ISO 8601 in UTC.
         seconds: How long it took.

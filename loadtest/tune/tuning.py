@@ -116,7 +116,9 @@ class Tuning:
         try:
             carried = await self._load(configuration)
             goodput = await find_goodput(self._offering.offer, _FIRST * carried, _FLOOR * carried, to_beat)
-        except UpstreamFailure as failure:  # what Triton does not load is no candidate, and no reason to end
+        except (
+            UpstreamFailure
+        ) as failure:  # what is not loaded or does not answer is no candidate, and no reason to end
             error = failure.message
         return Trial(configuration, to_beat, goodput, error, started, round(time.perf_counter() - begun, 3))
 
@@ -144,7 +146,7 @@ class Tuning:
 
 def _said(trial: Trial) -> str:
     if trial.goodput is None:
-        return f"not loaded ({trial.error})"
+        return f"not measured ({trial.error})"
     if trial.goodput.beaten:
         return f"no better than {trial.to_beat:,.0f}/s"
     why = f" ({trial.goodput.limited_by})" if trial.goodput.limited_by else ""

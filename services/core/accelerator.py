@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.core.manifest import EngineEntry, TargetEntry
+from services.core.engine_record import EngineEntry
+from services.core.manifest import TargetEntry
 
-ENGINES = "tensorrt"
 _AMPERE = (8, 0)
 
 
@@ -36,7 +36,7 @@ def misfit(target: TargetEntry, engine: EngineEntry | None, there: Accelerator |
         engine: How it was built; None where it is no engine.
         there: Where it is to run; None where there is no GPU, or none that anybody knows of.
     """
-    if target.runtime != ENGINES or target.compute_capability is None or engine is None:
+    if engine is None:
         return None
     built = f"an engine for compute capability {target.compute_capability} ({target.device})"
     if there is None:
@@ -54,7 +54,7 @@ def misfit(target: TargetEntry, engine: EngineEntry | None, there: Accelerator |
     return None
 
 
-def _gpu_fits(built_for: str, engine: EngineEntry, there: Accelerator) -> bool:
+def _gpu_fits(built_for: str | None, engine: EngineEntry, there: Accelerator) -> bool:
     if built_for == there.compute_capability:
         return True
     found = _numbers("compute_capability", there.compute_capability)

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from services.core import record
+from services.core.engine_record import EngineEntry
 from services.core.errors import IntegrityError
 
 SCHEMA_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "model.sig"
+ENGINES = "tensorrt"
+"""The runtime whose versions are engines."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -235,71 +238,6 @@ class TargetEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineLayerEntry:
-    """One layer of an engine, as TensorRT's inspector and profiler show it.
-
-    Attributes:
-        name: Its name; of fused layers all of theirs.
-        kind: What it is.
-        inputs: Precisions of its inputs.
-        outputs: Precisions of its outputs.
-        milliseconds: Mean time at the measured batch size.
-    """
-
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    milliseconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class RebuildEntry:
-    """How far engines of one graph differ that were built one after the other, each with timings of its own.
-
-    Attributes:
-        builds: How many were built, the published one among them.
-        identical: How many of the others have its very bytes.
-        max_difference: Largest difference of an output from its own, in shares of that output's largest value.
-        size_bytes: The smallest and the largest of them.
-        latency_ms: The fastest and the slowest of them.
-    """
-
-    builds: int
-    identical: int
-    max_difference: float
-    size_bytes: tuple[int, ...]
-    latency_ms: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineEntry:
-    """How an engine was built, and what speaks for it.
-
-    Attributes:
-        onnx_sha256: Digest of the graph that it was built from.
-        level: The builder's optimisation level.
-        workspace_mib: Most GPU memory of one layer; None for no bound.
-        hardware_compatible: Whether it also runs on other GPUs from Ampere on.
-        version_compatible: Whether later versions of TensorRT load it.
-        compared_with: What its outputs were compared with.
-        agreement: Largest difference from that, by output, in shares of that output's largest value.
-        rebuild: How far further builds differ; None where it was built once.
-        layers: Its layers, slowest first.
-    """
-
-    onnx_sha256: str
-    level: int
-    workspace_mib: int | None
-    hardware_compatible: bool
-    version_compatible: bool
-    compared_with: str
-    agreement: dict[str, float]
-    rebuild: RebuildEntry | None
-    layers: tuple[EngineLayerEntry, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class SketchEntry:
     """The distribution of one quantity on the held-out data: what live traffic is compared with.
 
@@ -418,6 +356,11 @@ class Manifest:
             raise ValueError(f"version {self.version} found, 1 or more expected")
         if not self.files:
             raise ValueError("names no file")
+        is_engine = self.target.runtime == ENGINES
+        if is_engine != (self.engine is not None) or is_engine != (self.target.compute_capability is not None):
+            raise ValueError(
+                f"target {self.target.runtime}; an engine and a compute capability go with {ENGINES} alone"
+            )
         if not self.metrics:
             raise ValueError("names no metric: nobody knows how good it is")
         for path in self.files:

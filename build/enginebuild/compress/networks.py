@@ -13,7 +13,7 @@ from enginebuild.recipe.variants import BASELINE, Variant
 from enginebuild.targets.target import Target
 from services.core.manifest import CompressionEntry
 
-Key = tuple[str, ...]
+Key = str
 
 
 class Networks:
@@ -40,7 +40,7 @@ class Networks:
     ) -> None:
         self._recipe, self._compressor, self._make_target = recipe, compressor, make_target
         self._samples, self._folder = samples, folder
-        self._targets: dict[Key, Target] = {(): trained}
+        self._targets: dict[Key, Target] = {"": trained}
         self._parameters: dict[Key, int] = {}
 
     def target_of(self, variant: Variant) -> Target:
@@ -69,6 +69,7 @@ class Networks:
 
 
 def _key(variant: Variant) -> Key:
-    """Return what two variants of one network have in common."""
-    arguments = (repr(sorted(variant.student.kwargs.items())),) if variant.student is not None else ()
-    return (*variant.techniques, *arguments)
+    """Return what two variants of one network have in common: all but the name and the precision, exactly."""
+    if not variant.techniques:
+        return ""
+    return variant.model_dump_json(exclude={"name", "precision"})

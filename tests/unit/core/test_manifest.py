@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.core import record
+from services.core.engine_record import EngineEntry
 from services.core.errors import IntegrityError
 from services.core.manifest import (
     CalibrationEntry,
@@ -177,3 +178,18 @@ class Sample:
 )
 def test_any_record_survives_the_way_to_json_and_back(sample: Sample) -> None:
     assert record.from_json(record.to_json(sample), Sample) == sample
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target": TargetEntry("tensorrt", "10.13.3.9", "NVIDIA H200", "9.0", {})},
+        {"target": TargetEntry("onnxruntime", "1.31.1", "a CPU", "9.0", {})},
+        {"engine": EngineEntry("0" * 64, 3, None, False, False, "the same graph", {}, None, ())},
+    ],
+    ids=["no engine", "a GPU for a CPU", "an engine for a CPU"],
+)
+def test_an_engine_and_its_gpu_go_with_tensorrt_alone(changes: dict[str, Any]) -> None:
+    """Else a version could pass the check before a load because nothing of it is compared."""
+    with pytest.raises(ValueError, match="go with tensorrt alone"):
+        manifest(**changes)

@@ -11,6 +11,7 @@ from enginebuild.compress.sparsity import mask_of, two_of_four
 from enginebuild.pipeline import BuildResult, Order, build
 from enginebuild.recipe.recipe import Recipe
 from pydantic import ValidationError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from services.core.errors import BuildFailed
@@ -212,6 +213,32 @@ def test_a_student_learns_from_the_trained_network_and_is_smaller_where_it_is(tm
     assert compression is not None
     assert compression.techniques == ("distilled into deep.py:deep",)
     assert compression.parameters == 8 * 2 + 2 + 2 * 2 + 2
+
+
+def test_variants_that_differ_by_a_hair_have_networks_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "recipe"
+    tiny_recipe.write(folder)
+    (folder / "tune.py").write_text(FINE_TUNE)
+    (folder / "deep.py").write_text(DEEP)
+    shares = {"some": 0.496, "more": 0.504}  # both are 50 % in words
+    variants = [{"name": name, "precision": "fp32", "prune": share} for name, share in shares.items()]
+    gate = {"confidence": None, "metrics": {"accuracy": {"min": 0.0}}, "min_speedup": dict.fromkeys(shares, 0.0)}
+    document = tiny_recipe.document(
+        network={"factory": "deep.py:deep", "kwargs": {"hidden": 250}},
+        checkpoint={"file": "deep.safetensors"},
+        variants=variants,
+        gate=gate,
+        compression={"fine_tune": "tune.py:nothing"},
+    )
+    with (folder / "tune.py").open("a") as file:
+        file.write("\n\ndef nothing(network, teacher, seed):\n    pass\n")
+    scope: dict[str, Any] = {"__name__": "deep"}
+    exec(DEEP, scope)
+    save_file(scope["deep"](hidden=250).state_dict(), folder / "deep.safetensors")
+    order = Order(tmp_path / "repository", "2026-11-28T10:00:00+00:00")
+    result = build(Recipe.model_validate(document), folder, order, lambda _: None)
+    sizes = {one.name: one.size_bytes for one in result.candidates}
+    assert sizes["some"] != sizes["more"], [one.objections for one in result.candidates]
 
 
 @pytest.mark.parametrize(
