@@ -26,6 +26,7 @@ class Trial:
         error: Why not; empty where it did.
         started: When, ISO 8601 in UTC.
         seconds: How long it took.
+        triton_ended: How often Triton ended in the middle of it, and it was measured again.
     """
 
     configuration: Configuration
@@ -34,6 +35,7 @@ class Trial:
     error: str
     started: str
     seconds: float
+    triton_ended: int = 0
 
     @property
     def rate(self) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +16,10 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 from services.core.errors import ConfigurationError, NotFound, Unavailable, UpstreamFailure
 
 CONFIG = "config.pbtxt"
+# Names a load in the configuration itself: a Triton that was started again in between has the repository's, without it.
+_MARK = "penstock_tune_load"
+_ASK_S = 5.0
+_LOOK_EVERY_S = 0.2
 _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -30,6 +36,7 @@ class LiveTriton:
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
         self._channel = grpc.insecure_channel(grpc_address, options=options)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._mark = ""
 
     def __enter__(self) -> Self:
         return self
@@ -46,7 +53,9 @@ class LiveTriton:
         """
         request = service_pb2.RepositoryModelLoadRequest(model_name=model)
         if config is not None:
-            request.parameters["config"].string_param = json.dumps(config)
+            self._mark = uuid.uuid4().hex
+            marked = {**config.get("parameters", {}), _MARK: {"string_value": self._mark}}
+            request.parameters["config"].string_param = json.dumps({**config, "parameters": marked})
         try:
             self._stub.RepositoryModelLoad(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
@@ -54,6 +63,33 @@ class LiveTriton:
             if error.code() in _UNREACHABLE:
                 raise Unavailable(f"Triton at {self._address} does not answer: {reason}") from error
             raise UpstreamFailure(f"Triton does not load {model}: {reason}") from error
+
+    def still_has(self, model: str) -> bool:
+        """Whether the model is served as it was loaded last: false once Triton was started again, or is gone."""
+        request = service_pb2.ModelConfigRequest(name=model)
+        try:
+            found = self._stub.ModelConfig(request, timeout=_ASK_S)
+        except grpc.RpcError:
+            return False
+        return bool(found.config.parameters[_MARK].string_value == self._mark)
+
+    def wait_until_ready(self) -> None:
+        """Wait for a Triton that is being started again.
+
+        Raises:
+            Unavailable: It is not ready within the time of a load.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        while not self._is_ready():
+            if time.monotonic() > deadline:
+                raise Unavailable(f"Triton at {self._address} is not ready after {self._timeout_s:g} s; see its log")
+            time.sleep(_LOOK_EVERY_S)
+
+    def _is_ready(self) -> bool:
+        try:
+            return bool(self._stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=_ASK_S).ready)
+        except grpc.RpcError:
+            return False
 
 
 def read_config(repository: Path, model: str, version: int) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from loadtest.overload.arithmetic import OK, lateness_s, quantile
-from loadtest.raw_generator import NOT_SENT, Generator, Shot
+from loadtest.raw_generator import NO_ANSWER, NOT_SENT, Generator, Shot
 from loadtest.schedule import Process, offsets
 from loadtest.tune.goodput import Window
 from loadtest.tune.target import Slo
-from services.core.errors import UpstreamFailure
+from services.core.errors import Unavailable, UpstreamFailure
 
 _LEAD_IN_S = 0.5
 # A window is longer at low rates: a quantile of a few requests says nothing.
@@ -19,6 +22,10 @@ _MOST_CONNECTIONS = 1024
 _LEAST_PATIENCE_S = 0.5
 # A model that was just loaded may take its time.
 _WARM_UP_PATIENCE_S = 10.0
+# A queue is empty when a request that was put behind everything else in it is answered.
+_SETTLE_S = 60.0
+_AGAIN_S = 0.1
+_OVERLOADED = (NO_ANSWER, 429, 503, 504)
 # The generator may be late by so much of the bound before it, and not Triton, is what is measured.
 _LATE_SHARE = 0.25
 
@@ -51,8 +58,30 @@ class Offering:
             )
         return len(shots) / seconds
 
+    async def settle(self) -> None:
+        """Wait until Triton is done with what was offered, which may be far more than it carries.
+
+        Raises:
+            Unavailable: It is not, after a minute.
+        """
+        deadline = time.monotonic() + _SETTLE_S
+        while (left_s := deadline - time.monotonic()) > 0:
+            (shot,) = await self._generator(left_s).open_loop([0.0])
+            if shot.status not in _OVERLOADED:
+                return
+            await asyncio.sleep(_AGAIN_S)
+        raise Unavailable(
+            f"Triton at {self._address} has not worked off its queue in {_SETTLE_S:g} s; "
+            "is something else asking this model?"
+        )
+
     async def offer(self, rate: float, length: float = 1.0) -> Window:
-        """Offer a rate for ``length`` windows and return what became of the requests."""
+        """Offer a rate for ``length`` windows, to an empty queue, and return what became of the requests.
+
+        Raises:
+            Unavailable: The queue does not become empty.
+        """
+        await self.settle()
         seconds = min(max(self._window_s, _LEAST_REQUESTS / rate), _LONGEST * self._window_s) * length
         due = list(offsets(Process.POISSON, rate, self._seed, _LEAD_IN_S + seconds))
         planned = sum(at >= _LEAD_IN_S for at in due)

@@ -15,7 +15,7 @@ from loadtest.tune.journal import Journal, Trial
 from loadtest.tune.live_triton import LiveTriton
 from loadtest.tune.offering import Offering
 from loadtest.tune.search import Found, Search
-from services.core.errors import UpstreamFailure
+from services.core.errors import Unavailable, UpstreamFailure
 
 _WARM_UP_S = 1.0
 _WARM_UP_CONNECTIONS = 8
@@ -25,7 +25,12 @@ _FLOOR = 0.01
 _CONFIRMED_LENGTH = 3.0
 _STEP_DOWN = 0.95
 _CONFIRMATIONS = 10
+_ATTEMPTS = 2
 _CURVE = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25)
+
+
+class _TritonEnded(Unavailable):
+    """The Triton that a configuration was loaded in is not the one that answers now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Tuning:
         say: Callable[[str], None],
     ) -> None:
         self._triton, self._config, self._offering = triton, config, offering
+        self._model = str(config["name"])
         self._journal, self._say = journal, say
 
     async def run(self, space: Space, start: Configuration, trials: int, *, exhaustive: bool) -> Outcome:
@@ -92,12 +98,16 @@ class Tuning:
         if found.best is None:
             return Outcome(found, None, ())
         self._say(f"confirming: {found.best.text}")
-        await self._load(found.best)
+        await self._load(found.best.over(self._config))
+        await self._warm_up(found.best.max_batch)
         confirmed = await self._confirm(found.rate)
         curves = [await self._curve(found.best.text, confirmed.rate)]
+        await self._require_same_triton()
         if start != found.best:
-            await self._load_config(self._config, start.max_batch)
+            await self._load(self._config)
+            await self._warm_up(start.max_batch)
             curves.append(await self._curve(f"as it was: {start.text}", confirmed.rate))
+            await self._require_same_triton()
         return Outcome(found, confirmed, tuple(curves))
 
     async def _measure(self, configuration: Configuration, to_beat: float) -> float:
@@ -112,23 +122,48 @@ class Tuning:
     async def _trial(self, configuration: Configuration, to_beat: float) -> Trial:
         started, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
         goodput: Goodput | None = None
-        error = ""
+        error, ended = "", 0
+        while goodput is None and not error:
+            try:
+                goodput = await self._goodput(configuration, to_beat)
+            except UpstreamFailure as failure:
+                # What is not loaded or does not answer is no candidate, and no reason to end.
+                error = failure.message
+            except _TritonEnded:
+                ended += 1
+                self._say(f"Triton ended in the middle of {configuration.text}: not counted")
+                await asyncio.to_thread(self._triton.wait_until_ready)
+                if ended == _ATTEMPTS:
+                    error = f"Triton ended in the middle of it, {ended} times of {ended}"
+        seconds = round(time.perf_counter() - begun, 3)
+        return Trial(configuration, to_beat, goodput, error, started, seconds, ended)
+
+    async def _goodput(self, configuration: Configuration, to_beat: float) -> Goodput:
+        """Return what a configuration carries on a Triton that lives from its load to the end."""
+        await self._load(configuration.over(self._config))
         try:
-            carried = await self._load(configuration)
+            carried = await self._warm_up(configuration.max_batch)
             goodput = await find_goodput(self._offering.offer, _FIRST * carried, _FLOOR * carried, to_beat)
-        except (
-            UpstreamFailure
-        ) as failure:  # what is not loaded or does not answer is no candidate, and no reason to end
-            error = failure.message
-        return Trial(configuration, to_beat, goodput, error, started, round(time.perf_counter() - begun, 3))
+        except UpstreamFailure:
+            await self._require_same_triton()
+            raise
+        await self._require_same_triton()
+        return goodput
 
-    async def _load(self, configuration: Configuration) -> float:
-        """Load a configuration, warm it up and return what it carried meanwhile."""
-        return await self._load_config(configuration.over(self._config), configuration.max_batch)
+    async def _load(self, config: Mapping[str, Any]) -> None:
+        await self._offering.settle()  # what waits for the configuration before would slow this one's warm-up down
+        await asyncio.to_thread(self._triton.load, self._model, config)
 
-    async def _load_config(self, config: Mapping[str, Any], max_batch: int) -> float:
-        await asyncio.to_thread(self._triton.load, str(self._config["name"]), config)
+    async def _warm_up(self, max_batch: int) -> float:
+        """Return what is carried, in requests/s, with more in flight than fit in a batch."""
         return await self._offering.warm_up(max(_WARM_UP_CONNECTIONS, 2 * max_batch), _WARM_UP_S)
+
+    async def _require_same_triton(self) -> None:
+        if not await asyncio.to_thread(self._triton.still_has, self._model):
+            raise _TritonEnded(
+                "Triton ended in the middle of a measurement; see its log. The trials are on record: ask again, and "
+                "it goes on there"
+            )
 
     async def _confirm(self, rate: float) -> Window:
         """Return a longer window that keeps the SLO, at the rate that was found or a little below it."""

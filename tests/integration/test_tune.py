@@ -31,13 +31,13 @@ def run(repository: Path, out: Path, *options: str) -> tuple[int, dict[str, Any]
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
-def running(repository: Path) -> list[str]:
-    """Return the command lines of the Tritons that serve a repository."""
+def running(repository: Path) -> list[psutil.Process]:
+    """Return the Tritons that serve a repository."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            words = " ".join(process.cmdline())
-            found += [words] if str(repository) in words and "tritonserver" in words else []
+            words = process.cmdline()
+            found += [process] if str(repository) in " ".join(words) and words[0].endswith("tritonserver") else []
     return found
 
 
@@ -88,6 +88,26 @@ def test_the_best_is_found_and_an_interrupted_tuning_goes_on(tmp_path: Path) -> 
     code, _, err = run(repository, out, "--slo", "p99=90ms")
     assert code == 2
     assert "is of another tuning" in json.loads(err.splitlines()[-1])["error"]
+
+
+def test_a_trial_in_which_triton_died_is_not_counted(tmp_path: Path) -> None:
+    repository, out = tmp_path / "repository", tmp_path / "out"
+    MODEL.publish(repository)
+    tuning = subprocess.Popen(command(repository, out, "--slo", "p99=100ms", "--exhaustive"), stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while lines(out / "trials.jsonl") < 2 and tuning.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1.0)  # the second trial has begun, and takes seconds
+        for triton in running(repository):
+            triton.kill()
+        assert tuning.wait(240) == 0
+    finally:
+        tuning.kill()
+        tuning.wait(60)
+    document = json.loads((out / "evidence.json").read_text())
+    assert [(trial["error"], trial["triton_ended"]) for trial in document["trials"]] == [("", 0), ("", 1)]
+    assert document["best"]["max_batch"] == 4
 
 
 def test_an_slo_that_nothing_keeps_ends_with_1_and_leaves_its_evidence(tmp_path: Path) -> None:
