@@ -35,9 +35,10 @@ from enginebuild.staging import claim
 from enginebuild.targets.choice import TargetMaker, TargetName, find_target
 from enginebuild.targets.target import Target
 from enginebuild.training import ensure_checkpoint
+from enginebuild.warmup import warmup_of
 from enginebuild.workbench import Workbench
 from services.core.errors import BuildFailed, ConfigurationError
-from services.core.manifest import CheckpointEntry
+from services.core.manifest import CheckpointEntry, WarmupEntry
 
 EVALUATION_FILE = "evaluation.npz"
 _REFERENCE_BATCH = 64
@@ -194,7 +195,7 @@ class _Build:
         findings = Findings(recipe, data, labels, candidates, original_bytes, order.created)
         if chosen is None:
             return BuildResult(recipe.name, candidates, None, findings)
-        self._fill(release.content, chosen, target.backend.model_file, data)
+        warmup = self._fill(release.content, chosen, target, data)
         record = Record(
             recipe=recipe,
             recipe_sha256=recipe_digest(recipe, code),
@@ -207,6 +208,7 @@ class _Build:
             compression=networks.entry_of(chosen.variant),
             data=data,
             labels=labels,
+            warmup=warmup,
             drift=drift_reference(recipe, data.inputs, reference),
             config=release.config,
             model_file=target.backend.model_file,
@@ -262,10 +264,13 @@ class _Build:
         name = choose({c.name: c.objections for c in made.values()}, waived=self.order.waiver is not None)
         return made[name] if name else None
 
-    def _fill(self, content: Path, chosen: Candidate, model_file: str, data: Dataset) -> None:
+    def _fill(self, content: Path, chosen: Candidate, target: Target, data: Dataset) -> WarmupEntry:
         if chosen.made is None:
             raise BuildFailed(f"{chosen.name} could not be made")
         content.mkdir()
-        chosen.made.path.rename(content / model_file)
+        model = content / target.backend.model_file
+        chosen.made.path.rename(model)
         if self.recipe.data.publish_evaluation:
             data.save(content / EVALUATION_FILE)
+        warmup = warmup_of(self.recipe, data)
+        return warmup.save(target.load(model), self.recipe.serving.max_batch_size, content)

@@ -23,6 +23,7 @@ from services.core.manifest import (
     Manifest,
     TargetEntry,
     TensorEntry,
+    WarmupEntry,
 )
 
 
@@ -42,6 +43,7 @@ class Record:
         compression: What was done to the network before it was converted; None where nothing was.
         data: The held-out data.
         labels: The classes of each output that has some.
+        warmup: The samples to warm it with.
         drift: Distributions to compare live traffic with.
         config: Text of config.pbtxt.
         model_file: The name of the file that is served.
@@ -58,6 +60,7 @@ class Record:
     compression: CompressionEntry | None
     data: Dataset
     labels: Labels
+    warmup: WarmupEntry
     drift: DriftReference
     config: str
     model_file: str
@@ -99,6 +102,7 @@ class Record:
             gate=GateEntry(passed, chosen.objections, None if passed else self.waiver),
             inputs=tuple(_entry(spec, ()) for spec in recipe.inputs),
             outputs=tuple(_entry(spec, self.labels.get(spec.name, ())) for spec in recipe.outputs),
+            warmup=self.warmup,
             drift=self.drift,
             libraries=libraries(),
         )

@@ -14,7 +14,7 @@ from services.core import record
 from services.core.engine_record import EngineEntry
 from services.core.errors import IntegrityError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "model.sig"
 ENGINES = "tensorrt"
@@ -238,6 +238,22 @@ class TargetEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmupEntry:
+    """What a version is warmed with before it gets traffic.
+
+    Attributes:
+        file: A NumPy archive in the version's folder: inputs under ``input/NAME``, and what the version answered to
+            them when it was built under ``output/NAME``; the first dimension counts the samples.
+        samples: How many.
+        real: Whether they are held-out samples; otherwise zeros.
+    """
+
+    file: str
+    samples: int
+    real: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SketchEntry:
     """The distribution of one quantity on the held-out data: what live traffic is compared with.
 
@@ -316,6 +332,7 @@ class Manifest:
         gate: The gate's verdict.
         inputs: Inputs in the network's order.
         outputs: Outputs in the network's order.
+        warmup: Samples to warm it with, and to see whether it gives the same answers as when it was built.
         drift: Distributions to compare live traffic with.
         libraries: Versions of everything that took part.
     """
@@ -346,6 +363,7 @@ class Manifest:
     gate: GateEntry
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
+    warmup: WarmupEntry
     drift: DriftReference
     libraries: dict[str, str]
 
@@ -361,6 +379,8 @@ class Manifest:
             raise ValueError(
                 f"target {self.target.runtime}; an engine and a compute capability go with {ENGINES} alone"
             )
+        if self.warmup.file not in self.files:
+            raise ValueError(f"warm-up samples '{self.warmup.file}' are not among its files")
         if not self.metrics:
             raise ValueError("names no metric: nobody knows how good it is")
         for path in self.files:

@@ -15,6 +15,7 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 from enginebuild.digests import sha256_of_text
 from enginebuild.publish import ManifestMaker, Release, publish
 from enginebuild.signing import Signer
@@ -33,6 +34,7 @@ from services.core.manifest import (
     SpeedEntry,
     TargetEntry,
     TensorEntry,
+    WarmupEntry,
 )
 from tests.fakes import tiny_recipe
 
@@ -60,6 +62,7 @@ def release(repository: Path, staging: Path, content: bytes, config: str, labels
     folder = staging / "version"
     folder.mkdir()
     (folder / "model.onnx").write_bytes(content)
+    np.savez(folder / "warmup.npz", **{"input/left": np.zeros((1, 4)), "output/scores": np.zeros((1, 2))})
     return Release(repository, "sums", folder, config, labels)
 
 
@@ -94,6 +97,7 @@ def manifest_of(config: str) -> ManifestMaker:
             gate=GateEntry(passed=True, reasons=(), waiver=None),
             inputs=(TensorEntry("left", "FP32", (4,), ()), TensorEntry("right", "FP32", (4,), ())),
             outputs=(TensorEntry("scores", "FP32", (2,), ("a", "b")), TensorEntry("difference", "FP32", (1,), ())),
+            warmup=WarmupEntry("warmup.npz", 1, real=False),
             drift=DriftReference({}, {}, {}),
             libraries={},
         )

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from enginebuild.recipe.references import FactoryRef, FunctionRef, InsidePath, Part
 
+_WARMUP_SAMPLES = 32
+
 
 class Checkpoint(Part):
     """The trained weights, and the script that trains them where the file is missing."""
@@ -47,8 +49,18 @@ class Data(Part):
 
     ``evaluation`` returns (inputs by name, labels): arrays whose first dimension counts the samples; labels are None
     where every metric does without. ``calibration`` returns inputs by name, from the training data.
+    ``warmup_samples`` of the evaluation data are published to warm a version with, before it gets traffic: 32 where all
+    of that data is published, otherwise none; a sample of zeros takes their place.
     """
 
     evaluation: FunctionRef
     calibration: FunctionRef | None = None
     publish_evaluation: bool = True
+    warmup_samples: int | None = Field(None, ge=0, le=256)
+
+    @property
+    def warmup_count(self) -> int:
+        """How many samples may be published to warm a version with."""
+        if self.warmup_samples is not None:
+            return self.warmup_samples
+        return _WARMUP_SAMPLES if self.publish_evaluation else 0

@@ -26,6 +26,7 @@ from services.core.manifest import (
     SpeedEntry,
     TargetEntry,
     TensorEntry,
+    WarmupEntry,
     WorstCase,
 )
 from tests.fakes import releases
@@ -37,7 +38,7 @@ SKETCH = SketchEntry(edges=(0.0, 1.5), shares=(0.5, 0.3, 0.2), mean=0.7, deviati
 
 def manifest(**changes: Any) -> Manifest:
     whole = Manifest(
-        schema_version=2,
+        schema_version=3,
         model="digits_cnn",
         version=2,
         variant="int8-mixed",
@@ -63,6 +64,7 @@ def manifest(**changes: Any) -> Manifest:
         gate=GateEntry(passed=True, reasons=(), waiver=None),
         inputs=(TensorEntry("image", "FP32", (1, 8, 8), ()),),
         outputs=(TensorEntry("logits", "FP32", (10,), tuple("0123456789")),),
+        warmup=WarmupEntry("evaluation.npz", 32, real=True),
         drift=DriftReference({"image": SKETCH}, {"logits": SKETCH}, {"logits": SKETCH}),
         libraries={"torch": "2.13.0"},
     )
@@ -137,15 +139,16 @@ def test_a_value_of_another_type_is_an_error_wherever_it_is(place: tuple[str | i
         (manifest().to_json().replace("0.99,", "NaN,"), "NaN is not a number"),
         (manifest().to_json().replace('"version": 2', '"version": true'), "version: expected int, found bool"),
         (manifest().to_json().replace('"version": 2', '"version": 0'), "version 0 found"),
-        (manifest().to_json().replace('"schema_version": 2', '"schema_version": 9'), "schema_version 9 found"),
+        (manifest().to_json().replace('"schema_version": 3', '"schema_version": 9'), "schema_version 9 found"),
         (manifest().to_json().replace("evaluation.npz", "../evaluation.npz"), "does not lie in the version's folder"),
         (manifest().to_json().replace("evaluation.npz", "/etc/passwd"), "does not lie in the version's folder"),
         (manifest().to_json().replace(DIGEST, "ab", 1), "64 hexadecimal digits"),
         (manifest().to_json().replace('"passed": true', '"passed": false'), "no waiver"),
         (json.dumps(document() | {"metrics": []}), "names no metric"),
+        (json.dumps(document() | {"warmup": {"file": "other.npz", "samples": 1, "real": True}}), "not among its files"),
         (json.dumps(document() | {"drift": UNORDERED}), "boundaries in ascending order"),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_a_damaged_manifest_is_refused_with_the_reason_and_the_file(text: str, words: str) -> None:
     with pytest.raises(IntegrityError, match=words) as caught:

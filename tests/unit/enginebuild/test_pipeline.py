@@ -4,12 +4,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from enginebuild.pipeline import BuildResult, Order, build
 from enginebuild.publish import versions
+from enginebuild.runtime import OnnxModel
 
 from services.core.errors import BuildFailed, ConfigurationError, Conflict
-from services.core.manifest import Manifest
+from services.core.manifest import Manifest, WarmupEntry
 from tests.fakes import tiny_recipe
 from tests.fakes.exported_network import export
 
@@ -40,7 +42,7 @@ def test_the_preferred_precision_that_passes_is_published_with_everything_it_nee
     assert result.published is not None
     manifest, path = result.published.manifest, result.published.path
     assert (manifest.precision, manifest.version, manifest.created) == ("int8", 1, CREATED)
-    assert {file.name for file in path.iterdir()} == {"model.onnx", "evaluation.npz", "manifest.json"}
+    assert {file.name for file in path.iterdir()} == {"model.onnx", "evaluation.npz", "warmup.npz", "manifest.json"}
     assert Manifest.from_json((path / "manifest.json").read_bytes()) == manifest
     assert [spec.labels for spec in manifest.outputs] == [("left", "right"), ()]
     assert any("training" in line for line in said)
@@ -128,7 +130,31 @@ def test_the_held_out_data_stays_at_home_where_the_recipe_says_so(tmp_path: Path
     data = {"evaluation": "data.py:evaluation", "publish_evaluation": False}
     result, _ = run(tmp_path, data=data, **tiny_recipe.FP32_ONLY)
     assert result.published is not None
-    assert set(result.published.manifest.files) == {"model.onnx"}
+    assert set(result.published.manifest.files) == {"model.onnx", "warmup.npz"}
+    with np.load(result.published.path / "warmup.npz", allow_pickle=False) as warmup:
+        assert not any(warmup[name].any() for name in ("input/left", "input/right"))
+
+
+def test_a_version_is_warmed_with_held_out_samples_and_knows_its_answers_to_them(tmp_path: Path) -> None:
+    result, _ = run(tmp_path, **tiny_recipe.FP32_ONLY)
+    assert result.published is not None
+    manifest, folder = result.published.manifest, result.published.path
+    assert manifest.warmup == WarmupEntry("warmup.npz", 32, real=True)
+    with np.load(folder / "warmup.npz", allow_pickle=False) as warmup, np.load(folder / "evaluation.npz") as data:
+        held = {row.tobytes() for row in data["left"]}
+        assert all(row.tobytes() in held for row in warmup["input/left"])
+        inputs = {name.removeprefix("input/"): warmup[name] for name in warmup if name.startswith("input/")}
+        answers = OnnxModel(folder / "model.onnx", 1).run(inputs)
+        for name, answer in answers.items():
+            np.testing.assert_allclose(warmup[f"output/{name}"], answer, rtol=1e-5, atol=1e-6)
+        assert set(answers) == {spec.name for spec in manifest.outputs}
+
+
+def test_a_recipe_lets_out_as_many_samples_for_the_warm_up_as_it_says(tmp_path: Path) -> None:
+    data = {"evaluation": "data.py:evaluation", "publish_evaluation": False, "warmup_samples": 3}
+    result, _ = run(tmp_path, data=data, **tiny_recipe.FP32_ONLY)
+    assert result.published is not None
+    assert result.published.manifest.warmup == WarmupEntry("warmup.npz", 3, real=True)
 
 
 def test_a_repository_that_cannot_be_written_is_named(tmp_path: Path) -> None:
