@@ -14,6 +14,7 @@ from services.cli.controller_client import ControllerClient, controller_option
 from services.cli.rollout_start import body_of
 from services.cli.rollout_text import HISTORY_COLUMNS, LIST_COLUMNS, describe, history_row, list_row, one_line
 from services.core.errors import PenstockError
+from services.core.rollout_spec import OnInconclusive
 
 _WATCH_S = 1.0
 _FAILED = 1
@@ -46,9 +47,13 @@ def rollout() -> None:
 @click.option("--max-stable-error", type=float, help="Share of stable's bad answers above which nothing passes.")
 @click.option("--max-p99-ratio", type=float, help="Allowed p99 as a multiple of stable's.")
 @click.option("--p99-floor-s", type=float, help="Slower by no more than this is never judged, seconds.")
+@click.option("--slow-s", type=float, help="Answers that take longer are slow, seconds; their share is compared.")
+@click.option("--max-slow-increase", type=float, help="Allowed increase of the share of slow answers, absolute.")
 @click.option("--max-prediction-shift", type=float, help="Allowed distance of the mixes of predicted classes.")
 @click.option("--false-rollback-bound", type=float, help="Highest probability of a false rollback.")
-@click.option("--max-step-duration", metavar="DURATION", help="A step without a pass by then is rolled back.")
+@click.option("--false-promotion-bound", type=float, help="Highest probability of promoting harm.")
+@click.option("--max-step-duration", metavar="DURATION", help="A step without a pass by then is inconclusive.")
+@click.option("--on-inconclusive", type=click.Choice([*OnInconclusive]), help="What is done then. Default: abort.")
 @click.option("--actor", default=_actor, show_default="you", help="Who starts it; goes into the history.")
 @controller_option
 @click.pass_obj
@@ -62,12 +67,19 @@ def start(
     file: Path | None,
     steps: tuple[str, ...],
     max_step_duration: str | None,
+    on_inconclusive: str | None,
     actor: str,
     **analysis: float | None,
 ) -> None:
     """Start a rollout of MODEL to a published version."""
     body = body_of(
-        file, model=model, version=version, steps=steps, analysis=analysis, max_step_duration=max_step_duration
+        file,
+        model=model,
+        version=version,
+        steps=steps,
+        analysis=analysis,
+        max_step_duration=max_step_duration,
+        on_inconclusive=on_inconclusive,
     )
     with ControllerClient(url) as client:
         started = client.post("/v1/rollouts", {**body, "actor": actor})

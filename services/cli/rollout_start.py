@@ -51,6 +51,7 @@ def body_of(
     steps: tuple[str, ...],
     analysis: Mapping[str, float | None],
     max_step_duration: str | None,
+    on_inconclusive: str | None = None,
 ) -> dict[str, Any]:
     """Return the body of the request that starts a rollout.
 
@@ -67,6 +68,8 @@ def body_of(
     body["analysis"] = body.get("analysis", {}) | {name: value for name, value in analysis.items() if value is not None}
     if max_step_duration is not None:
         body["max_step_duration_s"] = duration_s(max_step_duration)
+    if on_inconclusive is not None:
+        body["on_inconclusive"] = on_inconclusive
     missing = [name for name in ("model", "version") if not body.get(name)]
     if missing:
         raise ConfigurationError(

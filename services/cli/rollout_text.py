@@ -26,7 +26,7 @@ def describe(rollout: dict[str, Any]) -> list[str]:
     lines += [f"{side}: {_tally_words(rollout['evidence'][side])}" for side in ("stable", "candidate")]
     verdict = rollout["verdict"]
     if verdict:
-        lines.append(f"look {verdict['look']}: {verdict['outcome']}")
+        lines.append(f"verdict: {verdict['outcome']}")
         lines += [f"  {check['outcome']:12} {check['text']}" for check in verdict["checks"]]
     if rollout["verbs"]:
         lines.append(f"possible now: {', '.join(rollout['verbs'])}")

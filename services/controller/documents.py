@@ -11,19 +11,20 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
+from services.core.analysis import Terms
 from services.core.errors import ConfigurationError, PenstockError
 from services.core.evidence import Evidence, Sighting
 from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry, Judged
 from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import AnalysisConfig, RolloutSpec
+from services.core.rollout_spec import RolloutSpec
 from services.core.route import Route
 from services.core.tally import Tally
 from services.core.verdict import Verdict
 
 _SPEC = TypeAdapter(RolloutSpec)
 _VERDICT = TypeAdapter(Verdict)
-_ANALYSIS = TypeAdapter(AnalysisConfig)
+_TERMS = TypeAdapter(Terms)
 
 
 def tally_document(tally: Tally) -> dict[str, Any]:
@@ -105,9 +106,6 @@ def _rollout_document(rollout: Rollout) -> dict[str, Any]:
             "candidate": tally_document(rollout.evidence.candidate),
             "cursors": {name: _sighting_document(seen) for name, seen in rollout.evidence.cursors.items()},
         },
-        "looks": rollout.looks,
-        "next_look_at": rollout.next_look_at,
-        "asked": rollout.asked,
         "verdict": verdict_document(rollout.verdict),
         "reason": rollout.reason,
         "generation": rollout.generation,
@@ -136,10 +134,9 @@ def judged_document(judged: Judged | None) -> dict[str, Any] | None:
     if judged is None:
         return None
     return {
-        "config": _ANALYSIS.dump_python(judged.config, mode="json"),
+        "terms": _TERMS.dump_python(judged.terms, mode="json"),
         "stable": tally_document(judged.stable),
         "candidate": tally_document(judged.candidate),
-        "min_requests": judged.min_requests,
         "verdict": verdict_document(judged.verdict),
     }
 
@@ -149,10 +146,9 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
     if document is None:
         return None
     return Judged(
-        _ANALYSIS.validate_python(document["config"]),
+        _TERMS.validate_python(document["terms"]),
         tally_from(document["stable"]),
         tally_from(document["candidate"]),
-        document["min_requests"],
         _VERDICT.validate_python({key: value for key, value in document["verdict"].items() if key != "text"}),
     )
 

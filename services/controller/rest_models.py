@@ -6,7 +6,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.core.rollout_spec import DEFAULT_STEPS, MAX_STEPS, AnalysisConfig, RolloutSpec, Step, Strategy
+from services.core.rollout_spec import (
+    DEFAULT_STEPS,
+    MAX_STEPS,
+    AnalysisConfig,
+    OnInconclusive,
+    RolloutSpec,
+    Step,
+    Strategy,
+)
 
 _DEFAULTS = AnalysisConfig()
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -41,11 +49,21 @@ class AnalysisModel(_Strict):
     )
     max_p99_ratio: Finite = Field(_DEFAULTS.max_p99_ratio, description="Allowed p99 as a multiple of stable's.")
     p99_floor_s: Finite = Field(_DEFAULTS.p99_floor_s, description="Slower by no more than this is never judged.")
+    slow_s: Finite | None = Field(
+        _DEFAULTS.slow_s, description="Answers that take longer are slow, seconds; null asks nothing of their share."
+    )
+    max_slow_increase: Finite = Field(
+        _DEFAULTS.max_slow_increase, description="Allowed increase of the share of slow answers, absolute."
+    )
     max_prediction_shift: Finite = Field(
         _DEFAULTS.max_prediction_shift, description="Allowed total variation between the mixes of predicted classes."
     )
     false_rollback_bound: Finite = Field(
         _DEFAULTS.false_rollback_bound, description="Highest probability of rolling back a candidate that is fine."
+    )
+    false_promotion_bound: Finite = Field(
+        _DEFAULTS.false_promotion_bound,
+        description="Highest probability of promoting one whose bad or slow answers or p99 are over what is allowed.",
     )
 
     def config(self) -> AnalysisConfig:
@@ -66,7 +84,10 @@ class RolloutModel(_Strict):
         description="Weights in the order they are taken, each higher than the one before.",
     )
     analysis: AnalysisModel = AnalysisModel()
-    max_step_duration_s: Finite = Field(3600.0, description="A step without a pass by then is rolled back, seconds.")
+    max_step_duration_s: Finite = Field(3600.0, description="A step without a pass by then is inconclusive, seconds.")
+    on_inconclusive: OnInconclusive = Field(
+        OnInconclusive.ABORT, description="abort gives stable all traffic back; pause holds the weight for a person."
+    )
 
     def spec(self) -> RolloutSpec:
         """Return the checked specification.
@@ -81,6 +102,7 @@ class RolloutModel(_Strict):
             tuple(step.step() for step in self.steps),
             self.analysis.config(),
             self.max_step_duration_s,
+            self.on_inconclusive,
         )
 
 

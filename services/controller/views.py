@@ -35,7 +35,6 @@ def rollout_view(rollout: Rollout) -> dict[str, Any]:
             "candidate": tally_view(rollout.evidence.candidate),
             "workers": len(rollout.evidence.cursors),
         },
-        "looks": rollout.looks,
         "verdict": verdict_document(rollout.verdict),
         "generation": rollout.generation,
         "spec": spec_document(rollout.spec),

@@ -1,152 +1,118 @@
-"""Confidence bounds that hold at every sample size: no normal approximation anywhere.
+"""Confidence bounds that hold at every sample size at once, however often and whenever one looks.
 
-Shares are bounded by Clopper and Pearson (Biometrika 26, 1934), quantiles by order statistics, and a mix of classes by
-the smaller of two deviation bounds. ``alpha`` is always the probability that the one-sided bound is wrong.
+Each bound is a one-sided confidence sequence: over the whole course of the counts the probability that it is ever wrong
+is at most ``alpha``. Nobody has to say beforehand when he will look, and no look costs anything. No normal
+approximation anywhere.
+
+For successes with probabilities p_1, p_2, ..., which may change with time and with what went before, and any shift s,
+the product of exp(s x_i) / (1 + p_i (e^s - 1)) is a martingale that starts at 1. The logarithm is concave in p, so with
+the mean m of the p_i, exp(s k) / (1 + m (e^s - 1))^n is no larger. A mixture over shifts stays below 1 / alpha for ever
+but for probability alpha (Ville, 1939; the method is Robbins', Ann. Math. Statist. 41, 1970; the classes of such
+processes are in Howard, Ramdas, McAuliffe and Sekhon, Ann. Statist. 49, 2021). Bounds on quantiles follow because
+whether an observation is at or under a quantile is such a success (Howard and Ramdas, Bernoulli 28, 2022).
 """
 
 from __future__ import annotations
 
 import math
 
-_TINY = 1e-300
-_PRECISION = 1e-15
-_MAX_TERMS = 200_000
-_BISECTIONS = 60
+# Shifts of the log-odds, from what tells a share of one from 1/3000 down to what tells apart shares that differ in the
+# third digit.
+_SHIFTS: tuple[float, ...] = tuple(8.0 * math.exp2(-j / 2) for j in range(27))
+_LOG_COUNT = math.log(len(_SHIFTS))
+_BISECTIONS = 40
+# Sizes at which a bound on a mix of classes takes a new share of alpha: each is so much more than the one before.
+_FIRST_SIZE = 16
+_GROWTH = 1.25
 
 
-def _beta_fraction(x: float, a: float, b: float) -> float:
-    """Evaluate the continued fraction of the incomplete beta function (modified Lentz, DLMF 8.17.22)."""
-    c = 1.0
-    d = 1.0 - (a + b) * x / (a + 1.0)
-    d = 1.0 / (d if abs(d) > _TINY else _TINY)
-    value = d
-    for m in range(1, _MAX_TERMS):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        step = 1.0
-        for term in (even, odd):
-            d = 1.0 + term * d
-            d = 1.0 / (d if abs(d) > _TINY else _TINY)
-            c = 1.0 + term / c
-            c = c if abs(c) > _TINY else _TINY
-            step = c * d
-            value *= step
-        if abs(step - 1.0) < _PRECISION:
-            return value
-    raise ArithmeticError(f"the incomplete beta function did not converge at x={x}, a={a}, b={b}")
+def log_evidence(successes: int, trials: int, mean: float) -> float:
+    """Return the logarithm of the evidence against a mean success probability of no more than ``mean``.
+
+    The evidence is an e-process: it ever exceeds 1 / alpha with probability at most alpha if the mean is no higher.
+    """
+    terms = [shift * successes - trials * math.log1p(mean * math.expm1(shift)) for shift in _SHIFTS]
+    highest = max(terms)
+    return highest + math.log(sum(math.exp(term - highest) for term in terms)) - _LOG_COUNT
 
 
-def beta_cdf(x: float, a: float, b: float) -> float:
-    """Return the regularised incomplete beta function I_x(a, b), for a and b above 0."""
-    if x <= 0.0:
+def lower_share(successes: int, trials: int, alpha: float) -> float:
+    """Return a share that the mean success probability is ever below with probability at most alpha."""
+    if successes <= 0:
         return 0.0
-    if x >= 1.0:
-        return 1.0
-    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    front = math.exp(log_front)
-    if x < (a + 1.0) / (a + b + 2.0):
-        return min(1.0, front * _beta_fraction(x, a, b) / a)
-    return max(0.0, 1.0 - front * _beta_fraction(1.0 - x, b, a) / b)
-
-
-def at_least(k: int, n: int, p: float) -> float:
-    """Return the probability of k or more successes in n trials of probability p."""
-    if k <= 0:
-        return 1.0
-    if k > n:
+    least = -math.log(alpha)
+    low, high = 0.0, successes / trials
+    if log_evidence(successes, trials, low) < least:
         return 0.0
-    return beta_cdf(p, k, n - k + 1)
-
-
-def at_most(k: int, n: int, p: float) -> float:
-    """Return the probability of k or fewer successes in n trials of probability p."""
-    if k < 0:
-        return 0.0
-    if k >= n:
-        return 1.0
-    return beta_cdf(1.0 - p, n - k, k + 1)
-
-
-def lower_share(k: int, n: int, alpha: float) -> float:
-    """Return a share that the true one is below with probability at most alpha, after k successes in n trials."""
-    if k <= 0:
-        return 0.0
-    low, high = 0.0, k / n
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        if at_least(k, n, middle) > alpha:
-            high = middle
-        else:
+        if log_evidence(successes, trials, middle) >= least:
             low = middle
+        else:
+            high = middle
     return low
 
 
-def upper_share(k: int, n: int, alpha: float) -> float:
-    """Return a share that the true one is above with probability at most alpha, after k successes in n trials."""
-    return 1.0 - lower_share(n - k, n, alpha)
+def upper_share(successes: int, trials: int, alpha: float) -> float:
+    """Return a share that the mean success probability is ever above with probability at most alpha."""
+    if trials < 1:
+        return 1.0
+    return 1.0 - lower_share(trials - successes, trials, alpha)
 
 
 def rank_below_quantile(n: int, q: float, alpha: float) -> int | None:
-    """Return the highest rank whose order statistic exceeds the q-quantile with probability at most alpha.
+    """Return the highest rank whose order statistic ever exceeds the q-quantile with probability at most alpha.
 
-    Ranks count from 1, the smallest of n observations. The r-th exceeds the q-quantile exactly when fewer than r
-    observations are at or below it, and that count is at least Binomial(n, q), ties included.
+    Ranks count from 1, the smallest of n observations. The r-th exceeds the q-quantile only when fewer than r are at or
+    under it, and each is with probability q at least, ties included.
 
     Returns:
         The rank, or None where n is too small for any.
     """
-    if n < 1 or at_most(0, n, q) > alpha:
-        return None
-    low, high = 1, n
-    while low < high:
-        middle = (low + high + 1) // 2
-        if at_most(middle - 1, n, q) <= alpha:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    above = _least_surprising(n, 1.0 - q, alpha)
+    return None if above is None else n - above + 1
 
 
 def rank_above_quantile(n: int, q: float, alpha: float) -> int | None:
-    """Return the lowest rank whose order statistic is under the q-quantile with probability at most alpha.
+    """Return the lowest rank whose order statistic is ever under the q-quantile with probability at most alpha.
 
     Returns:
         The rank, counted from 1, or None where n is too small for any.
     """
-    if n < 1 or at_least(n, n, q) > alpha:
+    return _least_surprising(n, q, alpha)
+
+
+def _least_surprising(n: int, mean: float, alpha: float) -> int | None:
+    """Return the fewest successes in n trials that are evidence enough against a mean; None where n are not enough."""
+    least = -math.log(alpha)
+    if n < 1 or log_evidence(n, n, mean) < least:
         return None
-    low, high = 1, n
-    while low < high:
+    low, high = math.floor(n * mean), n  # no evidence below the mean
+    while high - low > 1:
         middle = (low + high) // 2
-        if at_least(middle, n, q) <= alpha:
+        if log_evidence(middle, n, mean) >= least:
             high = middle
         else:
-            low = middle + 1
-    return low
+            low = middle
+    return high
 
 
 def mix_deviation(n: int, classes: int, alpha: float) -> float:
-    """Return how far, in total variation, an observed mix of classes is from the true one but for probability alpha.
+    """Return how far, in total variation, the observed mix of classes ever is from the true one, but for alpha.
 
-    The smaller of two bounds, both functions of n, classes and alpha only, so that choosing costs nothing: Weissman et
-    al. (HP Labs HPL-2003-97, theorem 2.1), better for few classes; and the mean deviation plus McDiarmid's inequality
-    (Kontorovich, 2012), better for many.
+    n times the distance is a submartingale, so what holds at the end of a run of sizes holds all the way there (Doob).
+    Runs end at geometrically growing sizes; the k-th may spend alpha * 6 / (pi k)^2. At each end the smaller of two
+    bounds counts, both functions of size, classes and alpha only: Azuma's and Hoeffding's over all sets of classes,
+    better for few, and the mean deviation plus McDiarmid's inequality, better for many.
     """
     if classes < 2:  # noqa: PLR2004 - one class has one mix
         return 0.0
     if n < 1:
         return 1.0
+    run = max(0, math.ceil(math.log(n / _FIRST_SIZE) / math.log(_GROWTH)))
+    end = max(float(n), _FIRST_SIZE * _GROWTH**run)
+    log_alpha = math.log(alpha * 6.0 / (math.pi * (run + 1)) ** 2)
     log_subsets = classes * math.log(2.0) + math.log1p(-(2.0 ** (1 - classes)))
-    weissman = math.sqrt((log_subsets - math.log(alpha)) / (2 * n))
-    mcdiarmid = math.sqrt((classes - 1) / n) / 2 + math.sqrt(-math.log(alpha) / (2 * n))
-    return min(1.0, weissman, mcdiarmid)
-
-
-def spent_at(alpha: float, look: int) -> float:
-    """Return the share of alpha that the look-th look may spend, counted from 1: all looks together spend alpha.
-
-    The sum of 1/k^2 over all k is pi^2/6, so that the number of looks need not be known before.
-    """
-    if look < 1:
-        raise ValueError(f"look {look}; looks count from 1")
-    return alpha * 6.0 / (math.pi * look) ** 2
+    of_subsets = math.sqrt(end * (log_subsets - log_alpha) / 2)
+    of_mean = math.sqrt(end * (classes - 1)) / 2 + math.sqrt(-end * log_alpha / 2)
+    return min(1.0, of_subsets / n, of_mean / n)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.core.analysis import assess
+from services.core.analysis import Terms, assess
 from services.core.event import Event
 from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import AnalysisConfig
 from services.core.tally import Tally
 from services.core.transitions import explain
 from services.core.verdict import Verdict
@@ -18,22 +17,20 @@ class Judged:
     """Everything that a verdict was made of, so that anyone can make it again.
 
     Attributes:
-        config: The tolerances.
+        terms: Tolerances, and how sure one must be.
         stable: What stable answered.
         candidate: What the candidate answered.
-        min_requests: Good answers that each side needed.
         verdict: What was found.
     """
 
-    config: AnalysisConfig
+    terms: Terms
     stable: Tally
     candidate: Tally
-    min_requests: int
     verdict: Verdict
 
     def replayed(self) -> Verdict:
         """Return the verdict that the same evidence gives today."""
-        return assess(self.config, self.stable, self.candidate, self.verdict.look, self.min_requests)
+        return assess(self.terms, self.stable, self.candidate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +71,7 @@ def entry_of(before: Rollout, after: Rollout, event: Event, now: float) -> Histo
         return None
     judged = None
     if event.verdict is not None:
-        seen, step = before.evidence, before.current_step
-        judged = Judged(before.spec.analysis, seen.stable, seen.candidate, step.min_requests, event.verdict)
+        judged = Judged(before.terms, before.evidence.stable, before.evidence.candidate, event.verdict)
     return HistoryEntry(
         now,
         before.phase,

@@ -1,7 +1,6 @@
-"""When a rollout's evidence is looked at, and when its time is over.
+"""What a rollout's evidence calls for, and when its time is over.
 
-Looking is not free: each look spends some of the false-rollback bound. Looks are therefore due at geometrically growing
-numbers of candidate requests, and once more when the step could end.
+Looking costs nothing, because every bound holds at all times at once: it is done at every tick.
 """
 
 from __future__ import annotations
@@ -9,11 +8,11 @@ from __future__ import annotations
 from services.core.analysis import assess
 from services.core.event import Event, EventKind
 from services.core.rollout import Phase, Rollout
-from services.core.verdict import Outcome, Verdict
+from services.core.verdict import Outcome
 
 
 def judge(rollout: Rollout, now: float) -> Event | None:
-    """Return the event that the evidence or the clock calls for, or None.
+    """Return the event that the evidence or the clock calls for, or None where nothing is new.
 
     Args:
         rollout: The present state, with all evidence absorbed.
@@ -24,26 +23,12 @@ def judge(rollout: Rollout, now: float) -> Event | None:
         return Event(EventKind.EXPIRED, reason=f"version {rollout.candidate} was not loaded within {longest:g} s")
     if not rollout.phase.weighted:
         return None
-    if _look_is_due(rollout, now):
-        return Event(EventKind.ASSESSED, verdict=_look(rollout))
-    if rollout.phase is Phase.PROGRESSING and now - rollout.step_entered_at > longest:
-        weight = rollout.current_step.weight_percent
-        verdict = _look(rollout)
-        if verdict.outcome in {Outcome.PASS, Outcome.FAIL}:
-            return Event(EventKind.ASSESSED, verdict=verdict)
-        words = f"no pass within {longest:g} s at {weight} %, and silence never promotes"
+    verdict = assess(rollout.terms, rollout.evidence.stable, rollout.evidence.candidate)
+    progressing = rollout.phase is Phase.PROGRESSING
+    passes = progressing and verdict.outcome is Outcome.PASS and rollout.step_is_over(now)
+    if progressing and not passes and verdict.outcome is not Outcome.FAIL and now - rollout.step_entered_at > longest:
+        words = f"no pass within {longest:g} s at {rollout.current_step.weight_percent} %, and silence never promotes"
         return Event(EventKind.EXPIRED, reason=words, verdict=verdict)
+    if passes or verdict != rollout.verdict:
+        return Event(EventKind.ASSESSED, verdict=verdict)
     return None
-
-
-def _look_is_due(rollout: Rollout, now: float) -> bool:
-    if rollout.evidence.candidate.requests >= rollout.next_look_at:
-        return True
-    may_ask = rollout.phase is Phase.PROGRESSING and not rollout.asked
-    return may_ask and rollout.has_enough_answers and rollout.step_is_over(now)
-
-
-def _look(rollout: Rollout) -> Verdict:
-    seen = rollout.evidence
-    look = rollout.looks + 1
-    return assess(rollout.spec.analysis, seen.stable, seen.candidate, look, rollout.current_step.min_requests)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from services.core.analysis import FIRST_LOOK
+from services.core.analysis import Terms
 from services.core.evidence import Evidence
 from services.core.rollout_spec import RolloutSpec, Step
 from services.core.verdict import Verdict
@@ -39,6 +39,11 @@ class Phase(StrEnum):
         """Whether the candidate has its step's share of the traffic."""
         return self in {Phase.PROGRESSING, Phase.PAUSED}
 
+    @property
+    def leaving(self) -> bool:
+        """Whether one version has all traffic and the gateways are letting go of the other."""
+        return self in {Phase.PROMOTING, Phase.ROLLING_BACK, Phase.ABORTING}
+
 
 _TERMINAL = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.ABORTED, Phase.FAILED})
 
@@ -57,9 +62,6 @@ class Rollout:
         phase: Where it stands.
         step: Index of the present step, from 0.
         evidence: What was seen during the present step.
-        looks: How often the evidence of any step was looked at.
-        next_look_at: Candidate requests in this step at which the next look is due.
-        asked: Whether this step was asked for a verdict since its time was over and its requests were enough.
         verdict: The last verdict.
         reason: Why the present phase was entered, in plain words.
         generation: Grows with every store; 0 until stored.
@@ -74,9 +76,6 @@ class Rollout:
     phase: Phase = Phase.PREPARING
     step: int = 0
     evidence: Evidence = field(default_factory=Evidence)
-    looks: int = 0
-    next_look_at: int = FIRST_LOOK
-    asked: bool = False
     verdict: Verdict | None = None
     reason: str = ""
     generation: int = 0
@@ -119,10 +118,10 @@ class Rollout:
         return self.candidate if self.phase in {Phase.PROMOTING, Phase.PROMOTED} else self.stable
 
     @property
-    def has_enough_answers(self) -> bool:
-        """Whether stable and candidate each gave as many good answers in this step as were asked for."""
-        stable, candidate = self.evidence.stable, self.evidence.candidate
-        return min(stable.answers, candidate.answers) >= self.current_step.min_requests
+    def terms(self) -> Terms:
+        """On what terms the present step is judged."""
+        step, steps = self.current_step, len(self.spec.steps)
+        return Terms(self.spec.analysis, step.weight_percent, step.min_requests, steps, self.on_last_step)
 
     def step_is_over(self, now: float) -> bool:
         """Return whether the step's shortest time has passed."""

@@ -16,6 +16,13 @@ class Strategy(StrEnum):
     CANARY = "canary"
 
 
+class OnInconclusive(StrEnum):
+    """What is done with a step that has no verdict when its longest time is over."""
+
+    ABORT = "abort"  # stable gets all traffic back
+    PAUSE = "pause"  # the weight is held until a person decides
+
+
 def _expect(condition: bool, message: str) -> None:
     if not condition:
         raise InvalidRequest(message)
@@ -64,25 +71,36 @@ class AnalysisConfig:
         max_stable_error: Share of bad answers of stable above which nothing passes: an outage proves nothing.
         max_p99_ratio: Allowed p99 of the candidate, as a multiple of stable's.
         p99_floor_s: A p99 that is slower by no more than this is never judged, seconds.
+        slow_s: Answers that take longer are slow, seconds; None asks nothing of their share.
+        max_slow_increase: Allowed increase of the share of slow answers, absolute, 0 to 1.
         max_prediction_shift: Allowed total variation between the mixes of predicted classes, 0 to 1.
         false_rollback_bound: Highest probability of rolling back a candidate that is within all of these, over the
             whole rollout and however often it is looked at.
+        false_promotion_bound: Highest probability of promoting by evidence one whose bad answers, p99 or slow answers
+            are not within them.
     """
 
     max_error_increase: float = 0.01
     max_stable_error: float = 0.10
     max_p99_ratio: float = 1.5
     p99_floor_s: float = 0.005
+    slow_s: float | None = None
+    max_slow_increase: float = 0.01
     max_prediction_shift: float = 0.25
     false_rollback_bound: float = 0.01
+    false_promotion_bound: float = 0.05
 
     def __post_init__(self) -> None:
         _expect_number("max_error_increase", self.max_error_increase, 0.0, 1.0)
         _expect_number("max_stable_error", self.max_stable_error, 0.0, 1.0)
         _expect_number("max_p99_ratio", self.max_p99_ratio, 1.0, 1000.0)
         _expect_number("p99_floor_s", self.p99_floor_s, 0.0, 3600.0)
+        if self.slow_s is not None:
+            _expect_number("slow_s", self.slow_s, 1e-6, 100.0)
+        _expect_number("max_slow_increase", self.max_slow_increase, 0.0, 1.0)
         _expect_number("max_prediction_shift", self.max_prediction_shift, 0.0, 1.0)
         _expect_number("false_rollback_bound", self.false_rollback_bound, 1e-9, 0.2)
+        _expect_number("false_promotion_bound", self.false_promotion_bound, 1e-9, 0.5)
 
 
 DEFAULT_STEPS = (Step(5), Step(25), Step(50))
@@ -99,7 +117,8 @@ class RolloutSpec:
         strategy: How the candidate gets its traffic.
         steps: Weights in the order they are taken; each higher than the one before.
         analysis: What harm is, and how sure a rollback must be.
-        max_step_duration_s: A step that has not passed by then is rolled back, seconds: silence never promotes.
+        max_step_duration_s: A step that has not passed by then is inconclusive, seconds: silence never promotes.
+        on_inconclusive: What is done with it then.
     """
 
     model: str
@@ -108,6 +127,7 @@ class RolloutSpec:
     steps: tuple[Step, ...] = DEFAULT_STEPS
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     max_step_duration_s: float = 3600.0
+    on_inconclusive: OnInconclusive = OnInconclusive.ABORT
 
     def __post_init__(self) -> None:
         _expect(bool(self.model), "a rollout names its model; found an empty name")

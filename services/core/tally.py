@@ -31,6 +31,11 @@ class Tally:
         """Requests that did not fail."""
         return self.requests - self.failed
 
+    @property
+    def bad(self) -> int:
+        """Requests that failed or whose answer is not finite."""
+        return min(self.requests, self.failed + self.non_finite)
+
     def __add__(self, other: Tally) -> Tally:
         return Tally(
             self.requests + other.requests,

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from services.core.actions import Action, actions_of
-from services.core.analysis import FIRST_LOOK, LOOK_GROWTH
 from services.core.errors import Conflict
 from services.core.event import VERBS, Event, EventKind
 from services.core.rollout import Phase, Rollout
+from services.core.rollout_spec import OnInconclusive
 from services.core.verdict import Outcome
 
 
@@ -54,37 +54,30 @@ def _may_leave_step(rollout: Rollout, event: Event, now: float) -> bool:
     return passed and rollout.step_is_over(now)
 
 
+def _inconclusive_pauses(rollout: Rollout, _event: Event, _now: float) -> bool:
+    return rollout.spec.on_inconclusive is OnInconclusive.PAUSE
+
+
 def _begin_step(rollout: Rollout, index: int, now: float) -> Rollout:
-    return replace(
-        rollout,
-        step=index,
-        step_entered_at=now,
-        evidence=rollout.evidence.next_step(),
-        next_look_at=FIRST_LOOK,
-        asked=False,
-    )
+    return replace(rollout, step=index, step_entered_at=now, evidence=rollout.evidence.next_step())
 
 
-def _looked(rollout: Rollout, event: Event, now: float) -> Rollout:
-    """Count a look, and set the next one far enough away that looking often costs little."""
-    if event.verdict is None:
-        return rollout
-    return replace(
-        rollout,
-        looks=event.verdict.look,
-        next_look_at=max(FIRST_LOOK, int(rollout.evidence.candidate.requests * LOOK_GROWTH) + 1),
-        asked=rollout.asked or (rollout.has_enough_answers and rollout.step_is_over(now)),
-        verdict=event.verdict,
-    )
+def _judged(rollout: Rollout, event: Event, _now: float) -> Rollout:
+    return rollout if event.verdict is None else replace(rollout, verdict=event.verdict)
 
 
+PAUSE_IF_INCONCLUSIVE = Guard("inconclusive pauses", _inconclusive_pauses)
 HARM_SHOWN = Guard("harm shown", _failed)
 LAST_STEP_PASSED = Guard("last step passed", lambda r, e, now: r.on_last_step and _may_leave_step(r, e, now))
 STEP_PASSED = Guard("step passed", lambda r, e, now: not r.on_last_step and _may_leave_step(r, e, now))
 
 FIRST_STEP = Effect("first step", lambda r, _e, now: _begin_step(r, 0, now))
-NEXT_STEP = Effect("next step", lambda r, e, now: _begin_step(_looked(r, e, now), r.step + 1, now))
-LOOKED = Effect("count the look", _looked)
+NEXT_STEP = Effect("next step", lambda r, e, now: _begin_step(_judged(r, e, now), r.step + 1, now))
+JUDGED = Effect("keep the verdict", _judged)
+# It has had its time: when a person lets it go on, the time begins again.
+WAITS = Effect(
+    "keep the verdict, time begins again", lambda r, e, now: replace(_judged(r, e, now), step_entered_at=now)
+)
 # A pause takes nothing from the step's time: neither from its shortest nor from its longest.
 RESUMED = Effect(
     "go on with the step",
@@ -98,17 +91,18 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_P.PREPARING, _E.LOAD_FAILED, _P.FAILED),
     Transition(_P.PREPARING, _E.EXPIRED, _P.FAILED),
     Transition(_P.PREPARING, _E.ABORT, _P.ABORTED),
-    Transition(_P.PROGRESSING, _E.ASSESSED, _P.ROLLING_BACK, HARM_SHOWN, LOOKED),
-    Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROMOTING, LAST_STEP_PASSED, LOOKED),
+    Transition(_P.PROGRESSING, _E.ASSESSED, _P.ROLLING_BACK, HARM_SHOWN, JUDGED),
+    Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROMOTING, LAST_STEP_PASSED, JUDGED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROGRESSING, STEP_PASSED, NEXT_STEP),
-    Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROGRESSING, effect=LOOKED),
-    Transition(_P.PROGRESSING, _E.EXPIRED, _P.ROLLING_BACK, effect=LOOKED),
+    Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROGRESSING, effect=JUDGED),
+    Transition(_P.PROGRESSING, _E.EXPIRED, _P.PAUSED, PAUSE_IF_INCONCLUSIVE, WAITS),
+    Transition(_P.PROGRESSING, _E.EXPIRED, _P.ROLLING_BACK, effect=JUDGED),
     Transition(_P.PROGRESSING, _E.LOAD_FAILED, _P.ROLLING_BACK),
     Transition(_P.PROGRESSING, _E.PAUSE, _P.PAUSED),
     Transition(_P.PROGRESSING, _E.PROMOTE, _P.PROMOTING),
     Transition(_P.PROGRESSING, _E.ABORT, _P.ABORTING),
-    Transition(_P.PAUSED, _E.ASSESSED, _P.ROLLING_BACK, HARM_SHOWN, LOOKED),
-    Transition(_P.PAUSED, _E.ASSESSED, _P.PAUSED, effect=LOOKED),
+    Transition(_P.PAUSED, _E.ASSESSED, _P.ROLLING_BACK, HARM_SHOWN, JUDGED),
+    Transition(_P.PAUSED, _E.ASSESSED, _P.PAUSED, effect=JUDGED),
     Transition(_P.PAUSED, _E.LOAD_FAILED, _P.ROLLING_BACK),
     Transition(_P.PAUSED, _E.RESUME, _P.PROGRESSING, effect=RESUMED),
     Transition(_P.PAUSED, _E.PROMOTE, _P.PROMOTING),

@@ -35,16 +35,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answers to all checks at one look.
+    """The answers to all checks.
 
     Attributes:
         outcome: Error if any check is an error, else fail if any failed, else pass if all passed, else inconclusive.
-        look: Which look of the rollout it was, counted from 1.
         checks: The checks.
     """
 
     outcome: Outcome
-    look: int
     checks: tuple[Check, ...]
 
     @property
@@ -55,10 +53,10 @@ class Verdict:
         return "; ".join(check.text for check in self.checks if check.outcome is self.outcome)
 
 
-def verdict_of(look: int, checks: tuple[Check, ...]) -> Verdict:
+def verdict_of(checks: tuple[Check, ...]) -> Verdict:
     """Combine checks: absence of proof on any side is never a pass."""
     outcomes = {check.outcome for check in checks}
     for decisive in (Outcome.ERROR, Outcome.FAIL, Outcome.INCONCLUSIVE):
         if decisive in outcomes:
-            return Verdict(decisive, look, checks)
-    return Verdict(Outcome.PASS if checks else Outcome.INCONCLUSIVE, look, checks)
+            return Verdict(decisive, checks)
+    return Verdict(Outcome.PASS if checks else Outcome.INCONCLUSIVE, checks)

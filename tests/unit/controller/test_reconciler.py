@@ -7,6 +7,7 @@ from services.core.event import Event, EventKind
 from services.core.rollout import Phase, Rollout
 from services.core.rollout_spec import RolloutSpec, Step
 from services.core.route import Route
+from services.core.verdict import Outcome
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 pytestmark = pytest.mark.anyio
@@ -201,6 +202,21 @@ async def test_a_candidate_that_triton_can_no_longer_load_is_rolled_back_and_sta
         assert over.phase is Phase.ROLLED_BACK
         assert "out of memory" in over.reason
         assert world.server.versions == {"digits": {1}}
+
+
+async def test_no_weight_is_raised_while_triton_does_not_answer_and_harm_still_rolls_back() -> None:
+    async with plane() as world:
+        rollout = await started(world)
+        await world.tick(4)
+        assert (await world.rollout(rollout.id)).weight_percent == 5
+        world.server.away = True
+        await world.tick(40)
+        held = await world.rollout(rollout.id)
+        assert (held.phase, held.weight_percent) == (Phase.PROGRESSING, 5)
+        assert held.verdict is not None
+        assert held.verdict.outcome is Outcome.PASS
+        world.server.away = False
+        assert (await until_over(world, rollout.id)).phase is Phase.PROMOTED
 
 
 async def test_without_its_database_the_controller_decides_nothing_says_so_and_goes_on_later() -> None:

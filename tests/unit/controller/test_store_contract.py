@@ -9,7 +9,7 @@ import pytest
 
 from services.controller.sql_store import SqlStore
 from services.controller.store import Store
-from services.core.analysis import assess
+from services.core.analysis import Terms, assess
 from services.core.errors import ConfigurationError, Conflict, MissingDependency, NotFound, Unavailable
 from services.core.evidence import Evidence, Sighting
 from services.core.histogram import LatencyHistogram
@@ -46,9 +46,9 @@ def tally() -> Tally:
 
 
 def rich(rollout: Rollout) -> Rollout:
-    verdict = assess(AnalysisConfig(), tally(), tally(), 3, 10)
+    verdict = assess(Terms(AnalysisConfig(), 5, 10, 2, final=False), tally(), tally())
     evidence = Evidence(tally(), tally(), {"worker-1": Sighting(8, 101, tally(), Tally())})
-    return replace(rollout, evidence=evidence, verdict=verdict, looks=3, phase=Phase.PROGRESSING, step=1, asked=True)
+    return replace(rollout, evidence=evidence, verdict=verdict, phase=Phase.PROGRESSING, step=1)
 
 
 async def test_an_empty_store_has_no_routes_and_the_first_generation(store: Store) -> None:
@@ -99,15 +99,15 @@ async def test_a_rollout_over_an_older_one_is_refused_with_its_history(store: St
     created = await store.create(rollout_of(), beginning(rollout_of(), "ada"))
     await store.save(created, None)
     with pytest.raises(Conflict, match="digits-1"):
-        await store.save(replace(created, looks=9), beginning(created, "late"))
-    assert (await store.get("digits-1")).looks == 0
+        await store.save(replace(created, step=1), beginning(created, "late"))
+    assert (await store.get("digits-1")).step == 0
     assert len(await store.history("digits-1")) == 1
 
 
 async def test_history_comes_back_in_order_with_every_number(store: Store) -> None:
     created = await store.create(rollout_of(), beginning(rollout_of(), "ada"))
-    config = AnalysisConfig(max_p99_ratio=2.0)
-    judged = Judged(config, tally(), tally(), 10, assess(config, tally(), tally(), 3, 10))
+    terms = Terms(AnalysisConfig(max_p99_ratio=2.0, slow_s=0.5), 25, 10, 2, final=True)
+    judged = Judged(terms, tally(), tally(), assess(terms, tally(), tally()))
     line = HistoryEntry(12.5, Phase.PROGRESSING, Phase.ROLLING_BACK, 5, 0, "assessed", "controller", "why", judged)
     await store.save(created, line)
     first, second = await store.history("digits-1")
@@ -136,7 +136,7 @@ async def test_what_is_not_there_is_not_found(store: Store) -> None:
 
 async def test_of_many_writers_at_once_exactly_one_wins(store: Store) -> None:
     created = await store.create(rollout_of(), beginning(rollout_of(), "ada"))
-    writes = [store.save(replace(created, looks=looks), None) for looks in range(8)]
+    writes = [store.save(replace(created, step_entered_at=float(at)), None) for at in range(8)]
     results = await asyncio.gather(*writes, return_exceptions=True)
     assert sum(isinstance(result, Rollout) for result in results) == 1
     assert sum(isinstance(result, Conflict) for result in results) == 7

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -7,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.core.actions import LoadVersions, SetRoute, actions_of
+from services.core.analysis import assess
 from services.core.errors import Conflict
 from services.core.event import VERBS, Event, EventKind
 from services.core.evidence import Evidence, Sighting
@@ -15,7 +15,7 @@ from services.core.history import beginning, entry_of
 from services.core.inventory import Inventory
 from services.core.judgement import judge
 from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import RolloutSpec, Step
+from services.core.rollout_spec import OnInconclusive, RolloutSpec, Step
 from services.core.tally import Tally
 from services.core.transitions import TRANSITIONS, advance, verbs_in
 from services.core.transitions_diagram import diagram, section_in
@@ -25,8 +25,8 @@ SPEC = RolloutSpec("digits", 2, steps=(Step(5, 10, 20), Step(25, 10, 20), Step(5
 ROOT = Path(__file__).parents[3]
 
 
-def verdict(outcome: Outcome, look: int = 1) -> Verdict:
-    return Verdict(outcome, look, (Check("errors", outcome, {}, f"the words of {outcome.value}"),))
+def verdict(outcome: Outcome) -> Verdict:
+    return Verdict(outcome, (Check("errors", outcome, {}, f"the words of {outcome.value}"),))
 
 
 def in_phase(phase: Phase, **changes: object) -> Rollout:
@@ -41,6 +41,11 @@ def tally(requests: int) -> Tally:
     latency = LatencyHistogram()
     latency.observe(0.01, requests)
     return Tally(requests, latency=latency)
+
+
+def settled(rollout: Rollout) -> Rollout:
+    """Return a rollout whose evidence was looked at."""
+    return replace(rollout, verdict=assess(rollout.terms, rollout.evidence.stable, rollout.evidence.candidate))
 
 
 def happened(kind: EventKind, outcome: Outcome | None = None) -> Event:
@@ -65,19 +70,18 @@ def test_a_canary_that_passes_every_step_is_promoted() -> None:
 def test_a_pass_before_the_step_is_over_does_not_raise_the_weight() -> None:
     rollout = in_phase(Phase.PROGRESSING)
     after, _ = advance(rollout, happened(EventKind.ASSESSED, Outcome.PASS), 9.9)
-    assert (after.phase, after.step, after.looks) == (Phase.PROGRESSING, 0, 1)
+    assert (after.phase, after.step) == (Phase.PROGRESSING, 0)
+    assert after.verdict == verdict(Outcome.PASS)
 
 
 def test_a_step_is_judged_by_nothing_that_was_seen_before_it() -> None:
     place = {"worker-1": Sighting(3, 9, Tally(500), Tally(100))}
-    rollout = in_phase(
-        Phase.PROGRESSING, evidence=Evidence(Tally(500), Tally(100), place), next_look_at=131, asked=True, looks=4
-    )
+    rollout = in_phase(Phase.PROGRESSING, evidence=Evidence(Tally(500), Tally(100), place))
     after, _ = advance(rollout, happened(EventKind.ASSESSED, Outcome.PASS), 10.0)
     assert after.step == 1
     assert (after.evidence.stable, after.evidence.candidate) == (Tally(), Tally())
     assert after.evidence.cursors == place
-    assert (after.asked, after.next_look_at, after.step_entered_at) == (False, 20, 10.0)
+    assert after.step_entered_at == 10.0
 
 
 @pytest.mark.parametrize("outcome", [Outcome.INCONCLUSIVE, Outcome.ERROR])
@@ -122,7 +126,7 @@ def test_a_pause_takes_nothing_from_the_steps_time() -> None:
     assert resumed.step_entered_at == 1000.0
     assert not resumed.step_is_over(1009.9)
     assert resumed.step_is_over(1010.0)
-    assert judge(resumed, 1099.0) is None
+    assert judge(settled(resumed), 1099.0) is None
 
 
 @pytest.mark.parametrize("phase", list(Phase))
@@ -196,32 +200,28 @@ def test_whatever_happens_the_weight_rises_only_by_a_pass_or_a_persons_word(
         rollout = after
 
 
-def test_looks_are_due_at_geometrically_growing_counts_and_never_at_the_same_twice() -> None:
-    rollout, looks = in_phase(Phase.PROGRESSING), []
-    for requests in range(1, 2000):
-        rollout = replace(rollout, evidence=Evidence(Tally(10 * requests), Tally(requests)))
-        event = judge(rollout, 1.0)
-        if event is not None:
-            looks.append(requests)
-            rollout, _ = advance(rollout, event, 1.0)
-    assert looks[0] == 20
-    assert len(looks) < 20
-    assert all(high >= 1.3 * low for low, high in pairwise(looks))
+def test_the_evidence_is_looked_at_at_every_tick_and_kept_where_it_says_something_new() -> None:
+    rollout = settled(in_phase(Phase.PROGRESSING))
+    assert judge(rollout, 1.0) is None
+    for requests in (1, 2, 3):
+        event = judge(replace(rollout, evidence=Evidence(Tally(10), Tally(requests))), 1.0)
+        assert event is not None
+        assert event.kind is EventKind.ASSESSED
 
 
-def test_a_step_is_asked_once_more_when_its_time_is_over_and_its_answers_are_enough() -> None:
-    seen = Evidence(Tally(500), Tally(25))
-    rollout = in_phase(Phase.PROGRESSING, evidence=seen, next_look_at=26)
+def test_a_pass_is_asked_for_again_when_the_steps_time_is_over() -> None:
+    rollout = settled(in_phase(Phase.PROGRESSING, evidence=Evidence(tally(500), tally(25))))
+    assert rollout.verdict is not None
+    assert rollout.verdict.outcome is Outcome.PASS
     assert judge(rollout, 9.0) is None
     event = judge(rollout, 10.0)
     assert event is not None
     after, _ = advance(rollout, event, 10.0)
-    if after.phase is Phase.PROGRESSING and after.step == 0:
-        assert judge(after, 11.0) is None
+    assert (after.phase, after.step) == (Phase.PROGRESSING, 1)
 
 
 def test_a_step_without_a_pass_is_rolled_back_when_its_longest_time_is_over() -> None:
-    rollout = in_phase(Phase.PROGRESSING)
+    rollout = settled(in_phase(Phase.PROGRESSING))
     assert judge(rollout, 100.0) is None
     event = judge(rollout, 100.1)
     assert event is not None
@@ -230,10 +230,23 @@ def test_a_step_without_a_pass_is_rolled_back_when_its_longest_time_is_over() ->
     assert after.reason.startswith("inconclusive")
 
 
+def test_it_waits_for_a_person_where_that_was_asked_for_and_its_time_begins_again() -> None:
+    spec = replace(SPEC, on_inconclusive=OnInconclusive.PAUSE)
+    rollout = settled(in_phase(Phase.PROGRESSING, spec=spec))
+    event = judge(rollout, 100.1)
+    assert event is not None
+    paused, _ = advance(rollout, event, 100.1)
+    assert (paused.phase, paused.weight_percent) == (Phase.PAUSED, 5)
+    assert paused.reason.startswith("inconclusive")
+    assert judge(paused, 5000.0) is None
+    resumed, _ = advance(paused, Event(EventKind.RESUME, "ada"), 5000.0)
+    assert resumed.step_entered_at == 5000.0
+    assert judge(resumed, 5100.0) is None
+    assert judge(resumed, 5100.1) is not None
+
+
 def test_evidence_that_passes_at_the_last_moment_passes() -> None:
-    seen = Evidence(tally(500), tally(25))
-    rollout = in_phase(Phase.PROGRESSING, evidence=seen, next_look_at=26, asked=True)
-    assert judge(rollout, 100.0) is None
+    rollout = in_phase(Phase.PROGRESSING, evidence=Evidence(tally(500), tally(25)))
     event = judge(rollout, 100.1)
     assert event is not None
     after, _ = advance(rollout, event, 100.1)
@@ -249,7 +262,7 @@ def test_a_candidate_that_is_not_loaded_in_time_has_failed() -> None:
 
 
 def test_a_clock_that_jumps_back_holds_the_step() -> None:
-    rollout = in_phase(Phase.PROGRESSING, step_entered_at=1000.0, evidence=Evidence(Tally(500), Tally(19)))
+    rollout = settled(in_phase(Phase.PROGRESSING, step_entered_at=1000.0, evidence=Evidence(tally(500), tally(25))))
     assert judge(rollout, 0.0) is None
 
 
