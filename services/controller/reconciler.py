@@ -28,7 +28,6 @@ from services.core.judgement import judge
 from services.core.rollout import Phase, Rollout
 from services.core.route import Route
 from services.core.transitions import advance
-from services.core.verdict import Outcome
 from services.triton.model_server import ModelServer
 
 _LOG = logging.getLogger(__name__)
@@ -158,17 +157,11 @@ class Reconciler:
             if loading is not None:
                 return loading
         event = judge(rollout, now)
-        if event is not None:
-            return event if self._may_be_taken(event, rollout) else None
+        # Right after a start, workers that live have not reported yet: their silence is no reason to give up.
+        if event is not None and not (event.kind is EventKind.EXPIRED and not self._fleet.settled):
+            # What was seen is no reason for more weight while Triton may have lost a version.
+            return replace(event, held=not self._has_both(rollout))
         return self._drain_event(rollout, now) if rollout.phase.leaving else None
-
-    def _may_be_taken(self, event: Event, rollout: Rollout) -> bool:
-        if event.kind is EventKind.EXPIRED:
-            # Right after a start, workers that live have not reported yet: their silence is no reason to give up.
-            return self._fleet.settled
-        # What was seen is no reason for more weight while Triton may have lost a version.
-        passed = event.verdict is not None and event.verdict.outcome is Outcome.PASS
-        return not passed or self._has_both(rollout)
 
     def _has_both(self, rollout: Rollout) -> bool:
         both = {rollout.stable, rollout.candidate}

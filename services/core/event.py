@@ -36,9 +36,11 @@ class Event:
         actor: Who did it: the controller, or the name that a person gave.
         reason: Why, in plain words; may be empty where the verdict says it.
         verdict: What the analysis found; present with ``ASSESSED`` and with ``EXPIRED`` where there was evidence.
+        held: Whether a pass raises no weight now, because something beside the evidence speaks against it.
     """
 
     kind: EventKind
     actor: str = CONTROLLER
     reason: str = ""
     verdict: Verdict | None = None
+    held: bool = False

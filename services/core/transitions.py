@@ -51,7 +51,7 @@ def _failed(_rollout: Rollout, event: Event, _now: float) -> bool:
 
 def _may_leave_step(rollout: Rollout, event: Event, now: float) -> bool:
     passed = event.verdict is not None and event.verdict.outcome is Outcome.PASS
-    return passed and rollout.step_is_over(now)
+    return passed and not event.held and rollout.step_is_over(now)
 
 
 def _inconclusive_pauses(rollout: Rollout, _event: Event, _now: float) -> bool:
