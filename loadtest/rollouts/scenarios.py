@@ -1,0 +1,77 @@
+"""What is simulated: versions that are the same, and candidates that are worse in one way each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from loadtest.rollouts.traffic import Traffic, Version
+from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step
+
+STEPS = (Step(5, 30, 200), Step(25, 30, 200), Step(50, 30, 200))
+SPEC = RolloutSpec("m", 2, steps=STEPS)
+# What is worth detecting: 0.3 % more bad answers, a p99 that is 5 % longer.
+STRICT = replace(
+    SPEC,
+    analysis=AnalysisConfig(max_error_increase=0.003, max_p99_ratio=1.05, p99_floor_s=0.0),
+    max_step_duration_s=7200,
+)
+# The harshest for identical versions: no tolerance at all, and a bound of 10 %.
+NO_TOLERANCE = AnalysisConfig(
+    max_error_increase=0.0,
+    max_p99_ratio=1.0,
+    p99_floor_s=0.0,
+    max_prediction_shift=0.0,
+    false_rollback_bound=0.1,
+)
+CONSTANT = (1.0, *(0.0,) * 9)
+SKEWED = (0.4, 0.2, 0.1, 0.1, 0.05, 0.05, 0.03, 0.03, 0.02, 0.02)
+# The p99 of a lognormal is its median times exp(2.326 sigma): a fifth more of it, and the same median.
+_Z99 = 2.3263
+LONGER_TAIL = Version(sigma=0.5 + math.log(1.2) / _Z99)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One kind of rollout.
+
+    Attributes:
+        name: In words.
+        spec: What was asked for.
+        traffic: What the gateways see.
+        harmful: Whether the candidate is to be rolled back; otherwise it must not be.
+        longest_s: Give up after so long.
+    """
+
+    name: str
+    spec: RolloutSpec
+    traffic: Traffic
+    harmful: bool
+    longest_s: int = 1800
+
+
+SAME = (
+    Scenario("identical versions", SPEC, Traffic(), harmful=False),
+    Scenario(
+        "identical versions, no tolerance, bound 10 %",
+        replace(SPEC, analysis=NO_TOLERANCE),
+        Traffic(),
+        harmful=False,
+        longest_s=600,
+    ),
+    Scenario(
+        "identical versions, everything fails in a twentieth of the seconds",
+        SPEC,
+        Traffic(outage_share=0.05),
+        harmful=False,
+        longest_s=600,
+    ),
+)
+WORSE = (
+    Scenario("p99 20 % longer, the same median", STRICT, Traffic(candidate=LONGER_TAIL), True, 7200),
+    Scenario("everything 20 % slower", STRICT, Traffic(candidate=Version(median_s=0.024)), True, 7200),
+    Scenario("1 % errors", STRICT, Traffic(candidate=Version(error=0.01)), True, 3600),
+    Scenario("one answer in 200 not finite", SPEC, Traffic(candidate=Version(non_finite=0.005)), True),
+    Scenario("one class for everything", SPEC, Traffic(candidate=Version(mix=CONSTANT)), True),
+    Scenario("twice the latency", SPEC, Traffic(candidate=Version(median_s=0.040)), True),
+)

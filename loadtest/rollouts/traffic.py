@@ -1,0 +1,61 @@
+"""Synthetic traffic: how a version answers, and what the gateways see of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.core.histogram import BUCKET_COUNT, MIN_EXPONENT, PER_OCTAVE, LatencyHistogram
+from services.core.tally import Tally
+
+EVEN = (0.1,) * 10
+
+
+@dataclass(frozen=True)
+class Version:
+    """How one version answers.
+
+    Attributes:
+        error: Probability that a request fails.
+        non_finite: Probability that an answer has a NaN.
+        median_s: Median latency; latencies are lognormal.
+        sigma: Standard deviation of the logarithm of the latency.
+        mix: Probabilities of the predicted classes.
+    """
+
+    error: float = 0.001
+    non_finite: float = 0.0
+    median_s: float = 0.020
+    sigma: float = 0.5
+    mix: tuple[float, ...] = EVEN
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What the gateways see.
+
+    Attributes:
+        per_second: Mean requests per second.
+        stable: How stable answers.
+        candidate: How the candidate answers.
+        outage_share: Share of the seconds in which everything fails, whatever the version.
+    """
+
+    per_second: float = 200.0
+    stable: Version = field(default_factory=Version)
+    candidate: Version = field(default_factory=Version)
+    outage_share: float = 0.0
+
+
+def answered(version: Version, requests: int, chance: np.random.Generator, *, outage: bool = False) -> Tally:
+    """Return what a version answered to some requests."""
+    failed = requests if outage else int(chance.binomial(requests, version.error))
+    good = requests - failed
+    seconds = version.median_s * np.exp(version.sigma * chance.standard_normal(good))
+    indices = np.ceil(np.log2(seconds) * PER_OCTAVE) - MIN_EXPONENT * PER_OCTAVE
+    found, sizes = np.unique(np.clip(indices, 0, BUCKET_COUNT - 1).astype(int), return_counts=True)
+    counts = {int(index): int(count) for index, count in zip(found, sizes, strict=True)}
+    classes = tuple(int(count) for count in chance.multinomial(good, version.mix))
+    non_finite = int(chance.binomial(good, version.non_finite))
+    return Tally(requests, failed, non_finite, LatencyHistogram(counts, float(seconds.sum())), {"scores": classes})
