@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import getpass
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
 from services.cli.console import Console
 from services.cli.controller_client import ControllerClient, controller_option
+from services.cli.rollout_options import asked_options
+from services.cli.rollout_replay import replayed
 from services.cli.rollout_start import body_of
 from services.cli.rollout_text import HISTORY_COLUMNS, LIST_COLUMNS, describe, history_row, list_row, one_line
 from services.core.errors import PenstockError
-from services.core.rollout_spec import OnInconclusive
 
 _WATCH_S = 1.0
 _FAILED = 1
@@ -33,59 +33,53 @@ def rollout() -> None:
 
 
 @rollout.command()
-@click.argument("model", required=False)
-@click.option("--version", type=int, help="The candidate: a published version that is not the stable one.")
-@click.option("--file", type=click.Path(path_type=Path, dir_okay=False), help="YAML file; flags go over it.")
-@click.option(
-    "--step",
-    "steps",
-    multiple=True,
-    metavar="WEIGHT[:DURATION[:REQUESTS]]",
-    help="A step, for example 5:30s:100; repeat for more. Default: 5, 25, 50, each 60s and 200 requests.",
-)
-@click.option("--max-error-increase", type=float, help="Allowed increase of the share of bad answers, absolute.")
-@click.option("--max-stable-error", type=float, help="Share of stable's bad answers above which nothing passes.")
-@click.option("--max-p99-ratio", type=float, help="Allowed p99 as a multiple of stable's.")
-@click.option("--p99-floor-s", type=float, help="Slower by no more than this is never judged, seconds.")
-@click.option("--slow-s", type=float, help="Answers that take longer are slow, seconds; their share is compared.")
-@click.option("--max-slow-increase", type=float, help="Allowed increase of the share of slow answers, absolute.")
-@click.option("--max-prediction-shift", type=float, help="Allowed distance of the mixes of predicted classes.")
-@click.option("--false-rollback-bound", type=float, help="Highest probability of a false rollback.")
-@click.option("--false-promotion-bound", type=float, help="Highest probability of promoting harm.")
-@click.option("--max-step-duration", metavar="DURATION", help="A step without a pass by then is inconclusive.")
-@click.option("--on-inconclusive", type=click.Choice([*OnInconclusive]), help="What is done then. Default: abort.")
+@asked_options
 @click.option("--actor", default=_actor, show_default="you", help="Who starts it; goes into the history.")
-@controller_option
 @click.pass_obj
-def start(
-    console: Console,
-    /,
-    *,
-    url: str,
-    model: str | None,
-    version: int | None,
-    file: Path | None,
-    steps: tuple[str, ...],
-    max_step_duration: str | None,
-    on_inconclusive: str | None,
-    actor: str,
-    **analysis: float | None,
-) -> None:
+def start(console: Console, /, *, url: str, actor: str, **asked: Any) -> None:
     """Start a rollout of MODEL to a published version."""
-    body = body_of(
-        file,
-        model=model,
-        version=version,
-        steps=steps,
-        analysis=analysis,
-        max_step_duration=max_step_duration,
-        on_inconclusive=on_inconclusive,
-    )
     with ControllerClient(url) as client:
-        started = client.post("/v1/rollouts", {**body, "actor": actor})
+        started = client.post("/v1/rollouts", {**body_of(**asked), "actor": actor})
     console.say(f"{started['id']}: {one_line(started)}")
     console.say(f"watch it with: penstock rollout get {started['id']} --watch")
     console.result(started)
+
+
+@rollout.command()
+@asked_options
+@click.pass_obj
+def plan(console: Console, /, *, url: str, **asked: Any) -> None:
+    """Say how long each step of such a rollout will take at the traffic of the last minute; nothing is started."""
+    with ControllerClient(url) as client:
+        found = client.post("/v1/plans", body_of(**asked))
+    console.say(f"{found['model']}: {found['requests_per_s']:g} requests/s in the last minute")
+    for step in found["steps"]:
+        console.say(f"  {step['text']}")
+    if found["advice"]:
+        console.say(found["advice"])
+    console.result(found)
+
+
+@rollout.command()
+@click.argument("rollout_id")
+@click.option("--replay", is_flag=True, help="Make every verdict of the history again, here, and compare.")
+@controller_option
+@click.pass_obj
+def explain(console: Console, rollout_id: str, replay: bool, url: str) -> int:
+    """Tell a rollout in plain words: where it stands, why, and what is missing.
+
+    Exit codes: 0, and with --replay 1 where a verdict that was stored is not the one that its evidence gives.
+    """
+    with ControllerClient(url) as client:
+        told = client.get(f"/v1/rollouts/{rollout_id}/explanation")
+        lines = client.get(f"/v1/rollouts/{rollout_id}/history")["history"] if replay else []
+    for line in told["lines"]:
+        console.say(line)
+    again = [replayed(line) for line in lines if line["judged"] is not None]
+    for one in again:
+        console.say(one.text)
+    console.result({**told, "replayed": [one.document for one in again]} if replay else told)
+    return 0 if all(one.same for one in again) else _FAILED
 
 
 @rollout.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +48,9 @@ def body_of(
     model: str | None,
     version: int | None,
     steps: tuple[str, ...],
-    analysis: Mapping[str, float | None],
     max_step_duration: str | None,
     on_inconclusive: str | None = None,
+    **analysis: float | None,
 ) -> dict[str, Any]:
     """Return the body of the request that starts a rollout.
 

@@ -13,6 +13,7 @@ from typing import Any
 from services.controller.fleet import Fleet
 from services.controller.grpc_server import GrpcServer
 from services.controller.grpc_services import RouteService, StatisticsService
+from services.controller.insight import Insight
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.metrics import ControllerMetrics
@@ -107,7 +108,8 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
         newcomers=newcomers,
     )
 
-    rest = rest_app(operations, overview, ControllerMetrics(ledger, fleet, reconciler))
+    insight = Insight(ledger=ledger, store=store, fleet=fleet, clock=time.time)
+    rest = rest_app(operations, overview, insight, ControllerMetrics(ledger, fleet, reconciler))
     [listener] = listen_shared(options.host, options.http_port, 1, "the controller's HTTP port")
     http = AsgiServer(rest, listener)
     try:

@@ -105,6 +105,7 @@ def _rollout_document(rollout: Rollout) -> dict[str, Any]:
             "stable": tally_document(rollout.evidence.stable),
             "candidate": tally_document(rollout.evidence.candidate),
             "cursors": {name: _sighting_document(seen) for name, seen in rollout.evidence.cursors.items()},
+            "route_generation": rollout.evidence.route_generation,
         },
         "verdict": verdict_document(rollout.verdict),
         "reason": rollout.reason,
@@ -123,6 +124,7 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
                 tally_from(evidence["stable"]),
                 tally_from(evidence["candidate"]),
                 {name: _sighting_from(seen) for name, seen in evidence["cursors"].items()},
+                evidence["route_generation"],
             ),
             "verdict": _verdict_from(document["verdict"]),
         }
@@ -135,6 +137,8 @@ def judged_document(judged: Judged | None) -> dict[str, Any] | None:
         return None
     return {
         "terms": _TERMS.dump_python(judged.terms, mode="json"),
+        "terms_sha256": judged.terms.digest,
+        "route_generation": judged.route_generation,
         "stable": tally_document(judged.stable),
         "candidate": tally_document(judged.candidate),
         "verdict": verdict_document(judged.verdict),
@@ -145,12 +149,14 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
     """Return what ``judged_document`` wrote."""
     if document is None:
         return None
-    return Judged(
-        _TERMS.validate_python(document["terms"]),
-        tally_from(document["stable"]),
-        tally_from(document["candidate"]),
-        _VERDICT.validate_python({key: value for key, value in document["verdict"].items() if key != "text"}),
-    )
+    terms = _TERMS.validate_python(document["terms"])
+    if document["terms_sha256"] != terms.digest:
+        raise ValueError("terms_sha256 is not that of the terms")
+    verdict = _verdict_from(document["verdict"])
+    if verdict is None:
+        raise ValueError("a record without a verdict")
+    stable, candidate = tally_from(document["stable"]), tally_from(document["candidate"])
+    return Judged(terms, stable, candidate, verdict, document["route_generation"])
 
 
 def entry_document(entry: HistoryEntry) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from services.controller.recent_traffic import RecentTraffic, TallyKey
 from services.core.errors import Overloaded
 from services.core.evidence import Sighting
 from services.core.route import Role
 from services.core.tally import Tally
 
-TallyKey = tuple[str, int, Role]
 _EMPTY = Tally()
 _ADOPTIONS = 32
 
@@ -52,6 +52,9 @@ class _Worker:
 class Fleet:
     """Live workers by instance.
 
+    Attributes:
+        recent: What they answered lately.
+
     Args:
         clock: Monotonic clock, seconds.
         stale_after_s: Silence after which a worker counts as gone.
@@ -64,6 +67,7 @@ class Fleet:
         self._max_workers = max_workers
         self._workers: dict[str, _Worker] = {}
         self._watching_since = clock()
+        self.recent = RecentTraffic()
 
     @property
     def settled(self) -> bool:
@@ -95,6 +99,7 @@ class Fleet:
             worker.served_generation = report.served_generation
             worker.adopted.append((report.served_generation, now))
         worker.last_seen, worker.report = now, report
+        self.recent.note(report.instance, report.tallies, now)
 
     def live(self) -> frozenset[str]:
         """Return the workers that are alive."""
@@ -134,5 +139,8 @@ class Fleet:
 
     def _forget_silent(self) -> None:
         horizon = self._clock() - self._stale_after_s
-        for instance in [name for name, worker in self._workers.items() if worker.last_seen < horizon]:
+        silent = [name for name, worker in self._workers.items() if worker.last_seen < horizon]
+        for instance in silent:
             del self._workers[instance]
+        if silent:
+            self.recent.keep_only(self._workers)

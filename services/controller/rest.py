@@ -12,11 +12,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from services.controller.body_limit import BodyLimit
+from services.controller.insight import Insight
 from services.controller.metrics import ControllerMetrics
 from services.controller.operations import Operations
 from services.controller.overview import Overview
-from services.controller.rest_models import StartModel, VerbModel
-from services.controller.views import history_view, rollout_view
+from services.controller.rest_models import RolloutModel, StartModel, VerbModel
+from services.controller.views import forecast_view, history_view, plan_view, rollout_view
 from services.core.errors import PenstockError, status_of
 from services.core.event import VERBS, Event, EventKind
 
@@ -26,12 +27,13 @@ _UNAVAILABLE = 503
 _MAX_BODY_BYTES = 1024 * 1024
 
 
-def rest_app(operations: Operations, overview: Overview, metrics: ControllerMetrics) -> FastAPI:
+def rest_app(operations: Operations, overview: Overview, insight: Insight, metrics: ControllerMetrics) -> FastAPI:
     """Return the application.
 
     Args:
         operations: Start, steer and read rollouts.
         overview: Models, routes, readiness.
+        insight: Explanations and plans.
         metrics: What Prometheus reads.
     """
     app = FastAPI(title="Penstock controller", version="v1", redoc_url=None)
@@ -39,6 +41,7 @@ def rest_app(operations: Operations, overview: Overview, metrics: ControllerMetr
     _add_errors(app)
     _add_world(app, overview, metrics)
     _add_rollouts(app, operations)
+    _add_insight(app, insight)
     _add_verbs(app, operations)
     return app
 
@@ -106,6 +109,20 @@ def _add_rollouts(app: FastAPI, operations: Operations) -> None:
     async def history(rollout_id: str) -> dict[str, Any]:
         """Why each step was taken, oldest line first."""
         return {"id": rollout_id, "history": [history_view(entry) for entry in await operations.history(rollout_id)]}
+
+
+def _add_insight(app: FastAPI, insight: Insight) -> None:
+    @app.get("/v1/rollouts/{rollout_id}/explanation", tags=["rollouts"])
+    async def explain(rollout_id: str) -> dict[str, Any]:
+        """A rollout in plain words, and when its present step will have a verdict if the traffic goes on as it is."""
+        lines, coming = await insight.explain(rollout_id)
+        return {"id": rollout_id, "lines": lines, "forecast": forecast_view(coming)}
+
+    @app.post("/v1/plans", tags=["rollouts"])
+    async def plan(body: RolloutModel) -> dict[str, Any]:
+        """How long each step of a rollout will take at the traffic of the last minute; nothing is started."""
+        steps, per_s = await insight.plan(body.spec())
+        return plan_view(body.model, steps, per_s)
 
 
 def _add_verbs(app: FastAPI, operations: Operations) -> None:

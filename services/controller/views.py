@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from services.controller.documents import entry_document, route_document, spec_document, verdict_document
+from services.core.forecast import Forecast, StepPlan
 from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry
 from services.core.rollout import Rollout
 from services.core.route import Route
 from services.core.tally import Tally
 from services.core.transitions import verbs_in
+
+_ADVICE = (
+    "the traffic is too thin for this: mirror it to the candidate (a mirrored request counts for both versions), add "
+    "synthetic load with `penstock loadtest`, or allow more difference"
+)
 
 
 def rollout_view(rollout: Rollout) -> dict[str, Any]:
@@ -59,6 +67,32 @@ def _quantiles(latency: LatencyHistogram) -> dict[str, float | None]:
 def history_view(entry: HistoryEntry) -> dict[str, Any]:
     """Return one line of history; ``judged`` holds the verdict and all that it was made of."""
     return {**entry_document(entry), "verdict": verdict_document(entry.judged.verdict) if entry.judged else None}
+
+
+def forecast_view(coming: Forecast | None) -> dict[str, Any] | None:
+    """Return when there will be a verdict, as JSON-able values; None where there will be none."""
+    if coming is None:
+        return None
+    return {
+        "outcome": coming.outcome.value,
+        "requests": coming.requests,
+        "seconds": round(coming.seconds, 1),
+        "text": coming.text,
+    }
+
+
+def plan_view(model: str, steps: Sequence[StepPlan], per_s: float) -> dict[str, Any]:
+    """Return how long each step will take, and what to do where the traffic is too thin for it."""
+    seconds = [step.seconds for step in steps]
+    enough = all(step.seconds is not None and not step.too_long for step in steps)
+    return {
+        "model": model,
+        "requests_per_s": round(per_s, 2),
+        "steps": [{**asdict(step), "text": step.text} for step in steps],
+        "seconds": None if None in seconds else round(sum(each for each in seconds if each is not None), 1),
+        "enough": enough,
+        "advice": "" if enough else _ADVICE,
+    }
 
 
 def model_view(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from services.controller.fleet import Report, TallyKey
+from services.controller.fleet import Report
+from services.controller.recent_traffic import TallyKey
 from services.core.errors import InvalidRequest
 from services.core.histogram import BUCKET_COUNT, LatencyHistogram
 from services.core.route import Role, RouteTable

@@ -16,7 +16,9 @@ Where a few sticky keys make most of the traffic, the share is less random than 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 
 from services.core.checks.counts import contradiction, finite, sample, stable_health
 from services.core.checks.latency import p99
@@ -49,6 +51,11 @@ class Terms:
     min_requests: int
     steps: int
     final: bool
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it, in hexadecimal: two verdicts with one digest were made on the same terms."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 def assess(terms: Terms, stable: Tally, candidate: Tally) -> Verdict:

@@ -60,11 +60,13 @@ class Evidence:
         stable: What the stable version answered under the step's weight.
         candidate: What the candidate answered under the step's weight.
         cursors: The last sighting that is counted, by worker instance.
+        route_generation: The generation of the route table under which it was seen; 0 before anything was.
     """
 
     stable: Tally = field(default_factory=Tally)
     candidate: Tally = field(default_factory=Tally)
     cursors: Mapping[str, Sighting] = field(default_factory=dict)
+    route_generation: int = 0
 
     def absorb(self, sightings: Mapping[str, Sighting], live: Collection[str], since_generation: int) -> Evidence:
         """Return the evidence with everything counted that is new in the sightings.
@@ -87,7 +89,7 @@ class Evidence:
             candidate += seen.candidate - cursor.candidate
         if cursors == self.cursors:
             return self
-        return Evidence(stable, candidate, cursors)
+        return Evidence(stable, candidate, cursors, since_generation)
 
     def next_step(self) -> Evidence:
         """Return no evidence, with every worker's counting going on from where it is."""

@@ -21,12 +21,14 @@ class Judged:
         stable: What stable answered.
         candidate: What the candidate answered.
         verdict: What was found.
+        route_generation: The generation of the route table under which it was seen.
     """
 
     terms: Terms
     stable: Tally
     candidate: Tally
     verdict: Verdict
+    route_generation: int = 0
 
     def replayed(self) -> Verdict:
         """Return the verdict that the same evidence gives today."""
@@ -71,7 +73,8 @@ def entry_of(before: Rollout, after: Rollout, event: Event, now: float) -> Histo
         return None
     judged = None
     if event.verdict is not None:
-        judged = Judged(before.terms, before.evidence.stable, before.evidence.candidate, event.verdict)
+        seen = before.evidence
+        judged = Judged(before.terms, seen.stable, seen.candidate, event.verdict, seen.route_generation)
     return HistoryEntry(
         now,
         before.phase,

@@ -120,12 +120,17 @@ class Rollout:
     @property
     def terms(self) -> Terms:
         """On what terms the present step is judged."""
-        step, steps = self.current_step, len(self.spec.steps)
-        return Terms(self.spec.analysis, step.weight_percent, step.min_requests, steps, self.on_last_step)
+        return terms_of(self.spec, self.step)
 
     def step_is_over(self, now: float) -> bool:
         """Return whether the step's shortest time has passed."""
         return now - self.step_entered_at >= self.current_step.duration_s
+
+
+def terms_of(spec: RolloutSpec, step: int) -> Terms:
+    """Return on what terms a step is judged, counted from 0."""
+    asked, steps = spec.steps[step], len(spec.steps)
+    return Terms(spec.analysis, asked.weight_percent, asked.min_requests, steps, final=step + 1 == steps)
 
 
 def new_rollout(spec: RolloutSpec, stable: int, now: float) -> Rollout:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from services.controller.fleet import Fleet
+from services.controller.insight import Insight
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.metrics import ControllerMetrics
@@ -119,6 +120,7 @@ class ControlPlane:
             loader=self.loader,
             newcomers=self.newcomers,
         )
+        self.insight = Insight(ledger=self.ledger, store=self.store, fleet=self.fleet, clock=self.clock)
         self.metrics = ControllerMetrics(self.ledger, self.fleet, self.reconciler)
 
     async def restart(self) -> None:

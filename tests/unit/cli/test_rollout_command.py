@@ -9,10 +9,19 @@ import httpx2
 import pytest
 
 from services.cli.controller_client import ControllerClient
+from services.cli.rollout_replay import replayed
 from services.cli.rollout_start import body_of, duration_s, step_of
 from services.cli.rollout_text import HISTORY_COLUMNS, LIST_COLUMNS, describe, history_row, list_row, one_line
 from services.controller.rest import rest_app
-from services.core.errors import ConfigurationError, Conflict, InvalidRequest, NotFound, Unavailable, UpstreamFailure
+from services.core.errors import (
+    ConfigurationError,
+    Conflict,
+    IntegrityError,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+    UpstreamFailure,
+)
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 
@@ -26,10 +35,9 @@ def body(**given: Any) -> dict[str, Any]:
         "model": "digits",
         "version": 2,
         "steps": (),
-        "analysis": {},
         "max_step_duration": None,
     }
-    return body_of(given.pop("file", None), **(defaults | given))
+    return body_of(given.pop("file", None), **(defaults | given.pop("analysis", {}) | given))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +122,7 @@ def told() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         async with ControlPlane(repository=FakeRepository(digits=[1])) as world:
             await world.serve()
             world.repository.published["digits"] = [1, 2]
-            app = rest_app(world.operations, world.overview, world.metrics)
+            app = rest_app(world.operations, world.overview, world.insight, world.metrics)
             async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://c") as client:
                 step = {"weight_percent": 50, "duration_s": 2, "min_requests": 10}
                 await client.post("/v1/rollouts", json={"model": "digits", "version": 2, "steps": [step]})
@@ -147,3 +155,59 @@ def test_the_history_has_a_row_with_a_reason_for_every_step(
     rows = [history_row(line) for line in lines]
     assert all(len(row) == len(HISTORY_COLUMNS) and row[-1] for row in rows)
     assert [row[2] for row in rows] == ["0 -> 0 %", "0 -> 50 %", "50 -> 100 %", "100 -> 100 %"]
+
+
+def test_every_verdict_of_the_history_is_made_again_from_its_record_alone(
+    told: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    judged = [line for line in told[1] if line["judged"] is not None]
+    assert judged
+    for line in judged:
+        assert line["judged"]["route_generation"] > 0
+        again = replayed(json.loads(json.dumps(line)))
+        assert again.same
+        assert again.text.startswith("replayed: pass, the same")
+
+
+def test_a_record_whose_numbers_were_changed_gives_another_verdict(
+    told: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    line = json.loads(json.dumps(next(line for line in told[1] if line["judged"] is not None)))
+    line["judged"]["candidate"]["failed"] = line["judged"]["candidate"]["requests"]
+    assert not replayed(line).same
+    line["judged"]["terms"]["weight_percent"] += 1
+    with pytest.raises(IntegrityError, match="terms_sha256"):
+        replayed(line)
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        replayed({"at": 1.0, "judged": {"terms": {}}})
+
+
+@pytest.mark.anyio
+async def test_a_rollout_is_explained_and_planned_over_rest() -> None:
+    async with ControlPlane(repository=FakeRepository(digits=[1])) as world:
+        await world.serve()
+        world.repository.published["digits"] = [1, 2]
+        app = rest_app(world.operations, world.overview, world.insight, world.metrics)
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://c") as client:
+            await world.tick(15)
+            asked = {"model": "digits", "version": 2, "steps": [{"weight_percent": 50, "duration_s": 5}]}
+            planned = (await client.post("/v1/plans", json=asked)).json()
+            assert planned["requests_per_s"] == pytest.approx(2 * world.per_tick, rel=0.2)
+            assert planned["enough"]
+            assert planned["steps"][0]["seconds"] >= 5
+            assert (await client.post("/v1/plans", json=asked | {"model": "none"})).status_code == 404
+            await client.post("/v1/rollouts", json=asked)
+            await world.tick(4)
+            told = (await client.get("/v1/rollouts/digits-1/explanation")).json()
+            text = "\n".join(told["lines"])
+            assert "Version 2 gets 50 % of the traffic and is compared with version 1." in text
+            assert "Neither harm nor its absence is shown yet" in text
+            assert told["forecast"]["outcome"] == "pass"
+            seconds, ticks = told["forecast"]["seconds"], 0
+            while (await world.rollout("digits-1")).phase.weighted:
+                await world.tick()
+                ticks += 1
+            assert 0.5 * seconds - 2 <= ticks <= 2 * seconds + 2
+            over = "\n".join((await client.get("/v1/rollouts/digits-1/explanation")).json()["lines"])
+            assert "progressing -> promoting, weight 50 % -> 100 %, by controller" in over
+            assert "requests of the candidate" in over

@@ -23,7 +23,7 @@ async def world() -> AsyncIterator[ControlPlane]:
 
 @pytest.fixture
 async def client(world: ControlPlane) -> AsyncIterator[httpx2.AsyncClient]:
-    app = rest_app(world.operations, world.overview, world.metrics)
+    app = rest_app(world.operations, world.overview, world.insight, world.metrics)
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://controller") as client:
         yield client
@@ -157,7 +157,7 @@ class BrokenStore(FakeStore):
 
 async def test_an_unknown_error_answers_with_an_id_and_the_log_has_the_rest(caplog: pytest.LogCaptureFixture) -> None:
     async with ControlPlane(BrokenStore()) as world:
-        app = rest_app(world.operations, world.overview, world.metrics)
+        app = rest_app(world.operations, world.overview, world.insight, world.metrics)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://controller") as client:
             answer = await client.get("/v1/rollouts/digits-1")

@@ -1,0 +1,48 @@
+"""Everything that may be asked of a rollout, as options of a verb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from services.cli.controller_client import controller_option
+from services.core.rollout_spec import OnInconclusive
+
+_TOLERANCES = {
+    "--max-error-increase": "Allowed increase of the share of bad answers, absolute.",
+    "--max-stable-error": "Share of stable's bad answers above which nothing passes.",
+    "--max-p99-ratio": "Allowed p99 as a multiple of stable's.",
+    "--p99-floor-s": "Slower by no more than this is never judged, seconds.",
+    "--slow-s": "Answers that take longer are slow, seconds; their share is compared.",
+    "--max-slow-increase": "Allowed increase of the share of slow answers, absolute.",
+    "--max-prediction-shift": "Allowed distance of the mixes of predicted classes.",
+    "--false-rollback-bound": "Highest probability of a false rollback.",
+    "--false-promotion-bound": "Highest probability of promoting harm.",
+}
+
+
+def asked_options(command: Any) -> Any:
+    """Give a verb the model, the candidate, the steps and all tolerances; ``rollout_start.body_of`` takes them."""
+    options = [
+        click.argument("model", required=False),
+        click.option("--version", type=int, help="The candidate: a published version that is not the stable one."),
+        click.option("--file", type=click.Path(path_type=Path, dir_okay=False), help="YAML file; flags go over it."),
+        click.option(
+            "--step",
+            "steps",
+            multiple=True,
+            metavar="WEIGHT[:DURATION[:REQUESTS]]",
+            help="A step, for example 5:30s:100; repeat for more. Default: 5, 25, 50, each 60s and 200 requests.",
+        ),
+        *(click.option(name, type=float, help=words) for name, words in _TOLERANCES.items()),
+        click.option("--max-step-duration", metavar="DURATION", help="A step without a pass by then is inconclusive."),
+        click.option(
+            "--on-inconclusive", type=click.Choice([*OnInconclusive]), help="What is done then.  [default: abort]"
+        ),
+        controller_option,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command

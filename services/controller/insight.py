@@ -1,0 +1,64 @@
+"""What the controller can tell of a rollout beyond its state: why, how much longer, and how long before it starts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from services.controller.fleet import Fleet
+from services.controller.ledger import Ledger
+from services.controller.store import Store
+from services.core.errors import NotFound
+from services.core.explanation import explain_rollout
+from services.core.forecast import Forecast, StepPlan, forecast, plan
+from services.core.rollout import Rollout
+from services.core.rollout_spec import RolloutSpec
+from services.core.route import Role
+
+
+class Insight:
+    """Explanations, forecasts and plans. They take some tenths of a second of CPU, so they are made in a thread.
+
+    Args:
+        ledger: The present routes.
+        store: The rollouts and their history.
+        fleet: What the gateways answered lately.
+        clock: Wall clock, seconds since the epoch.
+    """
+
+    def __init__(self, *, ledger: Ledger, store: Store, fleet: Fleet, clock: Callable[[], float]) -> None:
+        self._ledger, self._store, self._fleet, self._clock = ledger, store, fleet, clock
+
+    async def explain(self, rollout_id: str) -> tuple[list[str], Forecast | None]:
+        """Return a rollout in plain words, line by line, and when its present step will have a verdict.
+
+        Raises:
+            NotFound: There is no such rollout.
+            Unavailable: The database does not answer.
+        """
+        rollout = await self._store.get(rollout_id)
+        history = await self._store.history(rollout_id)
+        now = self._clock()
+        coming = await asyncio.to_thread(_forecast, rollout, now)
+        return explain_rollout(rollout, history, coming, now), coming
+
+    async def plan(self, spec: RolloutSpec) -> tuple[tuple[StepPlan, ...], float]:
+        """Return how long each step will take, and the requests per second that this was worked out from.
+
+        Raises:
+            NotFound: The model is not served.
+        """
+        route = self._ledger.routes.get(spec.model)
+        if route is None:
+            served = ", ".join(sorted(self._ledger.routes)) or "none"
+            raise NotFound(f"model '{spec.model}' is not served; served models: {served}")
+        seen, seconds = self._fleet.recent.answered(spec.model, route.stable, Role.STABLE)
+        steps = await asyncio.to_thread(plan, spec, seen, seconds)
+        return steps, seen.requests / seconds if seconds else 0.0
+
+
+def _forecast(rollout: Rollout, now: float) -> Forecast | None:
+    if not rollout.phase.weighted:
+        return None
+    seen = rollout.evidence
+    return forecast(rollout.terms, seen.stable, seen.candidate, now - rollout.step_entered_at)

@@ -1,0 +1,162 @@
+"""How much more traffic a verdict needs, and how long each step of a rollout will take before it starts.
+
+A forecast is the verdict on evidence that goes on as it began: every count grows in proportion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.core.analysis import Terms, assess
+from services.core.histogram import LatencyHistogram
+from services.core.rollout import terms_of
+from services.core.rollout_spec import RolloutSpec
+from services.core.tally import Tally
+from services.core.verdict import Outcome
+
+_GROWTH = 1.5
+_MOST = 1e5
+_BISECTIONS = 5
+_DECIDED = (Outcome.PASS, Outcome.FAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When there will be a verdict if everything goes on as it is.
+
+    Attributes:
+        outcome: Which verdict.
+        requests: How many more requests the candidate must have answered until then.
+        seconds: How much longer that takes at the present rate.
+    """
+
+    outcome: Outcome
+    requests: int
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """The same for a person."""
+        return (
+            f"{self.outcome.value} after about {self.requests:,} more requests, {duration(self.seconds)} at this rate"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What a step of an equal candidate will take.
+
+    Attributes:
+        weight_percent: The step's weight.
+        requests: Requests that the candidate will have answered by its end; None where the step cannot pass.
+        seconds: How long it will last, at least as long as was asked for; None as well.
+        too_long: Whether that is longer than a step may last.
+    """
+
+    weight_percent: int
+    requests: int | None
+    seconds: float | None
+    too_long: bool
+
+    @property
+    def text(self) -> str:
+        """The same for a person."""
+        if self.requests is None or self.seconds is None:
+            return f"{self.weight_percent} %: never passes at this traffic"
+        late = ", longer than a step may last" if self.too_long else ""
+        return f"{self.weight_percent} %: {duration(self.seconds)}, about {self.requests:,} requests{late}"
+
+
+def forecast(terms: Terms, stable: Tally, candidate: Tally, elapsed_s: float) -> Forecast | None:
+    """Return when a step's evidence will be enough for a verdict.
+
+    Args:
+        terms: On what terms it is judged.
+        stable: What stable has answered so far.
+        candidate: What the candidate has.
+        elapsed_s: In how many seconds.
+
+    Returns:
+        The forecast; None where no traffic of this kind will ever be enough, or there is none.
+    """
+    if not candidate.requests or not stable.requests or elapsed_s <= 0:
+        return None
+
+    def outcome_at(factor: float) -> Outcome:
+        return assess(terms, scaled(stable, factor), scaled(candidate, factor)).outcome
+
+    factor = _first(lambda factor: outcome_at(factor) in _DECIDED, 1.0)
+    if factor is None:
+        return None
+    more = round((factor - 1.0) * candidate.requests)
+    return Forecast(outcome_at(factor), more, (factor - 1.0) * elapsed_s)
+
+
+def plan(spec: RolloutSpec, seen: Tally, elapsed_s: float) -> tuple[StepPlan, ...]:
+    """Return how long each step will take if the candidate is as good as stable.
+
+    Args:
+        spec: What is asked for.
+        seen: What stable answered lately, with all of the traffic.
+        elapsed_s: In how many seconds.
+    """
+    return tuple(_step_plan(spec, index, seen, elapsed_s) for index in range(len(spec.steps)))
+
+
+def _step_plan(spec: RolloutSpec, index: int, seen: Tally, elapsed_s: float) -> StepPlan:
+    step, terms = spec.steps[index], terms_of(spec, index)
+    share = step.weight_percent / 100
+
+    def passes(factor: float) -> bool:
+        stable, candidate = scaled(seen, (1 - share) * factor), scaled(seen, share * factor)
+        return assess(terms, stable, candidate).outcome is Outcome.PASS
+
+    # The least that could pass: so many requests for the candidate.
+    least = step.min_requests / (share * seen.requests) if seen.requests else 0.0
+    factor = _first(passes, least) if least else None
+    if factor is None:
+        return StepPlan(step.weight_percent, None, None, too_long=True)
+    seconds = max(step.duration_s, factor * elapsed_s)
+    requests = round(share * seen.requests * seconds / elapsed_s)
+    return StepPlan(step.weight_percent, requests, seconds, seconds > spec.max_step_duration_s)
+
+
+def _first(holds: Callable[[float], bool], least: float) -> float | None:
+    """Return about the smallest factor from the least on for which something holds; None where it never does."""
+    low, high = least, least
+    while not holds(high):
+        low, high = high, high * _GROWTH
+        if high > least * _MOST:
+            return None
+    for _ in range(_BISECTIONS if high > low else 0):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def scaled(tally: Tally, factor: float) -> Tally:
+    """Return counts that many times as large, to the nearest whole; the shape of the latencies stays."""
+    counts, seen, given = {}, 0, 0
+    for index in sorted(tally.latency.counts):
+        seen += tally.latency.counts[index]
+        counts[index] = round(factor * seen) - given
+        given += counts[index]
+    failed = round(factor * tally.failed)
+    return Tally(
+        requests=given + failed,
+        failed=failed,
+        non_finite=round(factor * tally.non_finite),
+        latency=LatencyHistogram(counts, factor * tally.latency.sum_s),
+        predictions={
+            output: tuple(round(factor * count) for count in classes) for output, classes in tally.predictions.items()
+        },
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for a person."""
+    if seconds < 120:  # noqa: PLR2004 - two minutes
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"  # noqa: PLR2004 - two hours
