@@ -26,6 +26,7 @@ from services.controller.rest import rest_app
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
 from services.controller.sql_store import SqlStore
+from services.controller.warmups import Warmups
 from services.core.accelerator import Accelerator
 from services.core.errors import PenstockError
 from services.core.replica_address import Targets
@@ -35,6 +36,7 @@ from services.triton.layout import RepositoryLayout
 from services.triton.model_server_group import ModelServerGroup
 from services.triton.triton_members import TritonMembers
 from services.triton.trust import Trust
+from services.triton.warming.triton_warmer import TritonWarmer
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,14 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     ledger = Ledger(store, board)
     fleet = Fleet(time.monotonic, pace.stale_after_s)
     loader = Loader(server, time.monotonic)
+    warmups = Warmups(TritonWarmer(tritons, layout), time.monotonic)
     newcomers = Newcomers(loader, time.monotonic)
     reconciler = Reconciler(
         ledger=ledger,
         fleet=fleet,
         server=server,
         loader=loader,
+        warmups=warmups,
         repository=repository,
         clock=time.time,
         pace=pace,
@@ -114,7 +118,7 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     http = AsgiServer(rest, listener)
     try:
         grpc = GrpcServer(RouteService(board), StatisticsService(fleet, board), options.host, options.grpc_port)
-        async with loader:
+        async with loader, warmups:
             await _serve(http, grpc, (reconciler.run, tritons.run), board, announce)
     finally:
         await http.stop()

@@ -19,7 +19,8 @@ from services.controller.loader import Loader
 from services.controller.newcomers import Newcomers
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.settings import Pace
-from services.core.actions import LoadVersions, SetRoute, actions_of, route_of
+from services.controller.warmups import Warmups
+from services.core.actions import LoadVersions, SetRoute, WarmVersion, actions_of, route_of
 from services.core.errors import Conflict, PenstockError, Unavailable
 from services.core.event import Event, EventKind
 from services.core.history import entry_of
@@ -41,6 +42,7 @@ class Reconciler:
         fleet: The gateway workers.
         server: Triton.
         loader: Loads versions in Triton in the background.
+        warmups: Warms versions in the background.
         repository: What is published.
         clock: Wall clock, seconds since the epoch: what is stored must mean the same after a restart.
         pace: How often, how long.
@@ -54,6 +56,7 @@ class Reconciler:
         fleet: Fleet,
         server: ModelServer,
         loader: Loader,
+        warmups: Warmups,
         repository: RepositoryWatch,
         clock: Callable[[], float],
         pace: Pace,
@@ -63,6 +66,7 @@ class Reconciler:
         self._fleet = fleet
         self._server = server
         self._loader = loader
+        self._warmups = warmups
         self._repository = repository
         self._clock = clock
         self._pace = pace
@@ -139,6 +143,8 @@ class Reconciler:
         for action in actions_of(current):
             if isinstance(action, SetRoute):
                 await self._ledger.set_route(action.route)
+            elif isinstance(action, WarmVersion):
+                self._warmups.ensure(action.model, action.version)
 
     def _with_evidence(self, rollout: Rollout) -> Rollout:
         route = route_of(rollout)
@@ -152,10 +158,10 @@ class Reconciler:
         return rollout if seen is rollout.evidence else replace(rollout, evidence=seen)
 
     def _event_for(self, rollout: Rollout, now: float) -> Event | None:
-        if rollout.phase is Phase.PREPARING or rollout.phase.weighted:
-            loading = self._load_event(rollout)
-            if loading is not None:
-                return loading
+        if rollout.phase.early or rollout.phase.weighted:
+            preparing = self._load_event(rollout) or self._warm_event(rollout)
+            if preparing is not None:
+                return preparing
         event = judge(rollout, now)
         # Right after a start, workers that live have not reported yet: their silence is no reason to give up.
         if event is not None and not (event.kind is EventKind.EXPIRED and not self._fleet.settled):
@@ -174,6 +180,14 @@ class Reconciler:
         if refusal is not None and rollout.candidate in refusal.versions:
             return Event(EventKind.LOAD_FAILED, reason=refusal.reason)
         return None
+
+    def _warm_event(self, rollout: Rollout) -> Event | None:
+        if rollout.phase is not Phase.WARMING:
+            return None
+        result = self._warmups.take_result(rollout.model, rollout.candidate)
+        if result is None:
+            return None
+        return Event(EventKind.WARMED if result.warm else EventKind.WARM_FAILED, reason=result.words)
 
     def _drain_event(self, rollout: Rollout, now: float) -> Event | None:
         if self._ledger.routes.get(rollout.model) != route_of(rollout):

@@ -40,7 +40,15 @@ class SetRoute:
     route: Route
 
 
-Action = LoadVersions | SetRoute
+@dataclass(frozen=True, slots=True)
+class WarmVersion:
+    """Have a version that is loaded warmed, and its answers compared with those of its build."""
+
+    model: str
+    version: int
+
+
+Action = LoadVersions | SetRoute | WarmVersion
 
 
 def route_of(rollout: Rollout) -> Route:
@@ -60,6 +68,8 @@ def actions_of(rollout: Rollout) -> tuple[Action, ...]:
     route = SetRoute(route_of(rollout))
     both = frozenset({rollout.stable, rollout.candidate})
     survivor = frozenset({rollout.survivor})
+    if rollout.phase is Phase.WARMING:
+        return LoadVersions(rollout.model, both), route, WarmVersion(rollout.model, rollout.candidate)
     if rollout.phase is Phase.PREPARING or rollout.phase.weighted:
         return LoadVersions(rollout.model, both), route
     if rollout.phase.terminal:

@@ -15,6 +15,8 @@ class EventKind(StrEnum):
 
     LOADED = "loaded"  # the candidate is ready in Triton
     LOAD_FAILED = "load_failed"  # Triton cannot load the candidate, and says why
+    WARMED = "warmed"  # the candidate's latency has settled, and it answers as when it was built
+    WARM_FAILED = "warm_failed"  # it fails, or gives other answers
     ASSESSED = "assessed"  # the evidence was looked at
     EXPIRED = "expired"  # the longest time without a pass is over
     DRAINED = "drained"  # no gateway routes to the version that is on its way out

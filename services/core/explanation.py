@@ -12,6 +12,7 @@ from services.core.verdict import Outcome, Verdict
 
 _STANDS = {
     Phase.PREPARING: "Version {candidate} is being loaded; all traffic goes to version {stable}.",
+    Phase.WARMING: "Version {candidate} is warmed with its samples; all traffic goes to version {stable}.",
     Phase.PROGRESSING: "Version {candidate} gets {weight} % of the traffic and is compared with version {stable}.",
     Phase.PAUSED: "Held at {weight} % for version {candidate}; harm still rolls back.",
     Phase.PROMOTING: "Version {candidate} has all traffic; the gateways are letting go of version {stable}.",

@@ -19,8 +19,9 @@ def judge(rollout: Rollout, now: float) -> Event | None:
         now: Seconds since the epoch.
     """
     longest = rollout.spec.max_step_duration_s
-    if rollout.phase is Phase.PREPARING and now - rollout.phase_entered_at > longest:
-        return Event(EventKind.EXPIRED, reason=f"version {rollout.candidate} was not loaded within {longest:g} s")
+    if rollout.phase.early and now - rollout.phase_entered_at > longest:
+        what = "loaded" if rollout.phase is Phase.PREPARING else "warm"
+        return Event(EventKind.EXPIRED, reason=f"version {rollout.candidate} was not {what} within {longest:g} s")
     if not rollout.phase.weighted:
         return None
     verdict = assess(rollout.terms, rollout.evidence.stable, rollout.evidence.candidate)

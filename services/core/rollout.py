@@ -19,6 +19,7 @@ class Phase(StrEnum):
     """Where a rollout stands."""
 
     PREPARING = "preparing"  # the candidate is being loaded
+    WARMING = "warming"  # it gets warm-up samples until its latency settles, and must answer as when it was built
     PROGRESSING = "progressing"  # a step's weight is held until its evidence is enough
     PAUSED = "paused"  # a person holds the weight; harm still rolls back
     PROMOTING = "promoting"  # the candidate has all traffic; gateways are letting go of the old version
@@ -27,7 +28,7 @@ class Phase(StrEnum):
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
     ABORTED = "aborted"
-    FAILED = "failed"  # the candidate never got traffic: it did not load
+    FAILED = "failed"  # the candidate never got traffic: it did not load, or did not answer as it should
 
     @property
     def terminal(self) -> bool:
@@ -38,6 +39,11 @@ class Phase(StrEnum):
     def weighted(self) -> bool:
         """Whether the candidate has its step's share of the traffic."""
         return self in {Phase.PROGRESSING, Phase.PAUSED}
+
+    @property
+    def early(self) -> bool:
+        """Whether the candidate is made ready and has no traffic yet."""
+        return self in {Phase.PREPARING, Phase.WARMING}
 
     @property
     def leaving(self) -> bool:

@@ -87,10 +87,15 @@ RESUMED = Effect(
 _P = Phase
 _E = EventKind
 TRANSITIONS: tuple[Transition, ...] = (
-    Transition(_P.PREPARING, _E.LOADED, _P.PROGRESSING, effect=FIRST_STEP),
+    Transition(_P.PREPARING, _E.LOADED, _P.WARMING),
     Transition(_P.PREPARING, _E.LOAD_FAILED, _P.FAILED),
     Transition(_P.PREPARING, _E.EXPIRED, _P.FAILED),
     Transition(_P.PREPARING, _E.ABORT, _P.ABORTED),
+    Transition(_P.WARMING, _E.WARMED, _P.PROGRESSING, effect=FIRST_STEP),
+    Transition(_P.WARMING, _E.WARM_FAILED, _P.FAILED),
+    Transition(_P.WARMING, _E.LOAD_FAILED, _P.FAILED),
+    Transition(_P.WARMING, _E.EXPIRED, _P.FAILED),
+    Transition(_P.WARMING, _E.ABORT, _P.ABORTED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.ROLLING_BACK, HARM_SHOWN, JUDGED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROMOTING, LAST_STEP_PASSED, JUDGED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROGRESSING, STEP_PASSED, NEXT_STEP),
@@ -152,6 +157,8 @@ def explain(before: Rollout, event: Event) -> str:
     words = {
         EventKind.LOADED: f"version {before.candidate} is loaded and ready",
         EventKind.LOAD_FAILED: f"version {before.candidate} cannot be loaded: {event.reason}",
+        EventKind.WARMED: f"version {before.candidate} is warm: {event.reason}",
+        EventKind.WARM_FAILED: f"version {before.candidate} gets no traffic: {event.reason}",
         EventKind.ASSESSED: f"{at} {'failed' if _failed(before, event, 0.0) else 'passed'}: {found}",
         EventKind.EXPIRED: f"inconclusive: {event.reason}" + (f"; {found}" if found else ""),
         EventKind.DRAINED: event.reason or "every gateway has let go of the version on its way out",

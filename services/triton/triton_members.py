@@ -12,6 +12,7 @@ from services.triton.model_control import GrpcModelControl
 from services.triton.replicas.resolver import LookUp, Resolver, look_up
 from services.triton.replicas.settings import ReplicaSettings
 from services.triton.triton_model_server import TritonModelServer
+from services.triton.triton_upstream import TritonUpstream
 from services.triton.trust import Trust
 
 _CONNECTIONS = 8
@@ -30,6 +31,7 @@ class TritonConnections:
         self._pool = HttpPool(address.host, address.http_port, max_connections=_CONNECTIONS)
         self._control = GrpcModelControl(address.grpc_target)
         self.server = TritonModelServer(self._pool, self._control, repository, trust=trust)
+        self.upstream = TritonUpstream(self._pool)
 
     async def aclose(self) -> None:
         """Close them; what is under way ends with ``Unavailable``."""
@@ -68,13 +70,20 @@ class TritonMembers:
 
     def now(self) -> Mapping[str, TritonModelServer]:
         """Return the replicas of this moment by name."""
+        return {name: connections.server for name, connections in self._present().items()}
+
+    def upstreams(self) -> Mapping[str, TritonUpstream]:
+        """Return the same, to send them requests."""
+        return {name: connections.upstream for name, connections in self._present().items()}
+
+    def _present(self) -> dict[str, TritonConnections]:
         present = self._addresses
         for address in set(self._known) - set(present):
             self._close(self._known.pop(address))
         for address in present:
             if address not in self._known:
                 self._known[address] = TritonConnections(address, self._repository, self._trust)
-        return {address.name: self._known[address].server for address in present}
+        return {address.name: self._known[address] for address in present}
 
     async def aclose(self) -> None:
         """Close every connection."""

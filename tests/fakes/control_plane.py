@@ -19,6 +19,7 @@ from services.controller.reconciler import Reconciler
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
+from services.controller.warmups import Warmups
 from services.core.errors import NotFound
 from services.core.rollout import Rollout
 from services.triton.model_server_group import ModelServerGroup
@@ -27,6 +28,7 @@ from tests.fakes.gateway_worker import FakeGatewayWorker
 from tests.fakes.kill_switch import Killed, KillingModelServer, KillingStore, KillSwitch
 from tests.fakes.model_server import FakeMembers, FakeModelServer
 from tests.fakes.store import FakeStore
+from tests.fakes.warmer import FakeWarmer
 
 
 class FakeRepository:
@@ -63,6 +65,7 @@ class ControlPlane:
         self.store = store or FakeStore()
         self.server = server or FakeModelServer()
         self.servers = [self.server, *further]
+        self.warmer = FakeWarmer()
         self.repository = repository or FakeRepository(digits=[1])
         self.switch = switch or KillSwitch()
         self.workers = [FakeGatewayWorker("worker-1"), FakeGatewayWorker("worker-2")]
@@ -80,6 +83,7 @@ class ControlPlane:
 
     async def _end(self) -> None:
         await self.loader.__aexit__(None, None, None)
+        await self.warmups.__aexit__(None, None, None)
         await self.group.aclose()
 
     def _start(self) -> None:
@@ -92,12 +96,14 @@ class ControlPlane:
         self.group = ModelServerGroup(FakeMembers(self.servers), look_timeout_s=0.2, clock=self.clock)
         server = KillingModelServer(self.group if len(self.servers) > 1 else self.server, self.switch)
         self.loader = Loader(server, self.clock)
+        self.warmups = Warmups(self.warmer, self.clock)
         self.newcomers = Newcomers(self.loader, self.clock)
         self.reconciler = Reconciler(
             ledger=self.ledger,
             fleet=self.fleet,
             server=server,
             loader=self.loader,
+            warmups=self.warmups,
             repository=self.watch,
             clock=self.clock,
             pace=Pace(),
@@ -143,6 +149,10 @@ class ControlPlane:
                 await self.restart()
                 continue
             await self._loads_or_death()
+            if self.warmer.stuck:
+                await asyncio.sleep(0)
+            else:
+                await self.warmups.idle()
 
     async def _loads_or_death(self) -> None:
         if any(server.stuck for server in self.servers):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.controller.fleet import Fleet, Report, TallyKey
+from services.controller.fleet import Fleet, Report
+from services.controller.recent_traffic import TallyKey
 from services.controller.route_board import RouteBoard
 from services.core.histogram import LatencyHistogram
 from services.core.route import Role, RouteTable

@@ -1,0 +1,88 @@
+"""Warms versions in the background, one warm-up per model at a time, and keeps how it went until it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from services.core.errors import DeadlineExceeded, Overloaded, PenstockError, Unavailable
+from services.triton.warming.warmer import Warmer
+
+_LOG = logging.getLogger(__name__)
+_PAUSE_S = 2.0
+# What may be otherwise a moment later; everything else is the version's own.
+_PASSING = (Unavailable, DeadlineExceeded, Overloaded)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupResult:
+    """How a warm-up ended: the version, whether it may have traffic, and what happened in words."""
+
+    version: int
+    warm: bool
+    words: str
+
+
+class Warmups:
+    """Used as a context: what is under way is cancelled at its end.
+
+    Args:
+        warmer: Warms a version.
+        clock: Monotonic clock, seconds.
+        timeout_s: Bound on one warm-up.
+    """
+
+    def __init__(self, warmer: Warmer, clock: Callable[[], float], timeout_s: float = 300.0) -> None:
+        self._warmer, self._clock, self._timeout_s = warmer, clock, timeout_s
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._results: dict[str, WarmupResult] = {}
+        self._retry_at: dict[str, float] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def ensure(self, model: str, version: int) -> None:
+        """Begin a warm-up, unless one of this model is under way or has ended, or has to be tried again later."""
+        result = self._results.get(model)
+        if model in self._tasks or (result is not None and result.version == version):
+            return
+        if self._clock() < self._retry_at.get(model, 0.0):
+            return
+        task = asyncio.create_task(self._warm(model, version), name=f"warm {model} version {version}")
+        self._tasks[model] = task
+        task.add_done_callback(lambda _: self._tasks.pop(model, None))
+
+    def take_result(self, model: str, version: int) -> WarmupResult | None:
+        """Return how the warm-up of a version ended, once."""
+        result = self._results.pop(model, None)
+        return result if result is not None and result.version == version else None
+
+    async def idle(self) -> None:
+        """Wait until no warm-up is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    async def _warm(self, model: str, version: int) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                warmed = await self._warmer.warm(model, version)
+        except TimeoutError:
+            self._results[model] = WarmupResult(version, False, f"not warm within {self._timeout_s:g} s")
+        except _PASSING as error:
+            self._retry_at[model] = self._clock() + _PAUSE_S
+            _LOG.warning("model %s: warming version %d is tried again: %s", model, version, error)
+        except PenstockError as error:
+            self._results[model] = WarmupResult(version, False, error.message)
+        else:
+            self._results[model] = WarmupResult(version, True, "; ".join(one.text for one in warmed))
