@@ -50,7 +50,7 @@ class Workbench:
     def candidates(self, variants: Sequence[Variant]) -> list[Candidate]:
         """Return a candidate per variant, in their order, each with the gate's objections.
 
-        An INT8 variant that is not good enough is followed by one that keeps its most sensitive operators in FP32,
+        An INT8 variant that is not good enough is followed by one that keeps its most sensitive operators out of it,
         where that helps. A variant that cannot be made is a candidate with objections.
         """
         baseline = self._target.make(Variant(name=BASELINE, precision=BASELINE))
@@ -83,7 +83,7 @@ class Workbench:
             return Candidate(candidate.variant, objections=(error.message,), sensitivity=candidate.sensitivity)
 
     def _mixed(self, target: Target, variant: Variant, layers: Sequence[LayerEntry]) -> Candidate | None:
-        """Return the form that keeps as few of the worst operators in FP32 as meet the bounds; None where none does."""
+        """Return the form that keeps as few of the worst operators out of INT8 as will do; None where none does."""
         mixed = variant.mixed()
 
         def is_enough(kept: Sequence[str]) -> bool:
@@ -97,7 +97,7 @@ class Workbench:
             self._say(f"no choice of operators makes {variant.name} good enough")
             return None
         more = f" and {len(kept) - _SHOWN_LAYERS} more" if len(kept) > _SHOWN_LAYERS else ""
-        self._say(f"{mixed.name} keeps {', '.join(kept[:_SHOWN_LAYERS])}{more} in FP32")
+        self._say(f"{mixed.name} keeps {', '.join(kept[:_SHOWN_LAYERS])}{more} out of INT8")
         made, quality = self._judged(target, mixed, kept)
         return Candidate(mixed, made, quality, sensitivity=tuple(layers))
 

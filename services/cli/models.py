@@ -284,7 +284,7 @@ def _details(manifest: Manifest) -> list[tuple[str, str]]:
         *((f"input {spec.name}", f"{spec.datatype} {list(spec.dims)}") for spec in manifest.inputs),
         *((f"output {spec.name}", f"{spec.datatype} {list(spec.dims)}") for spec in manifest.outputs),
         *((entry.name, _metric(entry)) for entry in manifest.metrics),
-        *([("kept in FP32", ", ".join(kept))] if (kept := _kept(manifest)) else []),
+        *_calibration(manifest),
         (
             "latency",
             f"{speed.latency_ms:.3f} ms at batch {speed.batch_size}, {speed.threads} threads, {speed.provider}",
@@ -303,8 +303,11 @@ def _metric(entry: MetricEntry) -> str:
     )
 
 
-def _kept(manifest: Manifest) -> tuple[str, ...]:
-    return manifest.calibration.kept if manifest.calibration is not None else ()
+def _calibration(manifest: Manifest) -> list[tuple[str, str]]:
+    if (entry := manifest.calibration) is None:
+        return []
+    lines = [("outside INT8", entry.rest), ("not quantised", ", ".join(entry.kept))]
+    return [(name, words) for name, words in [*lines, ("beyond FP16, in FP32", ", ".join(entry.beyond_fp16))] if words]
 
 
 def _gate(manifest: Manifest) -> str:

@@ -14,7 +14,7 @@ from services.core import record
 from services.core.engine_record import EngineEntry
 from services.core.errors import IntegrityError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "model.sig"
 ENGINES = "tensorrt"
@@ -76,13 +76,17 @@ class CalibrationEntry:
         method: ``minmax``, ``entropy`` or ``percentile``.
         data: The samples that the ranges were taken from.
         quantized: How many operators run in INT8.
-        kept: Operators that stay in FP32, because the recipe says so or because INT8 missed a bound with them.
+        kept: Operators that are not quantised, because the recipe says so or because INT8 missed a bound with them.
+        rest: What is computed in where it is not INT8: ``fp32``, or ``fp16`` in an engine.
+        beyond_fp16: Operators that stay in FP32 all the same, because FP16 cannot hold their weights or values.
     """
 
     method: str
     data: DataEntry
     quantized: int
     kept: tuple[str, ...]
+    rest: str
+    beyond_fp16: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,11 @@ def _engine(candidate: Candidate) -> str:
             f" {rebuild.builds} builds: {rebuild.identical} of the others identical, outputs at most "
             f"{rebuild.max_difference:.2g} apart, {min(rebuild.latency_ms):g} to {max(rebuild.latency_ms):g} ms."
         )
+    calibration = candidate.made.calibration if candidate.made is not None else None
+    if calibration is not None:
+        words += f" What is not INT8 is {calibration.rest.upper()}."
+        if calibration.beyond_fp16:
+            words += f" Beyond FP16, and therefore in FP32: {', '.join(calibration.beyond_fp16)}."
     lines = [
         [layer.name, layer.kind, ", ".join(layer.inputs), ", ".join(layer.outputs), f"{layer.milliseconds:.4f}"]
         for layer in engine.layers[:_SHOWN_LAYERS]
@@ -108,7 +113,7 @@ def _sensitivity(candidates: Iterable[Candidate]) -> list[str]:
         calibration = candidate.made.calibration if candidate.made is not None else None
         if calibration is not None and calibration.kept:
             return [
-                f"<h2>Operators that INT8 hurts</h2><p>In red: kept in FP32 by {escape(candidate.name)}.</p>",
+                f"<h2>Operators that INT8 hurts</h2><p>In red: kept out of INT8 by {escape(candidate.name)}.</p>",
                 plots.sensitivity(candidate.sensitivity, calibration.kept),
             ]
     layers = next((candidate.sensitivity for candidate in candidates if candidate.sensitivity), ())
