@@ -10,6 +10,7 @@ from enginebuild.candidates import Candidate, Made, Quality
 from enginebuild.convert.sensitivity import fewest_kept
 from enginebuild.datatypes import Arrays
 from enginebuild.gate import Evidence, objections
+from enginebuild.measure.batching import batch_dependence
 from enginebuild.measure.judge import Judge
 from enginebuild.measure.speed import Timing, compare
 from enginebuild.recipe.recipe import Recipe
@@ -54,7 +55,7 @@ class Workbench:
         where that helps. A variant that cannot be made is a candidate with objections.
         """
         baseline = self._target.make(Variant(name=BASELINE, precision=BASELINE))
-        found = [self._proved(candidate) for variant in variants for candidate in self._tried(variant)]
+        found = [self._examined(candidate) for variant in variants for candidate in self._tried(variant)]
         timings = self._time(baseline.path, [candidate.made.path for candidate in found if candidate.made is not None])
         return [self._finished(candidate, timings) for candidate in found]
 
@@ -73,12 +74,18 @@ class Workbench:
         mixed = self._mixed(target, variant, layers)
         return [replace(candidate, sensitivity=layers), *([mixed] if mixed else [])]
 
-    def _proved(self, candidate: Candidate) -> Candidate:
-        """Return a candidate that is good enough with the runtime's evidence, or with what that says against it."""
-        if candidate.made is None or candidate.quality is None or candidate.quality.objections:
+    def _examined(self, candidate: Candidate) -> Candidate:
+        """Return a candidate with what batches do to it and, where it is good enough, with the runtime's evidence."""
+        made, quality = candidate.made, candidate.quality
+        if made is None or quality is None:
             return candidate
         try:
-            return replace(candidate, made=self._target_of(candidate.variant).proved(candidate.made))
+            target = self._target_of(candidate.variant)
+            self._say(f"running rows of {candidate.name} alone and in batches")
+            batching = batch_dependence(self._recipe, target.load(made.path), self._inputs)
+            if not quality.objections:
+                made = target.proved(made)
+            return replace(candidate, made=made, batching=batching)
         except BuildFailed as error:
             return Candidate(candidate.variant, objections=(error.message,), sensitivity=candidate.sensitivity)
 
@@ -118,7 +125,14 @@ class Workbench:
         if made is None or quality is None:
             return candidate
         speed = _speed_entry(timings[made.path], self._recipe, self._target.provider)
-        evidence = Evidence(variant.rules, variant.is_baseline, quality.metrics, quality.fidelity, speed.speedup)
+        evidence = Evidence(
+            variant=variant.rules,
+            is_baseline=variant.is_baseline,
+            metrics=quality.metrics,
+            fidelity=quality.fidelity,
+            speedup=speed.speedup,
+            batching=candidate.batching,
+        )
         against = objections(evidence, self._recipe.gate)
         return replace(candidate, speed=speed, objections=against, size_bytes=made.path.stat().st_size)
 

@@ -290,6 +290,7 @@ def _details(manifest: Manifest) -> list[tuple[str, str]]:
             f"{speed.latency_ms:.3f} ms at batch {speed.batch_size}, {speed.threads} threads, {speed.provider}",
         ),
         ("speed", f"{speed.speedup:.2f} times FP32 ({speed.speedup_low:.2f} to {speed.speedup_high:.2f})"),
+        ("in a batch", f"a row's answer changes by up to {manifest.batching.text}"),
         ("gate", _gate(manifest)),
         ("checkpoint", f"{manifest.checkpoint.file} {manifest.checkpoint.sha256}"),
         *((name, f"{entry.size_bytes:,} bytes, {entry.sha256}") for name, entry in manifest.files.items()),

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from services.core import record
+from services.core.batch_record import BatchEntry
+from services.core.drift_record import DriftReference
 from services.core.engine_record import EngineEntry
 from services.core.errors import IntegrityError
 
@@ -242,44 +244,6 @@ class TargetEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class SketchEntry:
-    """The distribution of one quantity on the held-out data: what live traffic is compared with.
-
-    Attributes:
-        edges: Boundaries between bins, ascending, without the two ends; a value on a boundary is below it.
-        shares: Share of the values in each bin: one more than there are boundaries.
-        mean: Mean of the values.
-        deviation: Standard deviation of the values.
-        count: Number of values.
-    """
-
-    edges: tuple[float, ...]
-    shares: tuple[float, ...]
-    mean: float
-    deviation: float
-    count: int
-
-    def __post_init__(self) -> None:
-        if len(self.shares) != len(self.edges) + 1 or list(self.edges) != sorted(self.edges):
-            raise ValueError(f"{len(self.shares)} shares between {len(self.edges)} boundaries in ascending order")
-
-
-@dataclass(frozen=True, slots=True)
-class DriftReference:
-    """Distributions on the held-out data.
-
-    Attributes:
-        inputs: By input, of its elements.
-        outputs: By output, of its elements.
-        confidence: By output with classes, of the largest softmax share.
-    """
-
-    inputs: dict[str, SketchEntry]
-    outputs: dict[str, SketchEntry]
-    confidence: dict[str, SketchEntry]
-
-
-@dataclass(frozen=True, slots=True)
 class TensorEntry:
     """One input or output: dimensions without the batch, -1 for any size, and class labels where there are some."""
 
@@ -315,6 +279,7 @@ class Manifest:
         metrics: The recipe's metrics on the held-out data, in its order.
         sensitivity: What quantising each operator alone does, worst first; empty where nobody looked.
         fidelity: Closeness to the PyTorch network.
+        batching: How far a row's answer depends on the rows in its batch.
         speed: Speed against FP32.
         size_bytes: Size of the model file.
         gate: The gate's verdict.
@@ -345,6 +310,7 @@ class Manifest:
     metrics: tuple[MetricEntry, ...]
     sensitivity: tuple[LayerEntry, ...]
     fidelity: FidelityEntry
+    batching: BatchEntry
     speed: SpeedEntry
     size_bytes: int
     gate: GateEntry
@@ -371,6 +337,14 @@ class Manifest:
             # The paths are opened when a version is verified: none may lead out of its folder.
             if path != PurePosixPath(path).as_posix() or path.startswith("/") or ".." in PurePosixPath(path).parts:
                 raise ValueError(f"file '{path}' does not lie in the version's folder")
+
+    def tolerance(self, output: str) -> float:
+        """Return how far an element of a served answer may be from FP32 PyTorch's, whatever batch its row is in.
+
+        The closeness to PyTorch was measured in batches. From there to the row alone, and from that to another batch,
+        it is at most the difference between alone and in a batch, as far as that was measured.
+        """
+        return self.fidelity.max_abs_diff[output] + 2 * self.batching.max_abs_diff[output]
 
     def to_json(self) -> str:
         """Return the text of ``manifest.json``."""

@@ -77,7 +77,21 @@ def _metrics(candidate: Candidate) -> str:
     return (
         f"<h2>{escape(candidate.name)}</h2>{_table(heads, lines)}"
         f"<p>Furthest from FP32 PyTorch, in shares of an output's largest value: {escape(worst)}.</p>"
+        f"{_batching(candidate)}"
     )
+
+
+def _batching(candidate: Candidate) -> str:
+    """Return how far an answer depends on who shares its batch."""
+    if (entry := candidate.batching) is None:
+        return ""
+    apart = ", ".join(f"{name} {most:.3g}" for name, most in entry.max_abs_diff.items())
+    words = (
+        f"{entry.rows} rows alone and in {entry.batches} batches of {entry.batch_size} each, furthest apart: {apart}."
+    )
+    if entry.changed is not None:
+        words += f" The best class of {entry.changed:.2%} of them is another one in some batch."
+    return f"<p>{escape(words)}</p>"
 
 
 def _engine(candidate: Candidate) -> str:

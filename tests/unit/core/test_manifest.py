@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.core import record
+from services.core.batch_record import BatchEntry
+from services.core.drift_record import DriftReference, SketchEntry
 from services.core.engine_record import EngineEntry
 from services.core.errors import IntegrityError
 from services.core.manifest import (
@@ -16,13 +18,11 @@ from services.core.manifest import (
     CheckpointEntry,
     CompressionEntry,
     DataEntry,
-    DriftReference,
     FidelityEntry,
     FileEntry,
     GateEntry,
     LayerEntry,
     Manifest,
-    SketchEntry,
     SpeedEntry,
     TargetEntry,
     TensorEntry,
@@ -60,6 +60,7 @@ def manifest(**changes: Any) -> Manifest:
         metrics=(ACCURACY,),
         sensitivity=(LayerEntry("conv_3", "Conv", 0.2),),
         fidelity=FidelityEntry(0.998, {"logits": 0.25}, 0, {"logits": (45,) * 10}, (WorstCase(7, 0.3),)),
+        batching=BatchEntry(128, 3, 32, {"logits": 0.125}, 0.01),
         speed=SpeedEntry("CPUExecutionProvider", 1, 32, 1.5, 21_333.0, 2.2, 2.0, 2.4, 15),
         size_bytes=1234,
         gate=GateEntry(passed=True, reasons=(), waiver=None),
@@ -97,6 +98,7 @@ UNORDERED = json.loads(json.dumps(document()["drift"]).replace("[0.0, 1.5]", "[1
 # Mappings whose keys are names of the model's own, not fields.
 FREE = {
     *[("files",), ("libraries",), ("fidelity", "max_abs_diff"), ("fidelity", "predictions"), ("target", "profiles")],
+    ("batching", "max_abs_diff"),
     *[("drift", "inputs"), ("drift", "outputs"), ("drift", "confidence")],
 }
 RECORDS = [place for place in every_place(document()) if isinstance(at(document(), place), dict) and place not in FREE]
