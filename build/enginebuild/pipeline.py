@@ -194,6 +194,7 @@ class _Build:
         findings = Findings(recipe, data, labels, candidates, original_bytes, order.created)
         if chosen is None:
             return BuildResult(recipe.name, candidates, None, findings)
+        compression = networks.entry_of(chosen.variant)
         self._fill(release.content, chosen, target.backend.model_file, data)
         record = Record(
             recipe=recipe,
@@ -204,7 +205,7 @@ class _Build:
             waiver=order.waiver,
             target=target.entry,
             checkpoint=checkpoint,
-            compression=networks.entry_of(chosen.variant),
+            compression=compression,
             data=data,
             labels=labels,
             drift=drift_reference(recipe, data.inputs, reference),

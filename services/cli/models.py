@@ -284,6 +284,7 @@ def _details(manifest: Manifest) -> list[tuple[str, str]]:
         *((f"input {spec.name}", f"{spec.datatype} {list(spec.dims)}") for spec in manifest.inputs),
         *((f"output {spec.name}", f"{spec.datatype} {list(spec.dims)}") for spec in manifest.outputs),
         *((entry.name, _metric(entry)) for entry in manifest.metrics),
+        *_compression(manifest),
         *_calibration(manifest),
         (
             "latency",
@@ -302,6 +303,17 @@ def _metric(entry: MetricEntry) -> str:
         f"{entry.text} ({entry.confidence:.0%} interval {entry.show(entry.low)} to {entry.show(entry.high)}, "
         f"{entry.samples} held-out samples); FP32 PyTorch {entry.show(entry.baseline)}"
     )
+
+
+def _compression(manifest: Manifest) -> list[tuple[str, str]]:
+    if (entry := manifest.compression) is None:
+        return []
+    lines = [("network", f"{', '.join(entry.techniques)}; {entry.parameters:,} parameters")]
+    if (again := entry.rebuild) is not None:
+        same = f"{again.identical} of {again.builds - 1} the same byte for byte"
+        apart = "other shapes" if again.max_difference is None else f"up to {again.max_difference:.2g} apart"
+        lines.append(("made again", f"{same}; {', '.join(again.differing)} {apart}" if again.differing else same))
+    return lines
 
 
 def _calibration(manifest: Manifest) -> list[tuple[str, str]]:

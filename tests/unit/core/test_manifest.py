@@ -23,6 +23,7 @@ from services.core.manifest import (
     GateEntry,
     LayerEntry,
     Manifest,
+    NetworkRebuildEntry,
     SpeedEntry,
     TargetEntry,
     TensorEntry,
@@ -32,6 +33,7 @@ from tests.fakes import releases
 
 DIGEST = "ab" * 32
 ACCURACY = dataclasses.replace(releases.ACCURACY, output="logits", value=0.99, low=0.97, high=0.995, samples=450)
+REBUILD = NetworkRebuildEntry(builds=2, identical=0, differing=("conv.weight",), max_difference=0.001)
 SKETCH = SketchEntry(edges=(0.0, 1.5), shares=(0.5, 0.3, 0.2), mean=0.7, deviation=0.2, count=900)
 
 
@@ -53,7 +55,7 @@ def manifest(**changes: Any) -> Manifest:
         seed=0,
         checkpoint=CheckpointEntry("checkpoint.safetensors", DIGEST, 308_074),
         evaluation=DataEntry("data.py:evaluation", 450, DIGEST),
-        compression=CompressionEntry(("50% of the channels pruned",), "train.py:fine_tune", 77_018),
+        compression=CompressionEntry(("50% of the channels pruned",), "train.py:fine_tune", 77_018, 1, REBUILD),
         calibration=CalibrationEntry(
             "minmax", DataEntry("data.py:calibration", 256, DIGEST), 12, ("conv_3",), "fp16", ("mul_1",)
         ),
