@@ -288,7 +288,7 @@ class Manifest:
         engine: How it was built, for an engine of TensorRT; None for what ONNX Runtime runs.
         created: When it was built, ISO 8601 in UTC.
         files: Every file of the version's folder except this one, by relative POSIX path.
-        config_sha256: Digest of the model's config.pbtxt as this build wrote it.
+        config_sha256: Digest of config.pbtxt as this build wrote it, for the model and into the version's own folder.
         recipe_sha256: Digest of the recipe.
         commit: Git commit of the recipe's folder, with ``-dirty`` for changes; None outside git.
         parent: The version before this one; None for the first.

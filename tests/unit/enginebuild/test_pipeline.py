@@ -40,7 +40,7 @@ def test_the_preferred_precision_that_passes_is_published_with_everything_it_nee
     assert result.published is not None
     manifest, path = result.published.manifest, result.published.path
     assert (manifest.precision, manifest.version, manifest.created) == ("int8", 1, CREATED)
-    assert {file.name for file in path.iterdir()} == {"model.onnx", "evaluation.npz", "manifest.json"}
+    assert {file.name for file in path.iterdir()} == {"model.onnx", "evaluation.npz", "config.pbtxt", "manifest.json"}
     assert Manifest.from_json((path / "manifest.json").read_bytes()) == manifest
     assert [spec.labels for spec in manifest.outputs] == [("left", "right"), ()]
     assert any("training" in line for line in said)
@@ -128,7 +128,7 @@ def test_the_held_out_data_stays_at_home_where_the_recipe_says_so(tmp_path: Path
     data = {"evaluation": "data.py:evaluation", "publish_evaluation": False}
     result, _ = run(tmp_path, data=data, **tiny_recipe.FP32_ONLY)
     assert result.published is not None
-    assert set(result.published.manifest.files) == {"model.onnx"}
+    assert set(result.published.manifest.files) == {"model.onnx", "config.pbtxt"}
 
 
 def test_a_repository_that_cannot_be_written_is_named(tmp_path: Path) -> None:

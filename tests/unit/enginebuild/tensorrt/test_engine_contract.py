@@ -83,7 +83,7 @@ def test_every_precision_goes_through_the_gate_as_an_engine(tmp_path: Path, fake
     assert [(one.name, one.objections) for one in result.candidates] == [(name, ()) for name in ALL]
     assert result.published is not None
     manifest, folder = result.published.manifest, result.published.path
-    assert {file.name for file in folder.iterdir()} == {"model.plan", "manifest.json", "evaluation.npz"}
+    assert {file.name for file in folder.iterdir()} == {"model.plan", "manifest.json", "evaluation.npz", "config.pbtxt"}
     assert (manifest.target.runtime, manifest.target.version) == ("tensorrt", real.__version__)
     assert (manifest.target.device, manifest.target.compute_capability) == ("NVIDIA H200", "9.0")
     assert manifest.target.profiles == dict.fromkeys(("left", "right"), ((1, 4), (8, 4), (16, 4)))
