@@ -7,6 +7,7 @@ from pathlib import Path
 
 from enginebuild.datatypes import Arrays
 from enginebuild.recipe.variants import Variant
+from services.core.batch_record import BatchEntry
 from services.core.engine_record import EngineEntry
 from services.core.manifest import CalibrationEntry, FidelityEntry, LayerEntry, MetricEntry, SpeedEntry
 
@@ -53,6 +54,7 @@ class Candidate:
         variant: What it is.
         made: The converted network; None where it could not be made.
         quality: How good it is; None where it could not be made or run.
+        batching: How far a row's answer depends on the rows in its batch; None as well.
         speed: How fast it is; None as well.
         objections: Why it may not be published; empty when it may.
         sensitivity: What quantising each operator alone does, worst first; empty where nobody looked.
@@ -62,6 +64,7 @@ class Candidate:
     variant: Variant
     made: Made | None = None
     quality: Quality | None = None
+    batching: BatchEntry | None = None
     speed: SpeedEntry | None = None
     objections: tuple[str, ...] = ()
     sensitivity: tuple[LayerEntry, ...] = ()

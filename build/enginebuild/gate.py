@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from enginebuild.recipe.gate import GateRules, MetricRule
+from enginebuild.recipe.gate import BatchRule, GateRules, MetricRule
+from services.core.batch_record import BatchEntry
 from services.core.manifest import FidelityEntry, MetricEntry
 
 # Shares are quotients of counts: 100 * (9 - 8) / 200 may be a hair over 0.5.
@@ -22,6 +23,7 @@ class Evidence:
         metrics: Its metrics on the held-out data.
         fidelity: Closeness to the PyTorch network.
         speedup: FP32's time over this one's; None where it was not measured.
+        batching: How far answers depend on their batch; None where it was not measured.
     """
 
     variant: str
@@ -29,11 +31,13 @@ class Evidence:
     metrics: Sequence[MetricEntry]
     fidelity: FidelityEntry
     speedup: float | None
+    batching: BatchEntry | None
 
 
 def objections(evidence: Evidence, rules: GateRules) -> tuple[str, ...]:
     """Return why a variant may not be published; empty when it may."""
-    return (*accuracy_objections(evidence, rules), *_speed(evidence, rules))
+    batching = _batching(evidence.batching, rules.batching) if rules.batching is not None else ()
+    return (*accuracy_objections(evidence, rules), *batching, *_speed(evidence, rules))
 
 
 def accuracy_objections(evidence: Evidence, rules: GateRules) -> tuple[str, ...]:
@@ -78,6 +82,24 @@ def _losses(entry: MetricEntry, rule: MetricRule, variant: str, confidence: floa
         return []
     unsure = f"at {confidence:.0%} confidence it may be {entry.show_loss(entry.loss_high)} worse"
     return [f"{against}: {unsure}, {entry.show_loss(bound)} allowed ({entry.samples} samples; more of them would tell)"]
+
+
+def _batching(entry: BatchEntry | None, rule: BatchRule) -> list[str]:
+    if entry is None or not entry.rows or not entry.max_abs_diff:
+        return ["how far answers depend on their batch was not measured"]
+    found, what = [], f"on {entry.rows} rows in batches of {entry.batch_size}"
+    output, most = max(entry.max_abs_diff.items(), key=lambda item: item[1])
+    if rule.max_difference is not None and most > rule.max_difference:
+        found.append(
+            f"'{output}' of a row changes by {most:.3g} with the rows in its batch, "
+            f"{rule.max_difference:g} allowed ({what})"
+        )
+    if rule.max_changed is not None and (entry.changed is None or entry.changed > rule.max_changed + _ROUNDING):
+        shown = "an unknown share" if entry.changed is None else f"{entry.changed:.2%}"
+        found.append(
+            f"the class of {shown} changes with the rows in its batch, {rule.max_changed:.2%} allowed ({what})"
+        )
+    return found
 
 
 def _speed(evidence: Evidence, rules: GateRules) -> list[str]:

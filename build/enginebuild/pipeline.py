@@ -195,6 +195,7 @@ class _Build:
         findings = Findings(recipe, data, labels, candidates, original_bytes, order.created)
         if chosen is None:
             return BuildResult(recipe.name, candidates, None, findings)
+        compression = networks.entry_of(chosen.variant)
         warmup = self._fill(release.content, chosen, target, data)
         record = Record(
             recipe=recipe,
@@ -205,7 +206,7 @@ class _Build:
             waiver=order.waiver,
             target=target.entry,
             checkpoint=checkpoint,
-            compression=networks.entry_of(chosen.variant),
+            compression=compression,
             data=data,
             labels=labels,
             warmup=warmup,

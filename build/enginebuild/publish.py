@@ -33,8 +33,8 @@ class Release:
     Attributes:
         repository: The model repository.
         model: Model name.
-        content: Folder in the staging area with the version's files, all but the manifest.
-        config: Text of config.pbtxt.
+        content: Folder in the staging area with the version's files, all but the manifest and its config.pbtxt.
+        config: Text of config.pbtxt: the model's from now on, and the version's own for good.
         labels: Text of each label file, by file name.
     """
 
@@ -118,6 +118,8 @@ def publish(
         refuse_interface_change(release.folder, release.config, release.labels)
         there = versions(release.folder)
         version = max([*there, _highest_ever(lock)], default=0) + 1
+        # The model's is that of the newest version; with its own a version can stand alone elsewhere.
+        _write(release.content / CONFIG_FILE, release.config)
         manifest = manifest_of(version, max(there, default=None), file_entries(release.content))
         _write(release.content / MANIFEST_FILE, manifest.to_json())
         if sign is not None:

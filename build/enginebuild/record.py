@@ -11,13 +11,13 @@ from enginebuild.labels import Labels
 from enginebuild.lineage import libraries
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipe.tensors import Input
+from services.core.drift_record import DriftReference
 from services.core.errors import BuildFailed
 from services.core.manifest import (
     SCHEMA_VERSION,
     CheckpointEntry,
     CompressionEntry,
     DataEntry,
-    DriftReference,
     FileEntry,
     GateEntry,
     Manifest,
@@ -72,7 +72,7 @@ class Record:
             BuildFailed: The variant was never measured.
         """
         recipe, chosen = self.recipe, self.chosen
-        if chosen.made is None or chosen.quality is None or chosen.speed is None:
+        if chosen.made is None or chosen.quality is None or chosen.batching is None or chosen.speed is None:
             raise BuildFailed(f"{chosen.name} was not measured")
         passed = not chosen.objections
         return Manifest(
@@ -97,6 +97,7 @@ class Record:
             metrics=chosen.quality.metrics,
             sensitivity=chosen.sensitivity,
             fidelity=chosen.quality.fidelity,
+            batching=chosen.batching,
             speed=chosen.speed,
             size_bytes=files[self.model_file].size_bytes,
             gate=GateEntry(passed, chosen.objections, None if passed else self.waiver),

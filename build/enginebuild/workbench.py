@@ -10,6 +10,7 @@ from enginebuild.candidates import Candidate, Made, Quality
 from enginebuild.convert.sensitivity import fewest_kept
 from enginebuild.datatypes import Arrays
 from enginebuild.gate import Evidence, objections
+from enginebuild.measure.batching import batch_dependence
 from enginebuild.measure.judge import Judge
 from enginebuild.measure.speed import Timing, compare
 from enginebuild.recipe.recipe import Recipe
@@ -50,11 +51,11 @@ class Workbench:
     def candidates(self, variants: Sequence[Variant]) -> list[Candidate]:
         """Return a candidate per variant, in their order, each with the gate's objections.
 
-        An INT8 variant that is not good enough is followed by one that keeps its most sensitive operators in FP32,
+        An INT8 variant that is not good enough is followed by one that keeps its most sensitive operators out of it,
         where that helps. A variant that cannot be made is a candidate with objections.
         """
         baseline = self._target.make(Variant(name=BASELINE, precision=BASELINE))
-        found = [self._proved(candidate) for variant in variants for candidate in self._tried(variant)]
+        found = [self._examined(candidate) for variant in variants for candidate in self._tried(variant)]
         timings = self._time(baseline.path, [candidate.made.path for candidate in found if candidate.made is not None])
         return [self._finished(candidate, timings) for candidate in found]
 
@@ -73,17 +74,23 @@ class Workbench:
         mixed = self._mixed(target, variant, layers)
         return [replace(candidate, sensitivity=layers), *([mixed] if mixed else [])]
 
-    def _proved(self, candidate: Candidate) -> Candidate:
-        """Return a candidate that is good enough with the runtime's evidence, or with what that says against it."""
-        if candidate.made is None or candidate.quality is None or candidate.quality.objections:
+    def _examined(self, candidate: Candidate) -> Candidate:
+        """Return a candidate with what batches do to it and, where it is good enough, with the runtime's evidence."""
+        made, quality = candidate.made, candidate.quality
+        if made is None or quality is None:
             return candidate
         try:
-            return replace(candidate, made=self._target_of(candidate.variant).proved(candidate.made))
+            target = self._target_of(candidate.variant)
+            self._say(f"running rows of {candidate.name} alone and in batches")
+            batching = batch_dependence(self._recipe, target.load(made.path), self._inputs)
+            if not quality.objections:
+                made = target.proved(made)
+            return replace(candidate, made=made, batching=batching)
         except BuildFailed as error:
             return Candidate(candidate.variant, objections=(error.message,), sensitivity=candidate.sensitivity)
 
     def _mixed(self, target: Target, variant: Variant, layers: Sequence[LayerEntry]) -> Candidate | None:
-        """Return the form that keeps as few of the worst operators in FP32 as meet the bounds; None where none does."""
+        """Return the form that keeps as few of the worst operators out of INT8 as will do; None where none does."""
         mixed = variant.mixed()
 
         def is_enough(kept: Sequence[str]) -> bool:
@@ -97,7 +104,7 @@ class Workbench:
             self._say(f"no choice of operators makes {variant.name} good enough")
             return None
         more = f" and {len(kept) - _SHOWN_LAYERS} more" if len(kept) > _SHOWN_LAYERS else ""
-        self._say(f"{mixed.name} keeps {', '.join(kept[:_SHOWN_LAYERS])}{more} in FP32")
+        self._say(f"{mixed.name} keeps {', '.join(kept[:_SHOWN_LAYERS])}{more} out of INT8")
         made, quality = self._judged(target, mixed, kept)
         return Candidate(mixed, made, quality, sensitivity=tuple(layers))
 
@@ -118,7 +125,14 @@ class Workbench:
         if made is None or quality is None:
             return candidate
         speed = _speed_entry(timings[made.path], self._recipe, self._target.provider)
-        evidence = Evidence(variant.rules, variant.is_baseline, quality.metrics, quality.fidelity, speed.speedup)
+        evidence = Evidence(
+            variant=variant.rules,
+            is_baseline=variant.is_baseline,
+            metrics=quality.metrics,
+            fidelity=quality.fidelity,
+            speedup=speed.speedup,
+            batching=candidate.batching,
+        )
         against = objections(evidence, self._recipe.gate)
         return replace(candidate, speed=speed, objections=against, size_bytes=made.path.stat().st_size)
 

@@ -132,6 +132,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "size_bytes": candidate.size_bytes,
         "metrics": [dataclasses.asdict(entry) for entry in quality.metrics] if quality else [],
         "fidelity": dataclasses.asdict(quality.fidelity) if quality else None,
+        "batching": dataclasses.asdict(candidate.batching) if candidate.batching else None,
         "speed": dataclasses.asdict(candidate.speed) if candidate.speed else None,
         "calibration": dataclasses.asdict(made.calibration) if (made := candidate.made) and made.calibration else None,
         "engine": dataclasses.asdict(made.engine) if made and made.engine else None,

@@ -284,12 +284,14 @@ def _details(manifest: Manifest) -> list[tuple[str, str]]:
         *((f"input {spec.name}", f"{spec.datatype} {list(spec.dims)}") for spec in manifest.inputs),
         *((f"output {spec.name}", f"{spec.datatype} {list(spec.dims)}") for spec in manifest.outputs),
         *((entry.name, _metric(entry)) for entry in manifest.metrics),
-        *([("kept in FP32", ", ".join(kept))] if (kept := _kept(manifest)) else []),
+        *_compression(manifest),
+        *_calibration(manifest),
         (
             "latency",
             f"{speed.latency_ms:.3f} ms at batch {speed.batch_size}, {speed.threads} threads, {speed.provider}",
         ),
         ("speed", f"{speed.speedup:.2f} times FP32 ({speed.speedup_low:.2f} to {speed.speedup_high:.2f})"),
+        ("in a batch", f"a row's answer changes by up to {manifest.batching.text}"),
         ("gate", _gate(manifest)),
         ("checkpoint", f"{manifest.checkpoint.file} {manifest.checkpoint.sha256}"),
         *((name, f"{entry.size_bytes:,} bytes, {entry.sha256}") for name, entry in manifest.files.items()),
@@ -303,8 +305,22 @@ def _metric(entry: MetricEntry) -> str:
     )
 
 
-def _kept(manifest: Manifest) -> tuple[str, ...]:
-    return manifest.calibration.kept if manifest.calibration is not None else ()
+def _compression(manifest: Manifest) -> list[tuple[str, str]]:
+    if (entry := manifest.compression) is None:
+        return []
+    lines = [("network", f"{', '.join(entry.techniques)}; {entry.parameters:,} parameters")]
+    if (again := entry.rebuild) is not None:
+        same = f"{again.identical} of {again.builds - 1} the same byte for byte"
+        apart = "other shapes" if again.max_difference is None else f"up to {again.max_difference:.2g} apart"
+        lines.append(("made again", f"{same}; {', '.join(again.differing)} {apart}" if again.differing else same))
+    return lines
+
+
+def _calibration(manifest: Manifest) -> list[tuple[str, str]]:
+    if (entry := manifest.calibration) is None:
+        return []
+    lines = [("outside INT8", entry.rest), ("not quantised", ", ".join(entry.kept))]
+    return [(name, words) for name, words in [*lines, ("beyond FP16, in FP32", ", ".join(entry.beyond_fp16))] if words]
 
 
 def _gate(manifest: Manifest) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from services.core import record
+from services.core.batch_record import BatchEntry
+from services.core.drift_record import DriftReference
 from services.core.engine_record import EngineEntry
 from services.core.errors import IntegrityError
 
@@ -45,6 +47,23 @@ class CheckpointEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkRebuildEntry:
+    """Whether a compressed network comes out the same when it is made again on the same machine.
+
+    Attributes:
+        builds: How often it was made, the published one included.
+        identical: How many of the others are the same, byte for byte, as ONNX in FP32.
+        differing: The tensors that differ in some of them.
+        max_difference: Largest difference of an element; None where tensors differ in shape.
+    """
+
+    builds: int
+    identical: int
+    differing: tuple[str, ...]
+    max_difference: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class CompressionEntry:
     """What was done to the trained network before it was converted.
 
@@ -52,11 +71,15 @@ class CompressionEntry:
         techniques: In words, in their order.
         fine_tuned_by: The recipe's function that trained the result.
         parameters: How many parameters are left.
+        threads: Of PyTorch in the fine-tuning, by which the weights differ.
+        rebuild: Whether the same comes out again; None where it was made once.
     """
 
     techniques: tuple[str, ...]
     fine_tuned_by: str
     parameters: int
+    threads: int
+    rebuild: NetworkRebuildEntry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +99,17 @@ class CalibrationEntry:
         method: ``minmax``, ``entropy`` or ``percentile``.
         data: The samples that the ranges were taken from.
         quantized: How many operators run in INT8.
-        kept: Operators that stay in FP32, because the recipe says so or because INT8 missed a bound with them.
+        kept: Operators that are not quantised, because the recipe says so or because INT8 missed a bound with them.
+        rest: What is computed in where it is not INT8: ``fp32``, or ``fp16`` in an engine.
+        beyond_fp16: Operators that stay in FP32 all the same, because FP16 cannot hold their weights or values.
     """
 
     method: str
     data: DataEntry
     quantized: int
     kept: tuple[str, ...]
+    rest: str
+    beyond_fp16: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,44 +281,6 @@ class WarmupEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class SketchEntry:
-    """The distribution of one quantity on the held-out data: what live traffic is compared with.
-
-    Attributes:
-        edges: Boundaries between bins, ascending, without the two ends; a value on a boundary is below it.
-        shares: Share of the values in each bin: one more than there are boundaries.
-        mean: Mean of the values.
-        deviation: Standard deviation of the values.
-        count: Number of values.
-    """
-
-    edges: tuple[float, ...]
-    shares: tuple[float, ...]
-    mean: float
-    deviation: float
-    count: int
-
-    def __post_init__(self) -> None:
-        if len(self.shares) != len(self.edges) + 1 or list(self.edges) != sorted(self.edges):
-            raise ValueError(f"{len(self.shares)} shares between {len(self.edges)} boundaries in ascending order")
-
-
-@dataclass(frozen=True, slots=True)
-class DriftReference:
-    """Distributions on the held-out data.
-
-    Attributes:
-        inputs: By input, of its elements.
-        outputs: By output, of its elements.
-        confidence: By output with classes, of the largest softmax share.
-    """
-
-    inputs: dict[str, SketchEntry]
-    outputs: dict[str, SketchEntry]
-    confidence: dict[str, SketchEntry]
-
-
-@dataclass(frozen=True, slots=True)
 class TensorEntry:
     """One input or output: dimensions without the batch, -1 for any size, and class labels where there are some."""
 
@@ -315,7 +304,7 @@ class Manifest:
         engine: How it was built, for an engine of TensorRT; None for what ONNX Runtime runs.
         created: When it was built, ISO 8601 in UTC.
         files: Every file of the version's folder except this one, by relative POSIX path.
-        config_sha256: Digest of the model's config.pbtxt as this build wrote it.
+        config_sha256: Digest of config.pbtxt as this build wrote it, for the model and into the version's own folder.
         recipe_sha256: Digest of the recipe.
         commit: Git commit of the recipe's folder, with ``-dirty`` for changes; None outside git.
         parent: The version before this one; None for the first.
@@ -327,6 +316,7 @@ class Manifest:
         metrics: The recipe's metrics on the held-out data, in its order.
         sensitivity: What quantising each operator alone does, worst first; empty where nobody looked.
         fidelity: Closeness to the PyTorch network.
+        batching: How far a row's answer depends on the rows in its batch.
         speed: Speed against FP32.
         size_bytes: Size of the model file.
         gate: The gate's verdict.
@@ -358,6 +348,7 @@ class Manifest:
     metrics: tuple[MetricEntry, ...]
     sensitivity: tuple[LayerEntry, ...]
     fidelity: FidelityEntry
+    batching: BatchEntry
     speed: SpeedEntry
     size_bytes: int
     gate: GateEntry
@@ -387,6 +378,14 @@ class Manifest:
             # The paths are opened when a version is verified: none may lead out of its folder.
             if path != PurePosixPath(path).as_posix() or path.startswith("/") or ".." in PurePosixPath(path).parts:
                 raise ValueError(f"file '{path}' does not lie in the version's folder")
+
+    def tolerance(self, output: str) -> float:
+        """Return how far an element of a served answer may be from FP32 PyTorch's, whatever batch its row is in.
+
+        The closeness to PyTorch was measured in batches. From there to the row alone, and from that to another batch,
+        it is at most the difference between alone and in a batch, as far as that was measured.
+        """
+        return self.fidelity.max_abs_diff[output] + 2 * self.batching.max_abs_diff[output]
 
     def to_json(self) -> str:
         """Return the text of ``manifest.json``."""

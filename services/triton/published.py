@@ -100,11 +100,10 @@ def config_faults(layout: RepositoryLayout, manifest: Manifest) -> list[str]:
         required_manifest(layout, manifest.model, newest(layout, manifest.model)).config_sha256,
     }
     found = _sha256(layout.model_directory(manifest.model) / CONFIG)
-    return (
-        []
-        if found in known
-        else [f"{CONFIG} is not what a published build wrote (sha256 {found}); build the model again to write it"]
-    )
+    if found in known:
+        return []
+    remedy = "copy that of the newest version's folder over it, or build the model again"
+    return [f"{CONFIG} is not what a published build wrote (sha256 {found}); {remedy}"]
 
 
 def _file_fault(path: Path, entry: FileEntry) -> str | None:

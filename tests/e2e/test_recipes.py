@@ -99,8 +99,7 @@ def test_the_gateway_answers_as_pytorch_does_within_the_manifests_tolerance(
     with library.InferenceServerClient(f"127.0.0.1:{port}") as client:
         served = _ask(library, client, name, inputs, one.recipe.serving.max_batch_size)
     for output, wanted in expected.items():
-        tolerance = 1.001 * manifest.fidelity.max_abs_diff[output] + 1e-5
-        assert np.abs(served[output] - wanted).max() <= tolerance
+        assert np.abs(served[output] - wanted).max() <= 1.001 * manifest.tolerance(output) + 1e-5
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,11 +21,12 @@ from enginebuild.publish import ManifestMaker, Release, publish
 from enginebuild.signing import Signer
 from enginebuild.staging import claim
 
+from services.core.batch_record import BatchEntry
+from services.core.drift_record import DriftReference
 from services.core.manifest import (
     SCHEMA_VERSION,
     CheckpointEntry,
     DataEntry,
-    DriftReference,
     FidelityEntry,
     FileEntry,
     GateEntry,
@@ -92,6 +93,7 @@ def manifest_of(config: str) -> ManifestMaker:
             metrics=(ACCURACY,),
             sensitivity=(),
             fidelity=FidelityEntry(1.0, {"scores": 0.0}, 0, {"scores": (32, 32)}, ()),
+            batching=BatchEntry(64, 3, 16, {"scores": 0.0}, 0.0),
             speed=SpeedEntry("CPUExecutionProvider", 1, 8, 0.1, 80_000.0, 1.0, 1.0, 1.0, 15),
             size_bytes=files["model.onnx"].size_bytes,
             gate=GateEntry(passed=True, reasons=(), waiver=None),

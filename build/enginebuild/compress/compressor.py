@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
 from enginebuild.compress.prune import prune
 from enginebuild.compress.quantization_aware import rounding
+from enginebuild.compress.reproducible import reproducible, seed_all
 from enginebuild.compress.sparsity import two_of_four
 from enginebuild.datatypes import Arrays
 from enginebuild.network import NamedNetwork
@@ -49,32 +50,32 @@ class Compressor:
         Raises:
             BuildFailed: A technique does not fit the network, or the fine-tuning failed or gave no numbers.
         """
-        recipe = self._recipe
-        if recipe.compression is None:
+        recipe, compression = self._recipe, self._recipe.compression
+        if compression is None:
             raise BuildFailed(f"{variant.name} changes the network, which needs compression.fine_tune")
         self._say(f"{variant.name}: {', '.join(variant.techniques)}")
-        network = self._student(variant.student) if variant.student else copy.deepcopy(self._trained.network)
-        if variant.prune is not None:
-            network = prune(network.eval(), self._example, variant.prune)
         teacher = copy.deepcopy(self._trained.network).eval().requires_grad_(requires_grad=False)
-        with ExitStack() as during, _own_arithmetic():
+        with ExitStack() as during:
+            during.enter_context(reproducible(recipe.seed, compression.threads))
+            network = self._student(variant.student) if variant.student else copy.deepcopy(self._trained.network)
+            if variant.prune is not None:
+                network = prune(network.eval(), self._example, variant.prune)
             if variant.sparsity is not None:
                 during.enter_context(two_of_four(network))
             if variant.quantization_aware:
                 during.enter_context(rounding(network))
-            self._fine_tune(recipe.compression.fine_tune, network, teacher)
+            self._fine_tune(compression.fine_tune, network, teacher)
         self._refuse_no_numbers(variant, network)
         return NamedNetwork(network, recipe).eval()
 
     def _student(self, student: Student) -> nn.Module:
-        torch.manual_seed(self._recipe.seed)
         network = self._code.function(student.factory)(**student.kwargs)
         if not isinstance(network, nn.Module):
             raise BuildFailed(f"'{student.factory}' returns a {type(network).__name__}, expected a torch.nn.Module")
         return network
 
     def _fine_tune(self, function: str, network: nn.Module, teacher: nn.Module) -> None:
-        torch.manual_seed(self._recipe.seed)
+        seed_all(self._recipe.seed)  # whatever was drawn before
         try:
             self._code.function(function)(network.train(), teacher, self._recipe.seed)
         except ConfigurationError as error:
@@ -86,14 +87,3 @@ class Compressor:
                 raise BuildFailed(
                     f"the fine-tuning of {variant.name} left no numbers in '{name}'; a lower learning rate?"
                 )
-
-
-@contextmanager
-def _own_arithmetic() -> Iterator[None]:
-    """Give back what a fine-tuning changes in PyTorch's settings for the whole process."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from enginebuild.compress.compressor import Compressor
+from enginebuild.compress.rebuild import rebuild
 from enginebuild.convert.export import export_onnx
 from enginebuild.datatypes import Arrays
 from enginebuild.recipe.recipe import Recipe
@@ -42,6 +43,7 @@ class Networks:
         self._samples, self._folder = samples, folder
         self._targets: dict[Key, Target] = {"": trained}
         self._parameters: dict[Key, int] = {}
+        self._exported: dict[Key, Path] = {}
 
     def target_of(self, variant: Variant) -> Target:
         """Return what makes and runs a variant; its network is made and exported when it is first asked for.
@@ -51,21 +53,40 @@ class Networks:
         """
         key = _key(variant)
         if key not in self._targets:
-            network = self._compressor.compressed(variant)
             folder = self._folder / f"network-{len(self._targets)}"
             folder.mkdir()
-            exported = folder / f"{BASELINE}.onnx"
-            export_onnx(network, self._recipe, self._samples, exported)
-            self._parameters[key] = network.parameters_count
-            self._targets[key] = self._make_target(exported)
+            self._exported[key] = folder / f"{BASELINE}.onnx"
+            self._parameters[key] = self._make(variant, self._exported[key])
+            self._targets[key] = self._make_target(self._exported[key])
         return self._targets[key]
 
     def entry_of(self, variant: Variant) -> CompressionEntry | None:
-        """Return what was done to a variant's network; None where nothing was."""
-        compression = self._recipe.compression
+        """Return what was done to a variant's network, and whether that gives the same again; None where nothing was.
+
+        Raises:
+            BuildFailed: It cannot be made again.
+        """
+        compression, key = self._recipe.compression, _key(variant)
         if not variant.techniques or compression is None:
             return None
-        return CompressionEntry(variant.techniques, compression.fine_tune, self._parameters[_key(variant)])
+
+        def make(path: Path) -> None:
+            self._make(variant, path)
+
+        again = rebuild(self._exported[key], compression.builds, make) if compression.builds > 1 else None
+        return CompressionEntry(
+            techniques=variant.techniques,
+            fine_tuned_by=compression.fine_tune,
+            parameters=self._parameters[key],
+            threads=compression.threads,
+            rebuild=again,
+        )
+
+    def _make(self, variant: Variant, path: Path) -> int:
+        """Make a variant's network and write its ONNX model; return how many parameters it has."""
+        network = self._compressor.compressed(variant)
+        export_onnx(network, self._recipe, self._samples, path)
+        return network.parameters_count
 
 
 def _key(variant: Variant) -> Key:

@@ -42,7 +42,7 @@ class Int8Scheme:
 
     Attributes:
         activations: Type of quantised activations.
-        computes: Operators that it computes in integers. Anything else would only be rounded, and run in FP32.
+        computes: Operators that it computes in integers. Anything else would only be rounded, and run in floats.
         passes_on: Operators that hand integers on as they are, so that they need not become floats in between.
         options: ONNX Runtime's extra options for it.
     """
@@ -137,7 +137,7 @@ class Int8Converter:
         return [name for name, kind in self.operators.items() if kind in self._scheme.computes and name not in excluded]
 
     def convert(self, path: Path, keep: Sequence[str] = ()) -> int:
-        """Write the INT8 form, some operators left in FP32, and return how many operators are quantised.
+        """Write the INT8 form, some operators left out of it, and return how many operators are quantised.
 
         Raises:
             BuildFailed: ONNX Runtime cannot quantise it, or nothing in it was quantised.

@@ -1,4 +1,4 @@
-"""Which operators INT8 hurts: each quantised alone, and the worst ones kept in FP32 until the bounds are met."""
+"""Which operators INT8 hurts: each quantised alone, and the worst ones left out of it until the bounds are met."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def sensitivity(
 ) -> tuple[LayerEntry, ...]:
     """Return what quantising each operator alone does to the outputs, worst first.
 
-    Measured on the calibration data, not on the held-out data: what is kept in FP32 is chosen by it, and the data that
-    judge a choice must take no part in it.
+    Measured on the calibration data, not on the held-out data: what is left out of INT8 is chosen by it, and the data
+    that judge a choice must take no part in it.
 
     Args:
         converter: Makes the forms.
@@ -59,7 +59,7 @@ def relative_error(expected: Arrays, found: Arrays) -> float:
 
 
 def fewest_kept(worst_first: Sequence[str], is_enough: Callable[[Sequence[str]], bool]) -> tuple[str, ...] | None:
-    """Return the shortest run of the worst operators that is enough to keep in FP32; None where none is.
+    """Return the shortest run of the worst operators that is enough to leave out of INT8; None where none is.
 
     It doubles the run until it is enough, then halves the step: for n operators at most 2 log2(n) + 2 trials.
     """

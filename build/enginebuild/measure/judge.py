@@ -40,5 +40,5 @@ class Judge:
         confidence = recipe.gate.confidence or CONFIDENCE
         metrics = evaluate(self._metrics, outputs, self._reference, recipe.seed, confidence)
         close = fidelity(recipe, outputs, self._reference)
-        evidence = Evidence(made.variant.rules, made.variant.is_baseline, metrics, close, None)
+        evidence = Evidence(made.variant.rules, made.variant.is_baseline, metrics, close, speedup=None, batching=None)
         return Quality(metrics, close, accuracy_objections(evidence, recipe.gate), outputs)

@@ -22,7 +22,11 @@ class Compression(Part):
     """How compressed networks are trained again.
 
     ``fine_tune`` is called with the compressed network, the trained one and the seed; it trains the first in place, on
-    training data only, and may take the second for a teacher.
+    training data only, and may take the second for a teacher. All random numbers are seeded for it. ``threads`` is how
+    many PyTorch has meanwhile: more are faster, and another number of them gives other weights. ``builds`` is how often
+    the network that is published is made, to see whether the same comes out.
     """
 
     fine_tune: FunctionRef
+    threads: int = Field(1, ge=1, le=256)
+    builds: int = Field(2, ge=1, le=10)

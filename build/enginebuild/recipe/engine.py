@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from enginebuild.recipe.references import Part, TensorName
+
+# What an INT8 engine computes in where it is not INT8.
+Rest = Literal["fp16", "fp32"]
 
 
 class DimsProfile(Part):
@@ -30,6 +35,8 @@ class Engine(Part):
     memory of one layer; without it all that there is. ``hardware_compatible`` makes an engine that also runs on other
     GPUs from Ampere on, ``version_compatible`` one that later versions of TensorRT load; both cost speed. ``builds`` is
     how often the engine is built to see how far builds differ. ``profiles`` bounds inputs with dimensions of any size.
+    ``int8_rest`` is what an INT8 engine computes in where it is not INT8; with FP16, operators whose values or weights
+    FP16 cannot hold stay in FP32 all the same.
     """
 
     level: int = Field(3, ge=0, le=5)
@@ -37,4 +44,5 @@ class Engine(Part):
     hardware_compatible: bool = False
     version_compatible: bool = False
     builds: int = Field(2, ge=1, le=10)
+    int8_rest: Rest = "fp16"
     profiles: dict[TensorName, DimsProfile] = Field(default_factory=dict)

@@ -40,17 +40,36 @@ class MetricRule(Part):
         return _bound(self.max_loss_percent, variant)
 
 
+class BatchRule(Part):
+    """How far a row's answer may depend on the rows in its batch.
+
+    ``max_difference`` bounds the difference of an element of any output, ``max_changed`` the share of the rows whose
+    best class is another one.
+    """
+
+    max_difference: float | None = Field(None, ge=0)
+    max_changed: float | None = Field(None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> BatchRule:
+        if self.max_difference is None and self.max_changed is None:
+            raise ValueError("bounds nothing; expected max_difference or max_changed")
+        return self
+
+
 class GateRules(Part):
     """What is demanded: bounds by metric, and how much faster than FP32 ONNX a variant must be.
 
     With ``confidence`` a loss is within its bound when that is shown: the upper end of a one-sided interval of that
     confidence is compared with it. Without, the measured loss itself is. A variant that ``min_speedup`` does not name
-    must not be slower than FP32.
+    must not be slower than FP32. ``batching`` bounds how far an answer depends on its batch, which ``int8_dynamic``
+    lets it do; without it, that is only put on record.
     """
 
     metrics: dict[ShortName, MetricRule] = Field(min_length=1)
     confidence: float | None = Field(0.95, gt=0.5, lt=1)
     min_speedup: dict[ShortName, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    batching: BatchRule | None = None
 
 
 def _bound(bound: LossBound | None, variant: str) -> float | None:

@@ -106,6 +106,9 @@ class Recipe(Part):
                     raise ValueError(f"engine.profiles.{name}: {ends} does not fit dims {dims}; leave the batch out")
 
     def _rules_fit(self) -> None:
+        batching = self.gate.batching
+        if batching is not None and batching.max_changed is not None and not self.class_outputs:
+            raise ValueError("gate.batching.max_changed: no output has classes; bound max_difference")
         metrics, variants = [metric.key for metric in self.metrics], {variant.name for variant in self.variants}
         for name, rule in self.gate.metrics.items():
             if name not in metrics:

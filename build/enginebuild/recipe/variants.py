@@ -50,7 +50,7 @@ class Variant(Part):
         return self._rules or self.name
 
     def mixed(self) -> Variant:
-        """Return the variant that keeps some operators in FP32."""
+        """Return the variant that keeps some operators out of INT8."""
         found = self.model_copy(update={"name": f"{self.name[:44]}-mixed"})
         found._rules = self.rules  # noqa: SLF001 - its own class's
         return found
@@ -66,7 +66,7 @@ class Quantization(Part):
 
     ``samples`` takes only so many of the calibration data. ``percentile`` is the share of the values that the range
     keeps. ``reduce_range`` is for CPUs without VNNI, where 8-bit products saturate. ``exclude`` names operators of the
-    ONNX graph that stay in FP32 from the start; ``fallback`` looks for such operators where INT8 misses a bound.
+    ONNX graph that are never quantised; ``fallback`` looks for such operators where INT8 misses a bound.
     """
 
     method: Literal["minmax", "entropy", "percentile"] = "minmax"

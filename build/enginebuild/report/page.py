@@ -77,7 +77,21 @@ def _metrics(candidate: Candidate) -> str:
     return (
         f"<h2>{escape(candidate.name)}</h2>{_table(heads, lines)}"
         f"<p>Furthest from FP32 PyTorch, in shares of an output's largest value: {escape(worst)}.</p>"
+        f"{_batching(candidate)}"
     )
+
+
+def _batching(candidate: Candidate) -> str:
+    """Return how far an answer depends on who shares its batch."""
+    if (entry := candidate.batching) is None:
+        return ""
+    apart = ", ".join(f"{name} {most:.3g}" for name, most in entry.max_abs_diff.items())
+    words = (
+        f"{entry.rows} rows alone and in {entry.batches} batches of {entry.batch_size} each, furthest apart: {apart}."
+    )
+    if entry.changed is not None:
+        words += f" The best class of {entry.changed:.2%} of them is another one in some batch."
+    return f"<p>{escape(words)}</p>"
 
 
 def _engine(candidate: Candidate) -> str:
@@ -92,6 +106,11 @@ def _engine(candidate: Candidate) -> str:
             f" {rebuild.builds} builds: {rebuild.identical} of the others identical, outputs at most "
             f"{rebuild.max_difference:.2g} apart, {min(rebuild.latency_ms):g} to {max(rebuild.latency_ms):g} ms."
         )
+    calibration = candidate.made.calibration if candidate.made is not None else None
+    if calibration is not None:
+        words += f" What is not INT8 is {calibration.rest.upper()}."
+        if calibration.beyond_fp16:
+            words += f" Beyond FP16, and therefore in FP32: {', '.join(calibration.beyond_fp16)}."
     lines = [
         [layer.name, layer.kind, ", ".join(layer.inputs), ", ".join(layer.outputs), f"{layer.milliseconds:.4f}"]
         for layer in engine.layers[:_SHOWN_LAYERS]
@@ -108,7 +127,7 @@ def _sensitivity(candidates: Iterable[Candidate]) -> list[str]:
         calibration = candidate.made.calibration if candidate.made is not None else None
         if calibration is not None and calibration.kept:
             return [
-                f"<h2>Operators that INT8 hurts</h2><p>In red: kept in FP32 by {escape(candidate.name)}.</p>",
+                f"<h2>Operators that INT8 hurts</h2><p>In red: kept out of INT8 by {escape(candidate.name)}.</p>",
                 plots.sensitivity(candidate.sensitivity, calibration.kept),
             ]
     layers = next((candidate.sensitivity for candidate in candidates if candidate.sensitivity), ())

@@ -38,7 +38,7 @@ def quality_against_latency(candidates: Sequence[Candidate]) -> str:
 
 
 def sensitivity(layers: Sequence[LayerEntry], kept: Sequence[str]) -> str:
-    """Plot what quantising each operator alone does, worst first; those kept in FP32 in another colour."""
+    """Plot what quantising each operator alone does, worst first; those kept out of INT8 in another colour."""
     shown = list(reversed(layers[:_SHOWN_LAYERS]))
     figure, axes = _axes(6.4, 1.2 + 0.22 * len(shown))
     colours = [_REFUSED if layer.name in kept else "#5b6b7b" for layer in shown]

@@ -5,7 +5,17 @@ from __future__ import annotations
 from enginebuild.candidates import Candidate
 from enginebuild.findings import Findings
 
-HEADS = ("technique", "applied", "original size", "compressed size", "speed gain", "quality", "loss", "verdict")
+HEADS = (
+    "technique",
+    "applied",
+    "original size",
+    "compressed size",
+    "speed gain",
+    "quality",
+    "loss",
+    "in a batch",
+    "verdict",
+)
 
 
 def rows(findings: Findings) -> list[list[str]]:
@@ -17,7 +27,7 @@ def _row(candidate: Candidate, original_bytes: int) -> list[str]:
     quality, speed = candidate.quality, candidate.speed
     verdict = "refused" if candidate.objections else "passed"
     if quality is None or speed is None:
-        return [_technique(candidate), "no", _size(original_bytes), "-", "-", "-", "-", verdict]
+        return [_technique(candidate), "no", _size(original_bytes), *["-"] * 5, verdict]
     first = quality.metrics[0]
     return [
         _technique(candidate),
@@ -27,6 +37,7 @@ def _row(candidate: Candidate, original_bytes: int) -> list[str]:
         f"{speed.speedup:.2f}x ({speed.speedup_low:.2f} to {speed.speedup_high:.2f})",
         f"{first.name} {first.text} ({first.show(first.low)} to {first.show(first.high)})",
         f"{first.show_loss(first.loss)} (at most {first.show_loss(first.loss_high)})",
+        candidate.batching.text if candidate.batching is not None else "-",
         verdict,
     ]
 

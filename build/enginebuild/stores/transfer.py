@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from enginebuild.config_pbtxt import CONFIG_FILE
+from enginebuild.config_pbtxt import CONFIG_FILE, parse
 from enginebuild.publish import Release, adopt, file_entries, versions
 from enginebuild.staging import claim
 from enginebuild.stores.store import Store
@@ -31,7 +33,11 @@ def push(store: Store, repository: Path, model: str, version: int, say: Say) -> 
         raise NotFound(f"{repository} has no version {version} of '{model}'; it has {there}")
     manifest = _whole(folder, model, version)
     names = [*manifest.files, MANIFEST_FILE, *([SIGNATURE_FILE] if (folder / SIGNATURE_FILE).is_file() else [])]
-    store.push(model, version, {name: folder / name for name in names}, _shared(folder.parent))
+    shared = _shared(folder.parent)
+    with tempfile.TemporaryDirectory() as work:
+        if version != versions(folder.parent)[-1]:  # the model's own is a newer version's, which may not be there
+            shared[CONFIG_FILE] = Path(shutil.copy(folder / CONFIG_FILE, work))
+        store.push(model, version, {name: folder / name for name in names}, shared)
     say(f"pushed {model} version {version}: {len(names)} files")
     return manifest
 
@@ -64,20 +70,36 @@ def pull(
         store.pull(model, version, folder)
         manifest = _whole(folder, model, version)
         check(folder)
-        config = folder.parent / CONFIG_FILE
-        if not config.is_file():
-            raise IntegrityError(f"the store has no {CONFIG_FILE} of '{model}'; push the version again")
-        labels = {path.name: path.read_text("utf-8") for path in _shared(folder.parent).values() if path != config}
-        release = Release(repository, model, folder, config.read_text("utf-8"), labels)
-        adopt(release, manifest, say)
+        config = (folder / CONFIG_FILE).read_text("utf-8")
+        adopt(Release(repository, model, folder, config, _labels(folder.parent, config, manifest)), manifest, say)
     return manifest
+
+
+def _labels(folder: Path, config: str, manifest: Manifest) -> dict[str, str]:
+    """Return the text of each label file that a version needs, when its classes are those that it was published with.
+
+    Raises:
+        IntegrityError: One is missing or has other classes.
+    """
+    files, found = {output.name: output.label_filename for output in parse(config).output}, {}
+    there = _shared(folder)
+    for spec in manifest.outputs:
+        if not spec.labels:
+            continue
+        name = files.get(spec.name, "")
+        text = there[name].read_text("utf-8", "replace") if name in there else ""
+        if tuple(text.splitlines()) != spec.labels:
+            raise IntegrityError(
+                f"the store has no '{name}' of '{manifest.model}' with the classes that version {manifest.version} was "
+                "published with; push the version again"
+            )
+        found[name] = text
+    return found
 
 
 def _shared(folder: Path) -> dict[str, Path]:
     """Return the model's own files: its configuration and its labels."""
-    return {
-        path.name: path for path in sorted(folder.glob("*")) if path.suffix in (".pbtxt", ".txt") and path.is_file()
-    }
+    return {path.name: path for path in sorted(folder.glob("*")) if path.suffix in _SHARED and path.is_file()}
 
 
 def _whole(folder: Path, model: str, version: int) -> Manifest:
@@ -101,4 +123,7 @@ def _whole(folder: Path, model: str, version: int) -> Manifest:
         raise IntegrityError(f"{model} version {version} is not what was published: {', '.join(other)} differ")
     if links := [name for name in found if (folder / name).is_symlink()]:
         raise IntegrityError(f"{model} version {version}: {', '.join(links)} are links")
+    own = manifest.files.get(CONFIG_FILE)
+    if own is None or own.sha256 != manifest.config_sha256:
+        raise IntegrityError(f"{model} version {version} lacks the {CONFIG_FILE} it was built with; build it again")
     return manifest

@@ -7,8 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from enginebuild.convert.int8 import Int8Converter, Int8Scheme
+from enginebuild.convert.int8_rest import rest_to_fp16
 from enginebuild.convert.sensitivity import sensitivity
 from enginebuild.data import Dataset, load_calibration
+from enginebuild.recipe.engine import Rest
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipecode import RecipeCode
 from enginebuild.runtime import OnnxModel
@@ -26,16 +28,25 @@ class CalibratedInt8:
         code: The recipe's own code, which gives the calibration data.
         exported: The FP32 ONNX model.
         scheme: What the runtime wants.
+        rest: What is computed in where it is not INT8.
         say: Tells a person what is under way.
     """
 
     def __init__(
-        self, recipe: Recipe, code: RecipeCode, exported: Path, scheme: Int8Scheme, say: Callable[[str], None]
+        self,
+        recipe: Recipe,
+        code: RecipeCode,
+        exported: Path,
+        *,
+        scheme: Int8Scheme,
+        rest: Rest,
+        say: Callable[[str], None],
     ) -> None:
-        self._recipe, self._code, self._exported, self._scheme, self._say = recipe, code, exported, scheme, say
+        self._recipe, self._code, self._exported = recipe, code, exported
+        self._scheme, self._rest, self._say = scheme, rest, say
 
     def write(self, path: Path, kept: Sequence[str]) -> CalibrationEntry:
-        """Write the INT8 form with some operators in FP32, and return how it was calibrated.
+        """Write the INT8 form with some operators left out of it, and return how it was calibrated.
 
         Raises:
             BuildFailed: It cannot be made.
@@ -44,8 +55,18 @@ class CalibratedInt8:
         if not kept:
             self._say(f"quantising to INT8, calibrated on {data.samples} training samples")
         quantized = converter.convert(path, kept)
+        beyond = rest_to_fp16(path, self._recipe, data.inputs) if self._rest == "fp16" else ()
+        if beyond:
+            self._say(f"{path.stem}: beyond FP16 and kept in FP32: {', '.join(beyond)}")
         settings, source = self._recipe.quantization, DataEntry(data.source, data.samples, data.sha256)
-        return CalibrationEntry(settings.method, source, quantized, (*settings.exclude, *kept))
+        return CalibrationEntry(
+            method=settings.method,
+            data=source,
+            quantized=quantized,
+            kept=(*settings.exclude, *kept),
+            rest=self._rest,
+            beyond_fp16=beyond,
+        )
 
     def sensitivity(self) -> tuple[LayerEntry, ...]:
         """Return what quantising each operator alone does to the outputs, worst first, as ONNX Runtime computes it."""

@@ -35,13 +35,13 @@ class OnnxRuntimeTarget:
 
     def __init__(self, recipe: Recipe, code: RecipeCode, exported: Path, say: Callable[[str], None]) -> None:
         self._recipe, self._exported, self._say = recipe, exported, say
-        self._int8 = CalibratedInt8(recipe, code, exported, CPU_SCHEME, say)
+        self._int8 = CalibratedInt8(recipe, code, exported, scheme=CPU_SCHEME, rest="fp32", say=say)
         self.entry = TargetEntry("onnxruntime", onnxruntime.__version__, cpu_name(), None, {})
         self.provider = PROVIDER
         self.backend = cpu_backend(recipe)
 
     def make(self, variant: Variant, kept: Sequence[str] = ()) -> Made:
-        """Make a variant, an INT8 one with some operators in FP32.
+        """Make a variant, an INT8 one without some operators.
 
         Raises:
             BuildFailed: It cannot be made, or this machine could not run it.

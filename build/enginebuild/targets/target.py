@@ -60,7 +60,7 @@ class Target(Protocol):
     backend: Backend
 
     def make(self, variant: Variant, kept: Sequence[str] = ()) -> Made:
-        """Make a variant, an INT8 one with some operators in FP32.
+        """Make a variant, an INT8 one without some operators.
 
         Raises:
             BuildFailed: It cannot be made, or this machine could not run it.

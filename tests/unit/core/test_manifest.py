@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.core import record
+from services.core.batch_record import BatchEntry
+from services.core.drift_record import DriftReference, SketchEntry
 from services.core.engine_record import EngineEntry
 from services.core.errors import IntegrityError
 from services.core.manifest import (
@@ -16,13 +18,12 @@ from services.core.manifest import (
     CheckpointEntry,
     CompressionEntry,
     DataEntry,
-    DriftReference,
     FidelityEntry,
     FileEntry,
     GateEntry,
     LayerEntry,
     Manifest,
-    SketchEntry,
+    NetworkRebuildEntry,
     SpeedEntry,
     TargetEntry,
     TensorEntry,
@@ -33,6 +34,7 @@ from tests.fakes import releases
 
 DIGEST = "ab" * 32
 ACCURACY = dataclasses.replace(releases.ACCURACY, output="logits", value=0.99, low=0.97, high=0.995, samples=450)
+REBUILD = NetworkRebuildEntry(builds=2, identical=0, differing=("conv.weight",), max_difference=0.001)
 SKETCH = SketchEntry(edges=(0.0, 1.5), shares=(0.5, 0.3, 0.2), mean=0.7, deviation=0.2, count=900)
 
 
@@ -54,11 +56,14 @@ def manifest(**changes: Any) -> Manifest:
         seed=0,
         checkpoint=CheckpointEntry("checkpoint.safetensors", DIGEST, 308_074),
         evaluation=DataEntry("data.py:evaluation", 450, DIGEST),
-        compression=CompressionEntry(("50% of the channels pruned",), "train.py:fine_tune", 77_018),
-        calibration=CalibrationEntry("minmax", DataEntry("data.py:calibration", 256, DIGEST), 12, ("conv_3",)),
+        compression=CompressionEntry(("50% of the channels pruned",), "train.py:fine_tune", 77_018, 1, REBUILD),
+        calibration=CalibrationEntry(
+            "minmax", DataEntry("data.py:calibration", 256, DIGEST), 12, ("conv_3",), "fp16", ("mul_1",)
+        ),
         metrics=(ACCURACY,),
         sensitivity=(LayerEntry("conv_3", "Conv", 0.2),),
         fidelity=FidelityEntry(0.998, {"logits": 0.25}, 0, {"logits": (45,) * 10}, (WorstCase(7, 0.3),)),
+        batching=BatchEntry(128, 3, 32, {"logits": 0.125}, 0.01),
         speed=SpeedEntry("CPUExecutionProvider", 1, 32, 1.5, 21_333.0, 2.2, 2.0, 2.4, 15),
         size_bytes=1234,
         gate=GateEntry(passed=True, reasons=(), waiver=None),
@@ -97,6 +102,7 @@ UNORDERED = json.loads(json.dumps(document()["drift"]).replace("[0.0, 1.5]", "[1
 # Mappings whose keys are names of the model's own, not fields.
 FREE = {
     *[("files",), ("libraries",), ("fidelity", "max_abs_diff"), ("fidelity", "predictions"), ("target", "profiles")],
+    ("batching", "max_abs_diff"),
     *[("drift", "inputs"), ("drift", "outputs"), ("drift", "confidence")],
 }
 RECORDS = [place for place in every_place(document()) if isinstance(at(document(), place), dict) and place not in FREE]

@@ -7,6 +7,7 @@ import pytest
 from enginebuild.gate import Evidence, choose, objections
 from enginebuild.recipe.gate import GateRules
 
+from services.core.batch_record import BatchEntry
 from services.core.manifest import FidelityEntry, MetricEntry
 from tests.fakes.releases import ACCURACY
 
@@ -28,10 +29,14 @@ def metric(right: int = 990, baseline: int = 990, samples: int = 1000, **changes
 
 
 def evidence(
-    *metrics: MetricEntry, speedup: float | None = 2.0, variant: str = "int8", non_finite: int = 0
+    *metrics: MetricEntry,
+    speedup: float | None = 2.0,
+    variant: str = "int8",
+    non_finite: int = 0,
+    batching: BatchEntry | None = None,
 ) -> Evidence:
     close = replace(CLOSE, non_finite=non_finite)
-    return Evidence(variant, variant == "fp32", metrics or (metric(),), close, speedup)
+    return Evidence(variant, variant == "fp32", metrics or (metric(),), close, speedup, batching)
 
 
 def test_what_meets_every_bound_passes() -> None:
@@ -103,6 +108,19 @@ def test_a_variant_that_is_not_faster_is_refused_unless_it_is_fp32_or_the_recipe
     assert objections(evidence(speedup=0.99), demanded) == ("0.99 times as fast as FP32, 1 demanded",)
     assert objections(evidence(speedup=0.99, variant="fp32"), demanded) == ()
     assert objections(evidence(speedup=0.99), rules(min_speedup={"int8": 0})) == ()
+
+
+def test_an_answer_may_depend_on_its_batch_as_far_as_the_recipe_lets_it() -> None:
+    bounded = rules(batching={"max_difference": 0.1, "max_changed": 0.01})
+    found = BatchEntry(rows=128, batches=3, batch_size=32, max_abs_diff={"a": 0.1, "b": 0.05}, changed=0.01)
+    assert objections(evidence(batching=found), bounded) == ()
+    worse = replace(found, max_abs_diff={"a": 0.1, "b": 0.25}, changed=0.02)
+    assert objections(evidence(batching=worse), bounded) == (
+        "'b' of a row changes by 0.25 with the rows in its batch, 0.1 allowed (on 128 rows in batches of 32)",
+        "the class of 2.00% changes with the rows in its batch, 1.00% allowed (on 128 rows in batches of 32)",
+    )
+    assert objections(evidence(batching=worse), rules()) == ()
+    assert objections(evidence(batching=None), bounded) == ("how far answers depend on their batch was not measured",)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def test_the_preferred_precision_that_passes_is_published_with_everything_it_nee
     assert result.published is not None
     manifest, path = result.published.manifest, result.published.path
     assert (manifest.precision, manifest.version, manifest.created) == ("int8", 1, CREATED)
-    assert {file.name for file in path.iterdir()} == {"model.onnx", "evaluation.npz", "warmup.npz", "manifest.json"}
+    files = {"model.onnx", "evaluation.npz", "warmup.npz", "config.pbtxt", "manifest.json"}
+    assert {file.name for file in path.iterdir()} == files
     assert Manifest.from_json((path / "manifest.json").read_bytes()) == manifest
     assert [spec.labels for spec in manifest.outputs] == [("left", "right"), ()]
     assert any("training" in line for line in said)
@@ -130,7 +131,7 @@ def test_the_held_out_data_stays_at_home_where_the_recipe_says_so(tmp_path: Path
     data = {"evaluation": "data.py:evaluation", "publish_evaluation": False}
     result, _ = run(tmp_path, data=data, **tiny_recipe.FP32_ONLY)
     assert result.published is not None
-    assert set(result.published.manifest.files) == {"model.onnx", "warmup.npz"}
+    assert set(result.published.manifest.files) == {"model.onnx", "warmup.npz", "config.pbtxt"}
     with np.load(result.published.path / "warmup.npz", allow_pickle=False) as warmup:
         assert not any(warmup[name].any() for name in ("input/left", "input/right"))
 

@@ -88,6 +88,61 @@ def test_what_was_pushed_comes_back_byte_for_byte_under_its_number(
     assert [faults_of(layout, required_manifest(layout, "sums", version)) for version in (1, 2)] == [[], []]
 
 
+def faults(repository: Path, version: int) -> list[str]:
+    layout = RepositoryLayout(repository)
+    return faults_of(layout, required_manifest(layout, "sums", version))
+
+
+def largest_batch(repository: Path) -> int:
+    return int(RepositoryLayout(repository).config("sums").max_batch_size)
+
+
+@pytest.mark.parametrize("pushed", [(1, 2), (2, 1), (1,)])
+def test_an_old_version_alone_has_the_config_that_it_was_published_with(
+    store: Store, repository: Path, tmp_path: Path, pushed: tuple[int, ...]
+) -> None:
+    for version in pushed:
+        push(store, repository, "sums", version, nobody)
+    alone = tmp_path / "alone"
+    pull(store, alone, "sums", 1, nobody, check=nobody)
+    assert faults(alone, 1) == []
+    assert (largest_batch(repository), largest_batch(alone)) == (9, 8)
+    own = (repository / "sums" / "1" / "config.pbtxt").read_bytes()
+    assert (alone / "sums" / "config.pbtxt").read_bytes() == own
+    assert (alone / "sums" / "labels.txt").read_bytes() == (repository / "sums" / "labels.txt").read_bytes()
+
+
+def test_a_newer_version_brings_its_config_and_an_older_one_leaves_it(
+    store: Store, repository: Path, tmp_path: Path
+) -> None:
+    for version in (1, 2):
+        push(store, repository, "sums", version, nobody)
+    upward, downward = tmp_path / "upward", tmp_path / "downward"
+    for elsewhere, order in ((upward, (1, 2)), (downward, (2, 1))):
+        for version in order:
+            pull(store, elsewhere, "sums", version, nobody, check=nobody)
+        assert largest_batch(elsewhere) == 9
+        assert [faults(elsewhere, version) for version in (1, 2)] == [[], []]
+
+
+def test_a_bucket_has_the_config_of_the_newest_version_in_it(server: S3Server, repository: Path) -> None:
+    store = open_store(f"s3://{BUCKET}")
+    push(store, repository, "sums", 1, nobody)
+    assert b"max_batch_size: 8" in server.objects["sums/config.pbtxt"]
+    push(store, repository, "sums", 2, nobody)
+    assert b"max_batch_size: 9" in server.objects["sums/config.pbtxt"]
+    push(store, repository, "sums", 1, nobody)
+    assert b"max_batch_size: 9" in server.objects["sums/config.pbtxt"]
+
+
+def test_a_config_that_was_tuned_by_hand_stays_where_it_is(store: Store, repository: Path, tmp_path: Path) -> None:
+    config = repository / "sums" / "config.pbtxt"
+    config.write_text(config.read_text().replace("max_batch_size: 9", "max_batch_size: 4"))
+    push(store, repository, "sums", 2, nobody)
+    pull(store, tmp_path / "elsewhere", "sums", 2, nobody, check=nobody)
+    assert (largest_batch(tmp_path / "elsewhere"), faults(tmp_path / "elsewhere", 2)) == (9, [])
+
+
 def test_pushing_and_pulling_again_changes_nothing(store: Store, repository: Path, tmp_path: Path) -> None:
     for _ in range(2):
         push(store, repository, "sums", 1, nobody)
@@ -139,7 +194,10 @@ def test_a_push_that_is_cut_off_is_seen_by_nobody_and_goes_on(
             "is that of sums version 7",
         ),
         ("sums/1/manifest.json", lambda _: b"{}", "missing"),
-        ("sums/config.pbtxt", None, r"no config\.pbtxt"),
+        ("sums/1/config.pbtxt", lambda data: data + b"\n", r"config\.pbtxt differ"),
+        ("sums/1/config.pbtxt", None, r"config\.pbtxt differ"),
+        ("sums/labels.txt", None, r"no 'labels\.txt' of 'sums' with the classes that version 1"),
+        ("sums/labels.txt", lambda _: b"b\na\n", r"no 'labels\.txt' of 'sums' with the classes that version 1"),
         ("sums/1/more", lambda _: b"?", "more differ"),
     ],
 )

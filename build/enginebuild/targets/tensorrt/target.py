@@ -63,7 +63,9 @@ class TensorRtTarget:
     ) -> None:
         self._machine, self._recipe, self._exported, self._say = machine, recipe, exported, say
         self._samples = batch(samples, 0, _COMPARED_SAMPLES)
-        self._int8 = CalibratedInt8(recipe, code, exported, TENSORRT_SCHEME, say)
+        self._int8 = CalibratedInt8(
+            recipe, code, exported, scheme=TENSORRT_SCHEME, rest=recipe.engine.int8_rest, say=say
+        )
         self._builder = EngineBuilder(machine.trt, recipe.engine, machine.log, say)
         self._profiles = profiles_of(recipe)
         gpu = machine.gpu
@@ -75,7 +77,7 @@ class TensorRtTarget:
         self.backend = Backend("tensorrt", "model.plan", "KIND_GPU")
 
     def make(self, variant: Variant, kept: Sequence[str] = ()) -> Made:
-        """Make a variant, an INT8 one with some operators in FP32.
+        """Make a variant, an INT8 one without some operators.
 
         Raises:
             BuildFailed: It cannot be made, or this GPU could not run it.

@@ -83,7 +83,8 @@ def test_every_precision_goes_through_the_gate_as_an_engine(tmp_path: Path, fake
     assert [(one.name, one.objections) for one in result.candidates] == [(name, ()) for name in ALL]
     assert result.published is not None
     manifest, folder = result.published.manifest, result.published.path
-    assert {file.name for file in folder.iterdir()} == {"model.plan", "manifest.json", "evaluation.npz", "warmup.npz"}
+    files = {"model.plan", "manifest.json", "evaluation.npz", "warmup.npz", "config.pbtxt"}
+    assert {file.name for file in folder.iterdir()} == files
     assert (manifest.target.runtime, manifest.target.version) == ("tensorrt", real.__version__)
     assert (manifest.target.device, manifest.target.compute_capability) == ("NVIDIA H200", "9.0")
     assert manifest.target.profiles == dict.fromkeys(("left", "right"), ((1, 4), (8, 4), (16, 4)))
@@ -108,10 +109,35 @@ def test_each_engine_is_built_from_a_graph_of_its_precision(tmp_path: Path, fake
     assert "BFLOAT16" in types["bf16"]
     assert "INT8" in types["int8"]
     assert "UINT8" not in types["int8"]  # TensorRT has no unsigned activations
-    assert "FLOAT16" not in types["fp32"] | types["int8"] | types["bf16"]
+    assert "FLOAT" not in types["int8"]  # what is not INT8 is FP16
+    assert "FLOAT16" not in types["fp32"] | types["bf16"]
     calibration = next(one.made.calibration for one in result.candidates if one.name == "int8" and one.made)
     assert calibration is not None
-    assert calibration.quantized == 1
+    assert (calibration.quantized, calibration.rest, calibration.beyond_fp16) == (1, "fp16", ())
+
+
+def test_what_is_not_int8_is_fp32_where_the_recipe_says_so(tmp_path: Path, fake: OnnxTensorRt) -> None:
+    result, _ = build_recipe(tmp_path, fake, variants=["int8"], engine={"int8_rest": "fp32", "builds": 1})
+    assert "FLOAT16" not in fake.weights["int8"]
+    assert result.published is not None
+    calibration = result.published.manifest.calibration
+    assert calibration is not None
+    assert calibration.rest == "fp32"
+
+
+def test_weights_beyond_fp16_stay_in_fp32_and_are_told(tmp_path: Path, fake: OnnxTensorRt) -> None:
+    folder = tmp_path / "recipe"
+    tiny_recipe.write(folder)
+    train = (folder / "train.py").read_text()
+    (folder / "train.py").write_text(train.replace("weight[1, 4:] = 1", "weight[1, 4:] = 1e5"))
+    result, said = build_recipe(tmp_path, fake, variants=["int8"])
+    assert any("beyond FP16 and kept in FP32: " in line for line in said)
+    assert result.published is not None
+    manifest = result.published.manifest
+    assert manifest.calibration is not None
+    assert manifest.calibration.beyond_fp16
+    assert manifest.fidelity.non_finite == 0
+    assert {"FLOAT", "INT8"} <= fake.weights["int8"]
 
 
 def test_the_builder_is_told_what_the_recipe_says(tmp_path: Path, fake: OnnxTensorRt, real: Any) -> None:
