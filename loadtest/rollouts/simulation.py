@@ -49,7 +49,9 @@ def simulate(
         rivals: Rules that look at the same answers, each second as well.
     """
     chance = np.random.default_rng(seed)
-    rollout, _ = advance(new_rollout(spec, 1, 0.0), Event(EventKind.LOADED), 0.0)
+    rollout = new_rollout(spec, 1, 0.0)
+    for ready in (EventKind.LOADED, EventKind.WARMED):
+        rollout, _ = advance(rollout, Event(ready), 0.0)
     exposed, now, fallen = 0, 0, set[str]()
     while now < longest_s and rollout.phase is Phase.PROGRESSING:
         now += 1

@@ -71,9 +71,10 @@ def test_a_rollout_goes_on_through_a_kill_of_the_controller_and_is_told_step_by_
         controller.until("/v1/models/scale", stable_is(2))
         assert sorted(set(worker.weights)) == [0, 10, 50]
     lines = rollout_verb(controller, "history", started["id"])
-    assert [line["target"] for line in lines] == ["preparing", "progressing", "progressing", "promoting", "promoted"]
+    begun = ["preparing", "warming", "progressing"]
+    assert [line["target"] for line in lines] == [*begun, "progressing", "promoting", "promoted"]
     assert lines[0]["actor"] == "ada"
-    for line in lines[2:4]:
+    for line in lines[3:5]:
         assert line["verdict"]["outcome"] == "pass"
         assert line["judged"]["candidate"]["requests"] >= 50
     assert rollout_verb(controller, "list", "--model", "scale")[0]["id"] == started["id"]

@@ -154,7 +154,7 @@ def test_the_history_has_a_row_with_a_reason_for_every_step(
     _, lines = told
     rows = [history_row(line) for line in lines]
     assert all(len(row) == len(HISTORY_COLUMNS) and row[-1] for row in rows)
-    assert [row[2] for row in rows] == ["0 -> 0 %", "0 -> 50 %", "50 -> 100 %", "100 -> 100 %"]
+    assert [row[2] for row in rows] == ["0 -> 0 %", "0 -> 0 %", "0 -> 50 %", "50 -> 100 %", "100 -> 100 %"]
 
 
 def test_every_verdict_of_the_history_is_made_again_from_its_record_alone(
@@ -197,7 +197,7 @@ async def test_a_rollout_is_explained_and_planned_over_rest() -> None:
             assert planned["steps"][0]["seconds"] >= 5
             assert (await client.post("/v1/plans", json=asked | {"model": "none"})).status_code == 404
             await client.post("/v1/rollouts", json=asked)
-            await world.tick(4)
+            await world.tick(6)
             told = (await client.get("/v1/rollouts/digits-1/explanation")).json()
             text = "\n".join(told["lines"])
             assert "Version 2 gets 50 % of the traffic and is compared with version 1." in text

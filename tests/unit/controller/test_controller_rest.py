@@ -44,9 +44,10 @@ async def test_a_rollout_is_started_seen_and_told(client: httpx2.AsyncClient, wo
     assert seen["verbs"] == ["pause", "promote", "abort"]
     await world.tick(60)
     lines = (await client.get("/v1/rollouts/digits-1/history")).json()["history"]
-    assert [line["target"] for line in lines] == ["preparing", "progressing", "progressing", "promoting", "promoted"]
+    begun = ["preparing", "warming", "progressing"]
+    assert [line["target"] for line in lines] == [*begun, "progressing", "promoting", "promoted"]
     assert lines[0]["actor"] == "ada"
-    assert lines[2]["verdict"]["outcome"] == "pass"
+    assert lines[3]["verdict"]["outcome"] == "pass"
     assert lines[2]["judged"]["candidate"]["requests"] > 0
     assert all(line["reason"] for line in lines)
     assert (await client.get("/v1/rollouts", params={"active": True})).json() == {"rollouts": []}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.core.actions import LoadVersions, SetRoute, actions_of
+from services.core.actions import LoadVersions, SetRoute, WarmVersion, actions_of
 from services.core.analysis import assess
 from services.core.errors import Conflict
 from services.core.event import VERBS, Event, EventKind
@@ -16,6 +16,7 @@ from services.core.inventory import Inventory
 from services.core.judgement import judge
 from services.core.rollout import Phase, Rollout, new_rollout
 from services.core.rollout_spec import OnInconclusive, RolloutSpec, Step
+from services.core.route import Route
 from services.core.tally import Tally
 from services.core.transitions import TRANSITIONS, advance, verbs_in
 from services.core.transitions_diagram import diagram, section_in
@@ -54,7 +55,8 @@ def happened(kind: EventKind, outcome: Outcome | None = None) -> Event:
 
 def test_a_canary_that_passes_every_step_is_promoted() -> None:
     rollout, now = new_rollout(SPEC, 1, 0.0), 0.0
-    rollout, _ = advance(rollout, Event(EventKind.LOADED), now)
+    for ready in (EventKind.LOADED, EventKind.WARMED):
+        rollout, _ = advance(rollout, Event(ready), now)
     weights = [rollout.weight_percent]
     while rollout.phase is Phase.PROGRESSING:
         now += 10
@@ -181,7 +183,7 @@ def test_whatever_happens_the_weight_rises_only_by_a_pass_or_a_persons_word(
             continue
         assert not rollout.phase.terminal
         assert actions == actions_of(after)
-        if after.weight_percent > rollout.weight_percent and rollout.phase is not Phase.PREPARING:
+        if after.weight_percent > rollout.weight_percent and not rollout.phase.early:
             passed = event.verdict is not None and event.verdict.outcome is Outcome.PASS
             assert event.kind is EventKind.PROMOTE or (passed and event.kind is EventKind.ASSESSED)
             if event.kind is EventKind.ASSESSED:
@@ -259,6 +261,22 @@ def test_a_candidate_that_is_not_loaded_in_time_has_failed() -> None:
     assert event is not None
     after, _ = advance(rollout, event, 100.1)
     assert after.phase is Phase.FAILED
+
+
+def test_a_version_gets_no_traffic_before_it_is_warm_nor_one_that_does_not_answer_as_it_was_built() -> None:
+    loaded, actions = advance(in_phase(Phase.PREPARING), Event(EventKind.LOADED), 1.0)
+    assert (loaded.phase, loaded.weight_percent) == (Phase.WARMING, 0)
+    assert WarmVersion("digits", 2) in actions
+    assert SetRoute(Route("digits", 1, versions=frozenset({1}))) in actions
+    warm, _ = advance(loaded, Event(EventKind.WARMED, reason="12 -> 3 ms"), 2.0)
+    assert (warm.phase, warm.weight_percent) == (Phase.PROGRESSING, 5)
+    assert "12 -> 3 ms" in warm.reason
+    other, _ = advance(loaded, Event(EventKind.WARM_FAILED, reason="off by 7"), 2.0)
+    assert other.phase is Phase.FAILED
+    assert "gets no traffic: off by 7" in other.reason
+    late = judge(loaded, 101.1)
+    assert late is not None
+    assert "not warm within" in late.reason
 
 
 def test_a_clock_that_jumps_back_holds_the_step() -> None:
