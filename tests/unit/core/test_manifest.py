@@ -37,7 +37,7 @@ SKETCH = SketchEntry(edges=(0.0, 1.5), shares=(0.5, 0.3, 0.2), mean=0.7, deviati
 
 def manifest(**changes: Any) -> Manifest:
     whole = Manifest(
-        schema_version=2,
+        schema_version=3,
         model="digits_cnn",
         version=2,
         variant="int8-mixed",
@@ -51,7 +51,12 @@ def manifest(**changes: Any) -> Manifest:
         commit=None,
         parent=1,
         seed=0,
-        checkpoint=CheckpointEntry("checkpoint.safetensors", DIGEST, 308_074),
+        checkpoint=CheckpointEntry(
+            "checkpoint.safetensors",
+            DIGEST,
+            308_074,
+            RegistryEntry("http://127.0.0.1:5000", "digits", 4, "1f2e", "weights/checkpoint.safetensors"),
+        ),
         evaluation=DataEntry("data.py:evaluation", 450, DIGEST),
         compression=CompressionEntry(("50% of the channels pruned",), "train.py:fine_tune", 77_018),
         calibration=CalibrationEntry("minmax", DataEntry("data.py:calibration", 256, DIGEST), 12, ("conv_3",)),
@@ -137,7 +142,7 @@ def test_a_value_of_another_type_is_an_error_wherever_it_is(place: tuple[str | i
         (manifest().to_json().replace("0.99,", "NaN,"), "NaN is not a number"),
         (manifest().to_json().replace('"version": 2', '"version": true'), "version: expected int, found bool"),
         (manifest().to_json().replace('"version": 2', '"version": 0'), "version 0 found"),
-        (manifest().to_json().replace('"schema_version": 2', '"schema_version": 9'), "schema_version 9 found"),
+        (manifest().to_json().replace('"schema_version": 3', '"schema_version": 9'), "schema_version 9 found"),
         (manifest().to_json().replace("evaluation.npz", "../evaluation.npz"), "does not lie in the version's folder"),
         (manifest().to_json().replace("evaluation.npz", "/etc/passwd"), "does not lie in the version's folder"),
         (manifest().to_json().replace(DIGEST, "ab", 1), "64 hexadecimal digits"),
