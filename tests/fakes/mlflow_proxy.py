@@ -25,6 +25,7 @@ class MlflowProxy(ThreadingHTTPServer):
         asked: Method and path of every request.
         authorizations: What the requests said of who asks.
         refusing: A status that every request gets instead of an answer; 0 for none.
+        refusing_artifacts: The same for every request about a file.
         breaking_after: So many more requests are passed on, and then every connection breaks; None for no end.
         losing: The answer to a request whose path ends like this is lost, once, although the server did what it asked.
         flipping: Of an artifact whose path ends like this one byte is changed on the way there; None for none.
@@ -40,6 +41,7 @@ class MlflowProxy(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.authorizations: list[str | None] = []
         self.refusing = 0
+        self.refusing_artifacts = 0
         self.breaking_after: int | None = None
         self.losing: str | None = None
         self.flipping: str | None = None
@@ -80,8 +82,9 @@ class _Handler(AnsweringHandler):
         if broken:
             self._break()
             return
-        if server.refusing:
-            self.answer(server.refusing, b'{"error_code": "PERMISSION_DENIED", "message": "no"}')
+        refusing = server.refusing or (server.refusing_artifacts if "/mlflow-artifacts/" in path else 0)
+        if refusing:
+            self.answer(refusing, b"no")
             return
         if server.flipping is not None and self.command == "PUT" and path.endswith(server.flipping):
             body = bytes([body[0] ^ 1]) + body[1:]
@@ -90,7 +93,7 @@ class _Handler(AnsweringHandler):
             self._break()
             return
         if server.listing is not None and path.endswith("/mlflow-artifacts/artifacts"):
-            answer = json.dumps({"files": server.listing(json.loads(answer)["files"])}).encode()
+            answer = json.dumps({"files": server.listing(json.loads(answer).get("files", []))}).encode()
         self.answer(status, answer, **headers)
 
     def _ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -22,6 +22,7 @@ from services.core.manifest import (
     GateEntry,
     LayerEntry,
     Manifest,
+    RegistryEntry,
     SketchEntry,
     SpeedEntry,
     TargetEntry,

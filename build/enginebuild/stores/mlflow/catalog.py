@@ -57,8 +57,7 @@ class MlflowCatalog:
         if alias is None or not found:
             return found
         name = self._name(model)
-        with self._server.errors(f"alias '{alias}' of '{name}'"):
-            aimed = self._client.get_model_version_by_alias(name, alias)
+        aimed = self._server.by_alias(name, alias)
         chosen = {number: version for number, version in found.items() if version.version == aimed.version}
         if not chosen:
             raise NotFound(

@@ -78,6 +78,20 @@ class MlflowServer:
             repository = get_artifact_repository(uri, tracking_uri=self.address, registry_uri=self.address)
         return MlflowArtifacts(repository, self.errors)
 
+    def by_alias(self, name: str, alias: str) -> Any:
+        """Return the version of a registered model that an alias points to.
+
+        Raises:
+            NotFound: There is no such registered model or alias.
+        """
+        with self.errors(f"registered model '{name}'"):
+            aliases = self.client.get_registered_model(name).aliases
+        if alias not in aliases:
+            there = ", ".join(sorted(aliases)) or "none"
+            raise NotFound(f"'{name}' in MLflow at {self.address} has no alias '{alias}'; it has {there}")
+        with self.errors(f"version {aliases[alias]} of '{name}'"):
+            return self.client.get_model_version(name, aliases[alias])
+
     def artifacts_of(self, version: Any) -> MlflowArtifacts:
         """Return the files of a version of a registered model, which is MLflow's own object."""
         with self.errors(f"version {version.version} of '{version.name}'"):
@@ -129,6 +143,6 @@ class MlflowServer:
 
 
 def _reason(words: str) -> str:
-    """Return what an error says, on one line; those of a server behind a proxy are whole pages."""
-    line = " ".join(words.split())
-    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
+    """Return both ends of what an error says, on one line: the cause is last, and between them are whole pages."""
+    line, half = " ".join(words.split()), _LONGEST_REASON // 2
+    return line if len(line) <= _LONGEST_REASON else f"{line[:half]} ... {line[-half:]}"
