@@ -77,7 +77,7 @@ def files(mlflow: RunningMlflow, client: Any, name: Name) -> Callable[[], Path]:
 
     def find() -> Path:
         run = client.get_run(client.get_model_version(name, "1").run_id).info
-        return mlflow.artifacts / run.experiment_id / run.run_id / "artifacts"
+        return mlflow.artifacts.joinpath(run.experiment_id, run.run_id, "artifacts")
 
     return find
 
