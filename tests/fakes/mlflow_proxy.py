@@ -28,6 +28,7 @@ class MlflowProxy(ThreadingHTTPServer):
         refusing_artifacts: The same for every request about a file.
         breaking_after: So many more requests are passed on, and then every connection breaks; None for no end.
         losing: The answer to a request whose path ends like this is lost, once, although the server did what it asked.
+        cutting: The answer to a request whose path ends like this breaks off in the middle; None for none.
         flipping: Of an artifact whose path ends like this one byte is changed on the way there; None for none.
         listing: Changes the files that the server lists; None to leave them.
     """
@@ -44,6 +45,7 @@ class MlflowProxy(ThreadingHTTPServer):
         self.refusing_artifacts = 0
         self.breaking_after: int | None = None
         self.losing: str | None = None
+        self.cutting: str | None = None
         self.flipping: str | None = None
         self.listing: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None
 
@@ -90,6 +92,13 @@ class _Handler(AnsweringHandler):
             body = bytes([body[0] ^ 1]) + body[1:]
         status, headers, answer = self._ask(body)
         if lost:
+            self._break()
+            return
+        if server.cutting is not None and path.endswith(server.cutting):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer[: len(answer) // 2])
             self._break()
             return
         if server.listing is not None and path.endswith("/mlflow-artifacts/artifacts"):

@@ -189,6 +189,20 @@ def test_a_pull_that_is_cut_off_anywhere_leaves_nothing(
     expect_the_same(repository, tmp_path / "elsewhere", 1)
 
 
+@pytest.mark.parametrize("file", ["model.onnx", "manifest.json", "config.pbtxt"])
+def test_a_server_that_is_gone_in_the_middle_of_a_file_leaves_nothing(
+    *, proxy: MlflowProxy, store: Store, repository: Path, tmp_path: Path, name: Name, file: str
+) -> None:
+    push(store, repository, "sums", 1, nobody)
+    proxy.cutting = f"/{file}"
+    with pytest.raises(Unavailable, match=f"artifact '.*{file}'"):
+        pull(through(proxy, name), tmp_path / "elsewhere", "sums", None, nobody, check=nobody)
+    assert not (tmp_path / "elsewhere" / "sums").exists()
+    with pytest.raises(Unavailable, match=f"artifact '.*{file}'"):
+        push(through(proxy, name), repository, "sums", 2, nobody)
+    assert store.versions("sums") == [1]
+
+
 def test_a_registration_whose_answer_is_lost_counts_once(
     *, proxy: MlflowProxy, store: Store, client: Any, repository: Path, tmp_path: Path, name: Name
 ) -> None:

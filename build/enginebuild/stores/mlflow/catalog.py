@@ -11,7 +11,7 @@ from typing import Any
 from enginebuild.stores.mlflow import record
 from enginebuild.stores.mlflow.place import MlflowPlace, check_name
 from enginebuild.stores.mlflow.server import MlflowServer
-from services.core.errors import NotFound
+from services.core.errors import NotFound, Unavailable
 
 _PAGE = 200
 _READY_WITHIN_S = 60
@@ -71,6 +71,9 @@ class MlflowCatalog:
 
         Returns:
             What counts under the number now: that version, or one that somebody registered before.
+
+        Raises:
+            Unavailable: It does not become ready.
         """
         name = self._name(model)
         with self._server.errors(f"'{name}'"):
@@ -78,7 +81,12 @@ class MlflowCatalog:
             made = self._client.create_model_version(
                 name, run.artifact_uri, run.run_id, tags, description=description, await_creation_for=_READY_WITHIN_S
             )
-        first = self.registered(model)[int(tags[record.VERSION_TAG])]
+        first = self.registered(model).get(int(tags[record.VERSION_TAG]))
+        if first is None:
+            raise Unavailable(
+                f"MLflow at {self._server.address} took version {made.version} of '{name}', but does not show it as "
+                f"{_READY}; look there, or push again"
+            )
         if first.version != made.version:  # or this one was registered twice, because an answer was lost on the way
             with self._server.errors(f"version {made.version} of '{name}'"):
                 self._client.delete_model_version(name, made.version)
