@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := embedded,build,recipes,stores,loadtest,dev
+EXTRAS := embedded,build,recipes,stores,mlflow,loadtest,dev
 
 .PHONY: help install demo up test lint proto recipes gpu-check bench peers chaos overload
 .DEFAULT_GOAL := help
@@ -21,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 	for version in 12_bindings==10.16.1.11:10 13_bindings==11.4.0.106:11; do \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 			--target $(VENV)/tensorrt/$${version#*:} tensorrt_cu$${version%:*} || exit 1; done
+	@# MLflow's server, for the tests: what it needs beyond its own code is in the environment already.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --constraint constraints.txt \
+		--target $(VENV)/mlflow mlflow
 	touch $(STAMP)
 
 demo: install ## train, build, serve, canary, rollback, SLO gate (DEMO_ARGS=--exit leaves at the end)

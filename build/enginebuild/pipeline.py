@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from enginebuild import registry_file
 from enginebuild.candidates import Candidate
 from enginebuild.checkpoint import read_checkpoint
 from enginebuild.compress.compressor import Compressor
@@ -38,7 +39,7 @@ from enginebuild.training import ensure_checkpoint
 from enginebuild.warmup import warmup_of
 from enginebuild.workbench import Workbench
 from services.core.errors import BuildFailed, ConfigurationError
-from services.core.manifest import CheckpointEntry, WarmupEntry
+from services.core.manifest import CheckpointEntry, RegistryEntry, WarmupEntry
 
 EVALUATION_FILE = "evaluation.npz"
 _REFERENCE_BATCH = 64
@@ -60,6 +61,7 @@ class Order:
         retrain: Whether to train even where the recipe's checkpoint exists.
         sign_key: PEM file of the private key to sign with; None leaves the version unsigned.
         waiver: Why to publish against the gate's objections; None to obey it.
+        cache: Folder for what is fetched from a registry.
     """
 
     repository: Path
@@ -71,6 +73,7 @@ class Order:
     retrain: bool = False
     waiver: str | None = None
     sign_key: Path | None = None
+    cache: Path = Path(".penstock/cache")
 
     def chosen(self, recipe: Recipe) -> list[Variant]:
         """Return the variants of a recipe that were asked for."""
@@ -142,10 +145,10 @@ def _check(recipe: Recipe, order: Order) -> None:
             f"--precision {order.precision}: the recipe of {recipe.name} has {', '.join(names)}; "
             "add a variant of it, with its bounds"
         )
-    if recipe.network.exported is not None and (order.checkpoint is not None or order.retrain):
-        raise ConfigurationError(
-            f"{recipe.network.exported} has its weights in it: leave --checkpoint and --retrain out"
-        )
+    if recipe.network.factory is None and (order.checkpoint is not None or order.retrain):
+        raise ConfigurationError(f"{recipe.network.source} has its weights in it: leave --checkpoint and --retrain out")
+    if order.retrain and recipe.checkpoint is not None and recipe.checkpoint.mlflow is not None:
+        raise ConfigurationError("--retrain: the recipe's checkpoint comes from MLflow, and nothing here trains it")
     if order.checkpoint is not None and order.retrain:
         raise ConfigurationError("--checkpoint and --retrain exclude each other: use these weights, or train new ones")
     if order.waiver is not None and not order.waiver.strip():
@@ -219,18 +222,28 @@ class _Build:
         return BuildResult(recipe.name, candidates, published, findings)
 
     def _network(self) -> tuple[NamedNetwork, CheckpointEntry]:
-        order, recipe = self.order, self.recipe
+        recipe = self.recipe
+        path, registry = self._weights_file()
+        self.say(f"loading {path.name}")
         if recipe.checkpoint is None:
-            self.say(f"loading {recipe.network.source}")
-            network, weights = load_exported(recipe, self.code.path(recipe.network.source))
+            network, weights = load_exported(recipe, path)
         else:
-            path = order.checkpoint or ensure_checkpoint(
-                recipe.checkpoint, self.code, self.staging, seed=recipe.seed, retrain=order.retrain, say=self.say
-            )
-            self.say(f"loading {path.name}")
             weights = read_checkpoint(path)
             network = load_network(recipe, self.code, weights)
-        return network, CheckpointEntry(weights.file, weights.sha256, network.parameters_count)
+        return network, CheckpointEntry(weights.file, weights.sha256, network.parameters_count, registry)
+
+    def _weights_file(self) -> tuple[Path, RegistryEntry | None]:
+        """Return the file that has the weights, fetched or trained where that is needed, and where it was fetched."""
+        order, checkpoint, network = self.order, self.recipe.checkpoint, self.recipe.network
+        if order.checkpoint is not None:
+            return order.checkpoint, None
+        if (wanted := checkpoint.mlflow if checkpoint is not None else network.mlflow) is not None:
+            fetched = registry_file.fetch(wanted, order.cache, self.say)
+            return fetched.path, fetched.entry
+        if checkpoint is None:
+            return self.code.path(network.source), None
+        seed, retrain = self.recipe.seed, order.retrain
+        return ensure_checkpoint(checkpoint, self.code, self.staging, seed=seed, retrain=retrain, say=self.say), None
 
     def _networks(self, trained: NamedNetwork, target: Target, data: Dataset) -> Networks:
         recipe, code, inputs = self.recipe, self.code, data.inputs

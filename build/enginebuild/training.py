@@ -23,9 +23,11 @@ def ensure_checkpoint(
     """Return the recipe's checkpoint file, trained first where it is missing or where that is demanded.
 
     Raises:
-        ConfigurationError: It is missing and the recipe does not say what trains it.
+        ConfigurationError: The recipe names no file, or it is missing and the recipe does not say what trains it.
         BuildFailed: The training failed or took too long.
     """
+    if checkpoint.file is None:
+        raise ConfigurationError("checkpoint.file is missing")
     path = code.path(checkpoint.file)
     script = checkpoint.trained_by
     if path.is_file() and not retrain:

@@ -24,6 +24,7 @@ _EXTRAS = {
     "build": (("torch", "onnx", "onnxruntime", "safetensors"), "penstock build, penstock demo"),
     "loadtest": (("locust",), "penstock loadtest, penstock demo"),
     "stores": (("obstore",), "penstock models push and pull"),
+    "mlflow": (("mlflow",), "models and checkpoints in MLflow's registry"),
 }
 
 

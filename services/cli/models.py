@@ -21,6 +21,7 @@ from services.triton.trust import Trust, check_signature
 if TYPE_CHECKING:
     from loadtest.tune.goodput import Window
 
+STORES = "s3://bucket/prefix, gs://, az://, file:///, oci://registry/prefix, or mlflow+https://host"
 LOADTEST_REMEDY = "pip install 'penstock[loadtest]'"
 
 repository_option = click.option(
@@ -122,15 +123,17 @@ def prune(console: Console, /, *, model: str, keep: int, unserved: bool, url: st
     "url",
     required=True,
     metavar="URL",
-    help="s3://bucket/prefix, gs://, az://, file:///, or oci://registry/prefix.",
+    help=f"{STORES}.",
 )
 @repository_option
 @click.pass_obj
 def push(console: Console, /, model: str, version: int | None, url: str, repository: Path) -> None:
-    """Copy MODEL's VERSION, by default the newest, to an object store or an OCI registry; never over another one.
+    """Copy MODEL's VERSION, by default the newest, to a store or a registry; never over another one.
 
-    An object store then holds a Triton repository. Credentials come from the environment, as AWS_ENDPOINT_URL and
-    AWS_ACCESS_KEY_ID, or from `docker login`.
+    An object store then holds a Triton repository. In MLflow it becomes a version of the registered model MODEL, or
+    of mlflow+https://host?name=NAME, and &alias=ALIAS then points to it; mlflow: is the server of MLFLOW_TRACKING_URI.
+    Credentials come from the environment, as AWS_ENDPOINT_URL and AWS_ACCESS_KEY_ID, or MLFLOW_TRACKING_TOKEN, or from
+    `docker login`.
     """
     from enginebuild.stores import transfer
     from enginebuild.stores.choice import open_store
@@ -148,7 +151,7 @@ def push(console: Console, /, model: str, version: int | None, url: str, reposit
     "url",
     required=True,
     metavar="URL",
-    help="s3://bucket/prefix, gs://, az://, file:///, or oci://registry/prefix.",
+    help=f"{STORES}.",
 )
 @click.option("--public-key", type=click.Path(path_type=Path), help="Ask for a signature that this PEM key verifies.")
 @repository_option
@@ -158,6 +161,7 @@ def pull(
 ) -> None:
     """Bring MODEL's VERSION, by default the newest, from a store into the repository, under its number.
 
+    From MLflow with ?alias=ALIAS it is the version that the alias points to.
     Every digest is computed again before anybody sees it; with --public-key its signature is checked as well.
     """
     from enginebuild.stores import transfer
@@ -293,7 +297,7 @@ def _details(manifest: Manifest) -> list[tuple[str, str]]:
         ("speed", f"{speed.speedup:.2f} times FP32 ({speed.speedup_low:.2f} to {speed.speedup_high:.2f})"),
         ("in a batch", f"a row's answer changes by up to {manifest.batching.text}"),
         ("gate", _gate(manifest)),
-        ("checkpoint", f"{manifest.checkpoint.file} {manifest.checkpoint.sha256}"),
+        ("checkpoint", f"{manifest.checkpoint.file} {manifest.checkpoint.sha256}{_registry(manifest)}"),
         *((name, f"{entry.size_bytes:,} bytes, {entry.sha256}") for name, entry in manifest.files.items()),
     ]
 
@@ -321,6 +325,11 @@ def _calibration(manifest: Manifest) -> list[tuple[str, str]]:
         return []
     lines = [("outside INT8", entry.rest), ("not quantised", ", ".join(entry.kept))]
     return [(name, words) for name, words in [*lines, ("beyond FP16, in FP32", ", ".join(entry.beyond_fp16))] if words]
+
+
+def _registry(manifest: Manifest) -> str:
+    source = manifest.checkpoint.registry
+    return f" of '{source.model}' version {source.version} at {source.server}" if source is not None else ""
 
 
 def _gate(manifest: Manifest) -> str:

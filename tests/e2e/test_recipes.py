@@ -59,6 +59,7 @@ class Built:
             data = load_evaluation(recipe, code)
             inputs = {name: array[:MOST_SAMPLES] for name, array in data.inputs.items()}
             assert recipe.checkpoint is not None
+            assert recipe.checkpoint.file is not None
             network = load_network(recipe, code, read_checkpoint(folder / recipe.checkpoint.file))
             return inputs, network.run(inputs, MOST_SAMPLES)
 

@@ -86,7 +86,7 @@ def manifest_of(config: str) -> ManifestMaker:
             commit=None,
             parent=parent,
             seed=0,
-            checkpoint=CheckpointEntry("checkpoint.safetensors", _DIGEST, 16),
+            checkpoint=CheckpointEntry("checkpoint.safetensors", _DIGEST, 16, None),
             evaluation=DataEntry("data.py:evaluation", 64, _DIGEST),
             compression=None,
             calibration=None,

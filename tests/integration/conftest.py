@@ -1,4 +1,4 @@
-"""A real Triton for all integration tests, started once."""
+"""A real Triton and a real MLflow server for all integration tests, each started once, when it is first needed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from services.triton.finding import Finding
 from services.triton.locate import diagnose
 from tests.fakes.onnx_repository import build_repository
+from tests.fakes.running_mlflow import RunningMlflow, running_mlflow
 from tests.fakes.running_triton import RunningTriton, running_triton
 
 
@@ -32,4 +33,11 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTriton]:
         for model in ("every_datatype", "lookup", "classes", "unbatched", "reshaped"):
             running.load(model, 1)
         running.load("scale", 1, 2)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMlflow]:
+    """An MLflow server, shared: every test has registered models of its own."""
+    with running_mlflow(tmp_path_factory.mktemp("mlflow")) as running:
         yield running

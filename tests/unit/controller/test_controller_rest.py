@@ -48,7 +48,7 @@ async def test_a_rollout_is_started_seen_and_told(client: httpx2.AsyncClient, wo
     assert [line["target"] for line in lines] == [*begun, "progressing", "promoting", "promoted"]
     assert lines[0]["actor"] == "ada"
     assert lines[3]["verdict"]["outcome"] == "pass"
-    assert lines[2]["judged"]["candidate"]["requests"] > 0
+    assert lines[3]["judged"]["candidate"]["requests"] > 0
     assert all(line["reason"] for line in lines)
     assert (await client.get("/v1/rollouts", params={"active": True})).json() == {"rollouts": []}
     assert len((await client.get("/v1/rollouts", params={"model": "digits"})).json()["rollouts"]) == 1

@@ -24,6 +24,7 @@ from services.core.manifest import (
     LayerEntry,
     Manifest,
     NetworkRebuildEntry,
+    RegistryEntry,
     SpeedEntry,
     TargetEntry,
     TensorEntry,
@@ -54,7 +55,12 @@ def manifest(**changes: Any) -> Manifest:
         commit=None,
         parent=1,
         seed=0,
-        checkpoint=CheckpointEntry("checkpoint.safetensors", DIGEST, 308_074),
+        checkpoint=CheckpointEntry(
+            "checkpoint.safetensors",
+            DIGEST,
+            308_074,
+            RegistryEntry("http://127.0.0.1:5000", "digits", 4, "1f2e", "weights/checkpoint.safetensors"),
+        ),
         evaluation=DataEntry("data.py:evaluation", 450, DIGEST),
         compression=CompressionEntry(("50% of the channels pruned",), "train.py:fine_tune", 77_018, 1, REBUILD),
         calibration=CalibrationEntry(

@@ -12,6 +12,7 @@ from services.cli.yamlfile import load_yaml
 from services.core.errors import ConfigurationError
 from tests.fakes import tiny_recipe
 
+PINNED = {"model": "nets", "version": 3, "path": "weights/model.safetensors", "sha256": "ab" * 32}
 RECIPES = Path(__file__).parents[3] / "build" / "recipes"
 
 
@@ -37,6 +38,7 @@ def changed(*place: str | int, value: Any) -> dict[str, Any]:
     [
         (("variant",), "variants"),
         (("checkpoint", "fil"), "file"),
+        (("checkpoint", "mlflw"), "mlflow"),
         (("network", "factori"), "factory"),
         (("inputs", 1, "dim"), "dims"),
         (("outputs", 0, "label"), "labels"),
@@ -70,6 +72,22 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_valid_key(
         (("network", "exported"), "network.pt2", "expected either factory or exported"),
         (("network",), {}, "expected either factory or exported"),
         (("network",), {"exported": "n.pt2", "kwargs": {"a": 1}}, "an exported file takes none"),
+        (("network", "mlflow"), PINNED, "expected either factory or exported"),
+        (("network",), {"mlflow": {**PINNED, "sha256": None}}, r"mlflow\.sha256 is missing"),
+        (("network",), {"mlflow": PINNED}, "an exported file has its weights in it"),
+        (("checkpoint",), {}, "expected either file or mlflow"),
+        (("checkpoint", "mlflow"), PINNED, "expected either file or mlflow"),
+        (("checkpoint",), {"mlflow": PINNED, "trained_by": "train.py"}, "is trained already"),
+        (("checkpoint",), {"mlflow": {**PINNED, "alias": "production"}}, "expected either version or alias"),
+        (("checkpoint",), {"mlflow": {**PINNED, "version": None}}, "expected either version or alias"),
+        (("checkpoint",), {"mlflow": {**PINNED, "version": 0}}, "greater than or equal to 1"),
+        (("checkpoint",), {"mlflow": {**PINNED, "model": "a' or name='b"}}, "String should match"),
+        (("checkpoint",), {"mlflow": {**PINNED, "path": "../model.safetensors"}}, "among the version's artifacts"),
+        (("checkpoint",), {"mlflow": {**PINNED, "path": "/etc/passwd"}}, "among the version's artifacts"),
+        (("checkpoint",), {"mlflow": {**PINNED, "path": "data/model.pkl"}}, "is a pickle.*log the weights alone"),
+        (("checkpoint",), {"mlflow": {**PINNED, "sha256": "ab"}}, "String should match"),
+        (("checkpoint",), {"mlflow": {**PINNED, "server": "http://someone:secret@host"}}, "String should match"),
+        (("checkpoint",), {"mlflow": {**PINNED, "server": "sqlite:///mlflow.db"}}, "String should match"),
         (("network",), {"exported": "n.pt2"}, "an exported file has its weights in it"),
         (("checkpoint",), None, "a factory needs a checkpoint"),
         (("network", "factory"), "model.py", "expected 'file.py:function'"),
