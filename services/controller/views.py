@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.controller.comparison_document import comparison_view
 from services.controller.documents import entry_document, route_document, spec_document, verdict_document
 from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry
@@ -34,6 +35,8 @@ def rollout_view(rollout: Rollout) -> dict[str, Any]:
             "stable": tally_view(rollout.evidence.stable),
             "candidate": tally_view(rollout.evidence.candidate),
             "workers": len(rollout.evidence.cursors),
+            "comparison": comparison_view(rollout.evidence.comparison),
+            "floor": comparison_view(rollout.evidence.floor),
         },
         "verdict": verdict_document(rollout.verdict),
         "generation": rollout.generation,
