@@ -46,6 +46,7 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
             controller=control,
             limits=chosen.limits,
             admission=chosen.admission,
+            mirroring=chosen.mirroring,
             replicas=chosen.replicas,
             merging=chosen.merging,
             shared_memory=chosen.shared_memory,

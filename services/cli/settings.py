@@ -19,6 +19,7 @@ from services.core.replica_address import ReplicaAddress, Targets, parse_targets
 from services.gateway.admission.settings import AdmissionSettings
 from services.gateway.limits import Limits
 from services.gateway.logs import LogSettings
+from services.gateway.mirroring.settings import MirrorSettings
 from services.gateway.tracing.settings import TracingSettings
 from services.triton.merging.settings import MergeSettings
 from services.triton.replicas.settings import ReplicaSettings
@@ -54,6 +55,7 @@ class GatewaySettings(Section):
     workers: int = Field(2, ge=1, le=256)
     limits: Limits = Limits()
     admission: AdmissionSettings = AdmissionSettings()
+    mirroring: MirrorSettings = MirrorSettings()
     replicas: ReplicaSettings = ReplicaSettings()
     merging: MergeSettings = MergeSettings()
     shared_memory: SharedMemorySettings = SharedMemorySettings()

@@ -6,16 +6,24 @@ that does not fit is an error, never a default.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 from pydantic import TypeAdapter
 
+from services.controller.comparison_document import (
+    comparison_document,
+    comparison_from,
+    latency_document,
+    latency_from,
+)
 from services.core.analysis import Terms
+from services.core.comparison import Comparison
 from services.core.errors import ConfigurationError, PenstockError
 from services.core.evidence import Evidence, Sighting
-from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry, Judged
+from services.core.mirror import Mirror
 from services.core.rollout import Phase, Rollout
 from services.core.rollout_spec import RolloutSpec
 from services.core.route import Route
@@ -29,29 +37,22 @@ _TERMS = TypeAdapter(Terms)
 
 def tally_document(tally: Tally) -> dict[str, Any]:
     """Return a tally as JSON-able values; ``latency`` holds parallel lists of bucket indices and counts."""
-    buckets = sorted(tally.latency.counts)
     return {
         "requests": tally.requests,
         "failed": tally.failed,
         "non_finite": tally.non_finite,
-        "latency": {
-            "bucket": buckets,
-            "count": [tally.latency.counts[index] for index in buckets],
-            "sum_s": tally.latency.sum_s,
-        },
+        "latency": latency_document(tally.latency),
         "predictions": {output: list(counts) for output, counts in tally.predictions.items()},
     }
 
 
 def tally_from(document: dict[str, Any]) -> Tally:
     """Return the tally that ``tally_document`` wrote."""
-    latency = document["latency"]
-    counts = dict(zip(latency["bucket"], latency["count"], strict=True))
     return Tally(
         document["requests"],
         document["failed"],
         document["non_finite"],
-        LatencyHistogram(counts, latency["sum_s"]),
+        latency_from(document["latency"]),
         {output: tuple(values) for output, values in document["predictions"].items()},
     )
 
@@ -62,6 +63,8 @@ def _sighting_document(sighting: Sighting) -> dict[str, Any]:
         "served_generation": sighting.served_generation,
         "stable": tally_document(sighting.stable),
         "candidate": tally_document(sighting.candidate),
+        "comparison": comparison_document(sighting.comparison),
+        "floor": comparison_document(sighting.floor),
     }
 
 
@@ -71,7 +74,14 @@ def _sighting_from(document: dict[str, Any]) -> Sighting:
         document["served_generation"],
         tally_from(document["stable"]),
         tally_from(document["candidate"]),
+        _comparison_from(document.get("comparison")),
+        _comparison_from(document.get("floor")),
     )
+
+
+def _comparison_from(document: dict[str, Any] | None) -> Comparison:
+    """Return a comparison; a database from before there were mirrors has none, and nothing was compared."""
+    return Comparison() if document is None else comparison_from(document)
 
 
 def verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
@@ -105,6 +115,8 @@ def _rollout_document(rollout: Rollout) -> dict[str, Any]:
             "stable": tally_document(rollout.evidence.stable),
             "candidate": tally_document(rollout.evidence.candidate),
             "cursors": {name: _sighting_document(seen) for name, seen in rollout.evidence.cursors.items()},
+            "comparison": comparison_document(rollout.evidence.comparison),
+            "floor": comparison_document(rollout.evidence.floor),
             "route_generation": rollout.evidence.route_generation,
         },
         "verdict": verdict_document(rollout.verdict),
@@ -124,6 +136,8 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
                 tally_from(evidence["stable"]),
                 tally_from(evidence["candidate"]),
                 {name: _sighting_from(seen) for name, seen in evidence["cursors"].items()},
+                _comparison_from(evidence.get("comparison")),
+                _comparison_from(evidence.get("floor")),
                 evidence["route_generation"],
             ),
             "verdict": _verdict_from(document["verdict"]),
@@ -208,6 +222,7 @@ def route_document(route: Route) -> dict[str, Any]:
         "candidate": route.candidate,
         "weight_percent": route.weight_percent,
         "versions": sorted(route.versions),
+        "mirror": route.mirror and asdict(route.mirror),
     }
 
 
@@ -243,7 +258,8 @@ def decode_route(text: str) -> Route:
     """
     try:
         document = orjson.loads(text)
-        return Route(**{**document, "versions": frozenset(document["versions"])})
+        mirror = document.get("mirror")  # absent in a database from before there were mirrors: there is none
+        return Route(**{**document, "versions": frozenset(document["versions"]), "mirror": mirror and Mirror(**mirror)})
     except (KeyError, TypeError, ValueError) as error:
         raise _unreadable("route", error) from error
 

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from services.controller.recent_traffic import RecentTraffic, TallyKey
+from services.core.comparison import Comparison
 from services.core.errors import Overloaded
 from services.core.evidence import Sighting
 from services.core.route import Role
 from services.core.tally import Tally
 
+ComparisonKey = tuple[str, int, int]  # model, the version that answered, the one that got the copy
 _EMPTY = Tally()
+_UNCOMPARED = Comparison()
 _ADOPTIONS = 32
 
 
@@ -28,12 +31,19 @@ class Report:
         sequence: Grows with every report of a worker.
         served_generation: Generation of the route table that it serves with.
         tallies: Counts since its start, by model, version and role.
+        comparisons: Copies since its start, by model, version that answered and version that got the copy.
     """
 
     instance: str
     sequence: int
     served_generation: int
     tallies: Mapping[TallyKey, Tally]
+    comparisons: Mapping[ComparisonKey, Comparison] = field(default_factory=dict)
+
+    def compared(self, model: str, *pairs: tuple[int, int]) -> Comparison:
+        """Return the sum of some pairs of versions."""
+        found = (self.comparisons[model, *pair] for pair in pairs if (model, *pair) in self.comparisons)
+        return sum(found, _UNCOMPARED)
 
 
 @dataclass(slots=True)
@@ -115,6 +125,8 @@ class Fleet:
                 worker.report.served_generation,
                 worker.report.tallies.get((model, stable, Role.STABLE), _EMPTY),
                 worker.report.tallies.get((model, candidate, Role.CANDIDATE), _EMPTY),
+                worker.report.compared(model, (stable, candidate), (candidate, stable)),
+                worker.report.compared(model, (stable, stable), (candidate, candidate)),
             )
             for instance, worker in self._workers.items()
             if worker.report is not None

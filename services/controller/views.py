@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from services.controller.comparison_document import comparison_view
 from services.controller.documents import entry_document, route_document, spec_document, verdict_document
 from services.core.forecast import Forecast, StepPlan
 from services.core.histogram import LatencyHistogram
@@ -42,6 +43,8 @@ def rollout_view(rollout: Rollout) -> dict[str, Any]:
             "stable": tally_view(rollout.evidence.stable),
             "candidate": tally_view(rollout.evidence.candidate),
             "workers": len(rollout.evidence.cursors),
+            "comparison": comparison_view(rollout.evidence.comparison),
+            "floor": comparison_view(rollout.evidence.floor),
         },
         "verdict": verdict_document(rollout.verdict),
         "generation": rollout.generation,

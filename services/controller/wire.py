@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from services.controller.fleet import Report
+from services.controller.comparison_wire import comparison_from
+from services.controller.fleet import ComparisonKey, Report
 from services.controller.recent_traffic import TallyKey
+from services.core.comparison import Comparison
 from services.core.errors import InvalidRequest
 from services.core.histogram import BUCKET_COUNT, LatencyHistogram
+from services.core.mirror import Mirror
 from services.core.route import Role, RouteTable
 from services.core.tally import Tally
 from services.pb.penstock.v1 import routes_pb2, statistics_pb2
 
 MAX_TALLIES = 4096
+MAX_COMPARISONS = 1024
 MAX_CLASSES = 100_000
 MAX_OUTPUTS = 64
 MAX_NAME = 256
@@ -30,6 +35,7 @@ def table_message(table: RouteTable) -> routes_pb2.RouteTable:
                 candidate=route.candidate or 0,
                 weight_percent=route.weight_percent,
                 versions=sorted(route.versions),
+                mirror=None if route.mirror is None else _mirror_message(route.mirror),
             )
             for _, route in sorted(table.routes.items())
         ],
@@ -51,7 +57,34 @@ def report_from(message: statistics_pb2.StatisticsReport) -> Report:
         if key in tallies:
             raise InvalidRequest(f"{instance} reports {key[0]} version {key[1]} as {key[2]} twice; send one tally each")
         tallies[key] = _tally(tally)
-    return Report(instance, message.sequence, message.served_generation, tallies)
+    return Report(
+        instance, message.sequence, message.served_generation, tallies, _comparisons(instance, message.comparisons)
+    )
+
+
+def _mirror_message(mirror: Mirror) -> routes_pb2.Mirror:
+    return routes_pb2.Mirror(
+        version=mirror.version,
+        percent=mirror.percent,
+        floor_percent=mirror.floor_percent,
+        slice_key=mirror.slice_key,
+        relative_tolerance=mirror.relative_tolerance,
+        absolute_tolerance=mirror.absolute_tolerance,
+    )
+
+
+def _comparisons(instance: str, messages: Sequence[statistics_pb2.Comparison]) -> dict[ComparisonKey, Comparison]:
+    if len(messages) > MAX_COMPARISONS:
+        raise InvalidRequest(f"{instance} reports {len(messages)} comparisons; expected at most {MAX_COMPARISONS}")
+    comparisons: dict[ComparisonKey, Comparison] = {}
+    for message in messages:
+        key = (_name("model", message.model), message.answered, message.mirrored)
+        if key in comparisons:
+            raise InvalidRequest(
+                f"{instance} compares versions {key[1]} and {key[2]} of {key[0]} twice; send one comparison each"
+            )
+        comparisons[key] = comparison_from(message, _histogram(message.original), _histogram(message.copy))
+    return comparisons
 
 
 def checked_instance(instance: str) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from services.core.comparison import Comparison
 from services.core.tally import Tally
 
 
@@ -26,16 +27,26 @@ class Sighting:
         served_generation: Generation of the route table that the worker served with when it reported.
         stable: Cumulative counts of the stable version in the stable role.
         candidate: Cumulative counts of the candidate in the candidate role.
+        comparison: Cumulative counts of copies of the one's requests that the other got, in either direction: a step
+            mirrors in one.
+        floor: The same of copies that went to the version that had answered itself.
     """
 
     sequence: int
     served_generation: int
     stable: Tally = field(default_factory=Tally)
     candidate: Tally = field(default_factory=Tally)
+    comparison: Comparison = field(default_factory=Comparison)
+    floor: Comparison = field(default_factory=Comparison)
 
     def continues(self, earlier: Sighting) -> bool:
         """Return whether the counts can have grown out of an earlier sighting of the same worker."""
-        return _grew(earlier.stable, self.stable) and _grew(earlier.candidate, self.candidate)
+        return (
+            _grew(earlier.stable, self.stable)
+            and _grew(earlier.candidate, self.candidate)
+            and self.comparison.grew_from(earlier.comparison)
+            and self.floor.grew_from(earlier.floor)
+        )
 
 
 def _grew(old: Tally, new: Tally) -> bool:
@@ -60,12 +71,17 @@ class Evidence:
         stable: What the stable version answered under the step's weight.
         candidate: What the candidate answered under the step's weight.
         cursors: The last sighting that is counted, by worker instance.
+        comparison: How the answers of the two differ on the same requests; of the ``Comparison``, ``original`` is
+            whichever of them answered the client.
+        floor: How two answers of the same version differ: the noise floor of ``comparison``.
         route_generation: The generation of the route table under which it was seen; 0 before anything was.
     """
 
     stable: Tally = field(default_factory=Tally)
     candidate: Tally = field(default_factory=Tally)
     cursors: Mapping[str, Sighting] = field(default_factory=dict)
+    comparison: Comparison = field(default_factory=Comparison)
+    floor: Comparison = field(default_factory=Comparison)
     route_generation: int = 0
 
     def absorb(self, sightings: Mapping[str, Sighting], live: Collection[str], since_generation: int) -> Evidence:
@@ -77,6 +93,7 @@ class Evidence:
             since_generation: The generation of the route table that brought the step's weight.
         """
         stable, candidate = self.stable, self.candidate
+        comparison, floor = self.comparison, self.floor
         cursors = {instance: cursor for instance, cursor in self.cursors.items() if instance in live}
         for instance, seen in sightings.items():
             cursor = cursors.get(instance)
@@ -87,9 +104,11 @@ class Evidence:
                 continue
             stable += seen.stable - cursor.stable
             candidate += seen.candidate - cursor.candidate
+            comparison += seen.comparison - cursor.comparison
+            floor += seen.floor - cursor.floor
         if cursors == self.cursors:
             return self
-        return Evidence(stable, candidate, cursors, since_generation)
+        return Evidence(stable, candidate, cursors, comparison, floor, since_generation)
 
     def next_step(self) -> Evidence:
         """Return no evidence, with every worker's counting going on from where it is."""

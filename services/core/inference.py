@@ -59,6 +59,8 @@ class InferRequest:
         sequence: The id of the sequence that the request belongs to, as text; None for a request on its own.
         traceparent: W3C trace context to hand to Triton; empty for none, then Triton traces nothing.
         attempts: Filled by whoever sends the request, in the order in which the attempts ended.
+        is_copy: Whether it is a mirror's copy of a request that has its answer: it is sent once at most, and never
+            takes room from clients' requests, such as a place in the memory shared with Triton.
     """
 
     model: str
@@ -73,6 +75,7 @@ class InferRequest:
     sequence: str | None = None
     traceparent: str = ""
     attempts: list[Attempt] = field(default_factory=list)
+    is_copy: bool = False
 
 
 @dataclass(slots=True)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from services.core.mirror import Mirror
+
 BUCKETS = 10_000
 BUCKETS_PER_PERCENT = BUCKETS // 100
 
@@ -39,6 +41,7 @@ class Route:
         candidate: The version under rollout, or None.
         weight_percent: Share of the buckets that the candidate owns, 0 to 100.
         versions: Every version that is loaded and that a client may name.
+        mirror: Who gets copies of its requests; None for nobody.
     """
 
     model: str
@@ -46,12 +49,18 @@ class Route:
     candidate: int | None = None
     weight_percent: int = 0
     versions: frozenset[int] = frozenset()
+    mirror: Mirror | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight_percent <= 100:  # noqa: PLR2004 - percent
             raise ValueError(f"weight of {self.model} is {self.weight_percent}; expected 0 to 100 percent")
         if self.candidate is None and self.weight_percent:
             raise ValueError(f"{self.model} has weight {self.weight_percent} and no candidate")
+        if self.mirror is not None and self.mirror.version not in self.versions:
+            raise ValueError(
+                f"{self.model} is mirrored to version {self.mirror.version}, which is not among its loaded versions "
+                f"{sorted(self.versions)}"
+            )
 
     def pick(self, bucket: int) -> tuple[int, Role]:
         """Return the version that owns a bucket, and its role."""

@@ -16,6 +16,8 @@ from services.gateway.edge.rest.server import RestServer
 from services.gateway.limits import Limits
 from services.gateway.metrics.series import BUFFERED, CONNECTIONS
 from services.gateway.metrics.slab import SlabWriter, WorkerState
+from services.gateway.mirroring.mirroring import Mirroring
+from services.gateway.mirroring.settings import MirrorSettings
 from services.gateway.observation import Observation
 from services.gateway.pipeline import Pipeline
 from services.gateway.routes import Routes
@@ -34,6 +36,7 @@ class Gateway:
         grpc_listener: Socket to serve gRPC on; closed at the end.
         limits: Bounds.
         admission: How many requests are forwarded at once, and how long others wait.
+        mirroring: Bounds on copies of requests.
         workers: How many workers the gateway has, this one included.
         replicas: Returns how many Tritons there are.
         observation: What counts and tells; by default it counts only.
@@ -49,6 +52,7 @@ class Gateway:
         grpc_listener: socket.socket,
         limits: Limits | None = None,
         admission: AdmissionSettings | None = None,
+        mirroring: MirrorSettings | None = None,
         workers: int = 1,
         replicas: Callable[[], int] = lambda: 1,
         observation: Observation | None = None,
@@ -72,6 +76,16 @@ class Gateway:
         )
         routes.on_change(self._admission.retain)
         observation.watch(lambda: readings(self._admission.states()))
+        self._mirroring = Mirroring(
+            upstream=upstream,
+            schemas=self._schemas,
+            spare=self._admission.has_spare,
+            recorder=observation.recorder,
+            limits=limits,
+            settings=mirroring,
+        )
+        routes.on_change(self._mirroring.retain)
+        observation.watch(self._mirroring.readings)
         pipeline = Pipeline(
             upstream=upstream,
             routes=routes,
@@ -80,6 +94,7 @@ class Gateway:
             recorder=observation.recorder,
             journal=observation.journal,
             limits=limits,
+            mirroring=self._mirroring,
         )
         catalog = Catalog(upstream, routes, self._is_draining)
 
@@ -138,6 +153,7 @@ class Gateway:
             both.create_task(self._http.stop())
             both.create_task(self._grpc.stop(self._drain_s))
         self._admission.close()
+        await self._mirroring.aclose()
         await self._schemas.aclose()
 
     def _is_draining(self) -> bool:

@@ -35,6 +35,7 @@ from services.gateway.limits import Limits
 from services.gateway.logs import FIELDS
 from services.gateway.metrics.recorder import Recorder, RequestSeries
 from services.gateway.metrics.series import RETRIED
+from services.gateway.mirroring.mirroring import Mirroring
 from services.gateway.observe import observe
 from services.gateway.routes import Choice, Routes
 from services.gateway.schemas import SchemaCache
@@ -83,6 +84,10 @@ class Call(Protocol[Encoded_co]):
         """Parse; raises ``InvalidRequest`` or another ``PenstockError``."""
         ...
 
+    def attribute(self, name: str) -> str:
+        """Return the first value of a header or metadata key, in any case of letters; empty without one."""
+        ...
+
     def encode(self, served: Served) -> Encoded_co:
         """Turn the answer into the edge's own form."""
         ...
@@ -116,6 +121,7 @@ class Pipeline:
         recorder: Where everything is counted.
         journal: Who tells of single requests: spans and log lines.
         limits: Bounds on requests and on their time.
+        mirroring: Who sends copies of answered requests elsewhere; None where no route is ever mirrored.
         clock: Seconds, monotonic.
     """
 
@@ -129,6 +135,7 @@ class Pipeline:
         recorder: Recorder,
         journal: Journal | None = None,
         limits: Limits | None = None,
+        mirroring: Mirroring | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._upstream = upstream
@@ -138,6 +145,7 @@ class Pipeline:
         self._recorder = recorder
         self._journal = journal or Journal()
         self._limits = limits or Limits()
+        self._mirroring = mirroring
         self._clock = clock
         self._sequences = SequencePins()
 
@@ -215,6 +223,8 @@ class Pipeline:
         # A stream's answers are encoded between the exchange's parts: all of it is one, and nothing is left for after.
         trace.marks += [end := self._clock(), end]
         trace.exchange_s = end - begun
+        if choice.mirror is not None and self._mirroring is not None:
+            self._mirroring.skip_stream(request.model, choice)
 
     async def _prepared(self, call: Call[Encoded_co], trace: _Trace) -> tuple[InferRequest, ModelSchema, Choice]:
         """Decode, route and validate."""
@@ -280,6 +290,8 @@ class Pipeline:
         self._observe(response, schema, choice)
         answer = call.encode(Served(response, choice.role))
         mark(clock())
+        if choice.mirror is not None and self._mirroring is not None:
+            self._mirroring.offer(call, request, response, schema, choice, forward_s=now - begun)
         return answer
 
     async def _streamed(

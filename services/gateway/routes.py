@@ -7,14 +7,22 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from services.core.errors import NotFound, Unavailable
+from services.core.mirror import Mirror
 from services.core.route import BUCKETS, Role, Route, RouteTable, bucket_of
 
 
 class Choice(NamedTuple):
-    """The version that answers one request, and why."""
+    """The version that answers one request, and why.
+
+    Attributes:
+        version: The version.
+        role: What part it plays.
+        mirror: Who may get a copy of the request; None for nobody.
+    """
 
     version: int
     role: Role
+    mirror: Mirror | None = None
 
 
 class Routes:
@@ -75,9 +83,9 @@ class Routes:
         if version is not None:
             return Choice(version, Role.PINNED)
         if route.candidate is None:
-            return Choice(route.stable, Role.STABLE)
+            return Choice(route.stable, Role.STABLE, route.mirror)
         bucket = int(self._draw() * BUCKETS) if key is None else bucket_of(model, key)
-        return Choice(*route.pick(bucket))
+        return Choice(*route.pick(bucket), route.mirror)
 
 
 def _listed(names: object) -> str:

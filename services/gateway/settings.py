@@ -12,6 +12,7 @@ from services.core.replica_address import Targets
 from services.gateway.admission import AdmissionSettings
 from services.gateway.limits import Limits
 from services.gateway.logs import LogSettings
+from services.gateway.mirroring.settings import MirrorSettings
 from services.gateway.tracing.settings import TracingSettings
 from services.triton.merging.settings import MergeSettings
 from services.triton.replicas.settings import ReplicaSettings
@@ -27,6 +28,7 @@ class Behaviour:
         controller: The controller's gRPC address.
         limits: Bounds on clients.
         admission: How many requests go to Triton at once, and how long others wait.
+        mirroring: Bounds on copies of requests.
         replicas: How replicas are chosen, watched and tried again.
         merging: When requests that are ready together go to Triton as one.
         shared_memory: When tensors go to Triton through memory.
@@ -38,6 +40,7 @@ class Behaviour:
     controller: Address
     limits: Limits = field(default_factory=Limits)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
+    mirroring: MirrorSettings = field(default_factory=MirrorSettings)
     replicas: ReplicaSettings = field(default_factory=ReplicaSettings)
     merging: MergeSettings = field(default_factory=MergeSettings)
     shared_memory: SharedMemorySettings = field(default_factory=SharedMemorySettings)

@@ -19,6 +19,7 @@ from services.gateway.control.channel import controller_channel
 from services.gateway.control.reporter import StatisticsReporter
 from services.gateway.control.route_watch import RouteWatch
 from services.gateway.control.table_cache import TableCache
+from services.gateway.metrics import comparisons
 from services.gateway.metrics.replica_metrics import replica_readings
 from services.gateway.metrics.series import SHARED_MEMORY
 from services.gateway.metrics.slab import SlabReader, SlabWriter
@@ -28,6 +29,9 @@ from services.gateway.routes import Routes
 from services.gateway.settings import WorkerSettings
 from services.triton.replicas.replica_set import ReplicaSet
 from services.triton.shared_memory.shared_memory import SharedMemory
+
+# Connections to one replica for clients' requests.
+_CLIENTS_CONNECTIONS = 512
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +50,8 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         behaviour.replicas,
         behaviour.merging,
         memory=memory,
+        # With as many more as copies may take, clients' requests never find them taken by copies.
+        max_connections_per_replica=_CLIENTS_CONNECTIONS + behaviour.mirroring.most_in_flight,
         max_response_bytes=behaviour.limits.max_response_bytes,
         events=observation.replica_events,
     )
@@ -58,6 +64,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         grpc_listener=socket.socket(fileno=settings.grpc_listener),
         limits=behaviour.limits,
         admission=behaviour.admission,
+        mirroring=behaviour.mirroring,
         workers=settings.workers,
         replicas=lambda: len(triton.states()),
         observation=observation,
@@ -70,7 +77,13 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
 
     channel = controller_channel(str(behaviour.controller))
     watch = RouteWatch(channel, settings.instance, routes, save=cache.save)
-    reporter = StatisticsReporter(channel, settings.instance, lambda: tallies(counted.records(FAMILIES)), routes)
+    reporter = StatisticsReporter(
+        channel,
+        settings.instance,
+        lambda: tallies(counted.records(FAMILIES)),
+        routes,
+        comparisons=lambda: comparisons.comparisons(counted.records(comparisons.FAMILIES)),
+    )
     try:
         async with asyncio.TaskGroup() as tasks:
             owned = [tasks.create_task(part.run()) for part in (triton, watch, reporter, observation)]

@@ -9,23 +9,9 @@ from typing import Any
 
 import grpc
 
+from services.controller.wire import table_message
 from services.core.route import RouteTable
 from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2, statistics_pb2_grpc
-
-
-def message_of(table: RouteTable) -> routes_pb2.RouteTable:
-    """Return a table as a message."""
-    routes = [
-        routes_pb2.Route(
-            model=route.model,
-            stable=route.stable,
-            candidate=route.candidate or 0,
-            weight_percent=route.weight_percent,
-            versions=sorted(route.versions),
-        )
-        for route in table.routes.values()
-    ]
-    return routes_pb2.RouteTable(generation=table.generation, routes=routes)
 
 
 class FakeController(routes_pb2_grpc.RouteServiceServicer, statistics_pb2_grpc.StatisticsServiceServicer):  # type: ignore[misc]
@@ -47,7 +33,7 @@ class FakeController(routes_pb2_grpc.RouteServiceServicer, statistics_pb2_grpc.S
     async def publish(self, table: RouteTable | routes_pb2.RouteTable) -> None:
         """Send a table to every watcher, and to later ones at once."""
         async with self._changed:
-            self._message = message_of(table) if isinstance(table, RouteTable) else table
+            self._message = table_message(table) if isinstance(table, RouteTable) else table
             self._changed.notify_all()
 
     async def WatchRoutes(self, request: Any, _context: Any) -> AsyncIterator[Any]:  # noqa: N802

@@ -181,6 +181,25 @@ class Admission:
         elif not gate.load:
             self._drop_if_idle(gate)
 
+    def has_spare(self, model: str, answered: int, mirrored: int, copies: int) -> bool:
+        """Whether Triton has room for one more copy of a live request, so that no live request misses a place for it.
+
+        No version lets anybody wait, neither version's limit is full, and the worker has as many places left as one
+        version may take. Copies take no places themselves: whoever sends them bounds them.
+
+        Args:
+            model: The model.
+            answered: The version whose answer is to be compared.
+            mirrored: The version that gets the copy.
+            copies: Copies that it has already.
+        """
+        if self._queued or self._ending or self._load + copies >= _SHARE * (self._cap - self._load):
+            return False
+        if (gate := self._gates.get((model, answered))) is not None and gate.load >= gate.limit.value:
+            return False
+        gate = self._gates.get((model, mirrored))
+        return gate is None or gate.load + copies < gate.limit.value
+
     def states(self) -> list[GateState]:
         """Return what every gate is like now."""
         return [gate.state() for gate in self._gates.values()]

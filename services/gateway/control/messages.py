@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from services.core.comparison import Comparison
 from services.core.errors import InvalidRequest
+from services.core.mirror import Mirror
 from services.core.route import Route, RouteTable
 from services.core.tally import Tally
+from services.gateway.control.comparison_message import add_comparison, put_latency
+from services.gateway.metrics.comparisons import ComparisonKey
 from services.gateway.metrics.tallies import TallyKey
 from services.pb.penstock.v1 import routes_pb2, statistics_pb2
 
@@ -25,6 +29,7 @@ def table_from(message: routes_pb2.RouteTable) -> RouteTable:
                 route.candidate or None,
                 route.weight_percent,
                 frozenset(route.versions),
+                _mirror(route),
             )
             for route in message.routes
         ]
@@ -34,9 +39,13 @@ def table_from(message: routes_pb2.RouteTable) -> RouteTable:
 
 
 def report_from(
-    instance: str, sequence: int, served_generation: int, tallies: Mapping[TallyKey, Tally]
+    instance: str,
+    sequence: int,
+    served_generation: int,
+    tallies: Mapping[TallyKey, Tally],
+    comparisons: Mapping[ComparisonKey, Comparison],
 ) -> statistics_pb2.StatisticsReport:
-    """Return the report of one worker's tallies."""
+    """Return the report of one worker's tallies and comparisons."""
     report = statistics_pb2.StatisticsReport(instance=instance, sequence=sequence, served_generation=served_generation)
     for (model, version, role), tally in tallies.items():
         entry = report.tallies.add(
@@ -47,10 +56,23 @@ def report_from(
             failed=tally.failed,
             non_finite=tally.non_finite,
         )
-        buckets = sorted(tally.latency.counts.items())
-        entry.latency.bucket.extend(index for index, _ in buckets)
-        entry.latency.count.extend(count for _, count in buckets)
-        entry.latency.sum_s = tally.latency.sum_s
+        put_latency(entry.latency, tally.latency)
         for output, counts in tally.predictions.items():
             entry.predictions.add(output=output, counts=counts)
+    for key, comparison in comparisons.items():
+        add_comparison(report, key, comparison)
     return report
+
+
+def _mirror(route: routes_pb2.Route) -> Mirror | None:
+    if not route.HasField("mirror"):
+        return None
+    mirror = route.mirror
+    return Mirror(
+        mirror.version,
+        mirror.percent,
+        mirror.floor_percent,
+        mirror.slice_key,
+        mirror.relative_tolerance,
+        mirror.absolute_tolerance,
+    )

@@ -9,8 +9,10 @@ from typing import Any
 
 import grpc
 
+from services.core.comparison import Comparison
 from services.core.tally import Tally
 from services.gateway.control.messages import report_from
+from services.gateway.metrics.comparisons import ComparisonKey
 from services.gateway.metrics.tallies import TallyKey
 from services.gateway.routes import Routes
 from services.pb.penstock.v1 import statistics_pb2_grpc
@@ -25,6 +27,7 @@ class StatisticsReporter:
         channel: gRPC channel to the controller.
         instance: This worker's name.
         tallies: Gives the present cumulative tallies.
+        comparisons: Gives the present cumulative comparisons.
         routes: For the generation that is served.
         period_s: Time from one report to the next.
         timeout_s: Longest time for one report.
@@ -37,12 +40,14 @@ class StatisticsReporter:
         tallies: Callable[[], Mapping[TallyKey, Tally]],
         routes: Routes,
         *,
+        comparisons: Callable[[], Mapping[ComparisonKey, Comparison]] = dict,
         period_s: float = 1.0,
         timeout_s: float = 2.0,
     ) -> None:
         self._stub = statistics_pb2_grpc.StatisticsServiceStub(channel)
         self._instance = instance
         self._tallies = tallies
+        self._comparisons = comparisons
         self._routes = routes
         self._period_s = period_s
         self._timeout_s = timeout_s
@@ -59,7 +64,8 @@ class StatisticsReporter:
         """Send one report; a failure is logged when it is the first in a row."""
         table = self._routes.table
         self._sequence += 1
-        message = report_from(self._instance, self._sequence, table.generation if table else 0, self._tallies())
+        generation = table.generation if table else 0
+        message = report_from(self._instance, self._sequence, generation, self._tallies(), self._comparisons())
         try:
             await self._stub.ReportStatistics(message, timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:

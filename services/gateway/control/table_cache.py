@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from services.core.mirror import Mirror
 from services.core.route import Route, RouteTable
 
 _log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class TableCache:
                     "candidate": route.candidate,
                     "weight_percent": route.weight_percent,
                     "versions": sorted(route.versions),
+                    "mirror": route.mirror and asdict(route.mirror),
                 }
                 for route in table.routes.values()
             ],
@@ -67,6 +70,12 @@ class TableCache:
 
 
 def _route(entry: dict[str, Any]) -> Route:
+    mirror = entry.get("mirror")  # a table of an older gateway has none
     return Route(
-        entry["model"], entry["stable"], entry["candidate"], entry["weight_percent"], frozenset(entry["versions"])
+        entry["model"],
+        entry["stable"],
+        entry["candidate"],
+        entry["weight_percent"],
+        frozenset(entry["versions"]),
+        mirror and Mirror(**mirror),
     )

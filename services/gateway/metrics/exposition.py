@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.core.difference import upper_bound
 from services.gateway.metrics.merged import Merged, MergedSlabs
 from services.gateway.metrics.series import (
     EXCHANGE,
     GAUGES,
     LABELS,
     LOOP_LAG,
+    MIRROR_DIFFERENCE,
+    MIRROR_PAIRS,
+    MIRROR_TIME,
     NON_FINITE,
     NS_PER_S,
+    PAIR_COUNTS,
     PREDICTIONS,
     REQUEST,
     STAGE,
@@ -35,6 +40,8 @@ _FINE_PER_OCTAVE = 16
 _COARSE_PER_OCTAVE = 4
 _FINE_FROM_S, _FINE_TO_S = 2.0**-11, 2.0  # 0.5 ms to 2 s
 _LEAST_S, _MOST_S = 2.0**-14, 2.0**6  # 61 us to 64 s
+# Of the buckets of differences every 16th is shown: boundaries are a factor of 16 apart.
+_DIFFERENCE_STRIDE = 16
 _QUANTILES = (0.5, 0.95, 0.99)
 
 Buckets = list[tuple[str, float]]
@@ -71,6 +78,9 @@ class GatewayCollector(Collector):
         yield _quantiles(self._window.since(self._clock(), sums))
         yield _non_finite(sums)
         yield _predictions(sums)
+        yield _mirror_pairs(sums)
+        yield _mirror_durations(sums)
+        yield _mirror_differences(sums)
         yield from _counters(sums)
         yield from _gauges(merged)
         yield _gauge("in_flight", "Requests that are being forwarded to Triton now.", self._slabs.in_flight)
@@ -223,6 +233,54 @@ def _predictions(sums: Merged) -> Metric:
         if key[0] == PREDICTIONS:
             for index in values.nonzero()[0].tolist():
                 family.add_metric((*key[1:], str(index)), float(values[index]))
+    return family
+
+
+def _mirror_pairs(sums: Merged) -> Metric:
+    family = CounterMetricFamily(
+        "penstock_mirror_pairs",
+        "Pairs of an answer and its copy's, by slice (empty: of all requests) and result: pairs: compared. differing: "
+        "beyond the tolerance. mismatched: of these, by names, datatypes or shapes. ranked: with classes to rank. "
+        "agree: of these, with the same first class.",
+        labels=(*LABELS[MIRROR_PAIRS], "result"),
+    )
+    for key, values in sums.items():
+        if key[0] == MIRROR_PAIRS:
+            for result, count in zip(PAIR_COUNTS, values.tolist(), strict=True):
+                family.add_metric((*key[1:], result), float(count))
+    return family
+
+
+def _mirror_durations(sums: Merged) -> Metric:
+    family = HistogramMetricFamily(
+        "penstock_mirror_duration_seconds",
+        "Time at Triton of the originals and of the copies of the same requests.",
+        labels=LABELS[MIRROR_TIME],
+    )
+    for key, values in sums.items():
+        if key[0] == MIRROR_TIME:
+            histogram = request_histogram(values)
+            rows = histogram.cumulative(_COARSE_PER_OCTAVE)
+            family.add_metric(key[1:], buckets=_shown(rows), sum_value=histogram.sum_s)
+    return family
+
+
+def _mirror_differences(sums: Merged) -> Metric:
+    family = HistogramMetricFamily(
+        "penstock_mirror_difference",
+        "How much an output differs in one pair: absolute, relative (to the largest magnitude), cosine (distance of the "
+        "worst row), divergence (total variation of the worst row's scores).",
+        labels=LABELS[MIRROR_DIFFERENCE],
+    )
+    for key, values in sums.items():
+        if key[0] == MIRROR_DIFFERENCE:
+            running = values.cumsum().tolist()
+            rows = [(upper_bound(index), float(running[index])) for index in range(0, len(running), _DIFFERENCE_STRIDE)]
+            buckets = [
+                *((repr(bound), count) for bound, count in rows if math.isfinite(bound)),
+                ("+Inf", float(running[-1])),
+            ]
+            family.add_metric(key[1:], buckets=buckets, sum_value=None)
     return family
 
 

@@ -6,15 +6,22 @@ from collections.abc import Sequence
 
 from services.core.histogram import bucket_index
 from services.gateway.metrics.series import (
+    DIFFERENCE_CELLS,
     EXCHANGE,
     EXCHANGE_CELLS,
     GAUGES,
     IN_FLIGHT,
     LABELS,
     LOOP_LAG,
+    MIRROR_DIFFERENCE,
+    MIRROR_OUTPUT,
+    MIRROR_PAIRS,
+    MIRROR_TIME,
     NON_FINITE,
     NS_PER_S,
+    OUTPUT_COUNTS,
     OVERFLOW,
+    PAIR_COUNTS,
     PREDICTIONS,
     REQUEST,
     REQUEST_CELLS,
@@ -37,6 +44,10 @@ _SIZES = {
     EXCHANGE: EXCHANGE_CELLS,
     PREDICTIONS: MAX_CLASSES,
     LOOP_LAG: STAGE_CELLS,
+    MIRROR_PAIRS: len(PAIR_COUNTS),
+    MIRROR_TIME: REQUEST_CELLS,
+    MIRROR_OUTPUT: len(OUTPUT_COUNTS),
+    MIRROR_DIFFERENCE: DIFFERENCE_CELLS,
     **dict.fromkeys(GAUGES, _GAUGE_CELLS),
 }
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from services.core.difference import BUCKET_COUNT as DIFFERENCE_BUCKET_COUNT
 from services.core.histogram import BUCKET_COUNT, LatencyHistogram
 from services.gateway.metrics.slab import SeriesKey, Values
 
@@ -24,6 +25,13 @@ READMISSIONS: Final = "readmissions"
 LOOP_LAG: Final = "loop_lag"  # sum in ns, then one cell per stage bucket
 TRACED: Final = "traced"  # requests
 
+# What became of copies of live requests. The version is the one that answered, mirrored the one that got the copy.
+MIRROR: Final = "mirror"  # requests that were chosen for a copy, by what became of it
+MIRROR_PAIRS: Final = "mirror_pairs"  # the fields of PairCounts; the slice is empty for all pairs
+MIRROR_TIME: Final = "mirror_time"  # sum in ns, then one cell per latency bucket; of pairs
+MIRROR_OUTPUT: Final = "mirror_output"  # the counts of OutputComparison
+MIRROR_DIFFERENCE: Final = "mirror_difference"  # one cell per bucket of differences
+
 # Values of the moment: they add up over the workers that live, and go with a worker that ends.
 IN_FLIGHT: Final = "in_flight"
 ADMITTED: Final = "admitted"
@@ -34,11 +42,28 @@ BUFFERED: Final = "buffered"
 HEALTHY: Final = "healthy"
 REPLICA_IN_FLIGHT: Final = "replica_in_flight"
 SHARED_MEMORY: Final = "shared_memory"
+MIRROR_IN_FLIGHT: Final = "mirror_in_flight"
+MIRROR_QUEUED: Final = "mirror_queued"
+MIRROR_HELD: Final = "mirror_held"
 GAUGES: Final = frozenset(
-    {IN_FLIGHT, ADMITTED, QUEUED, LIMIT, CONNECTIONS, BUFFERED, HEALTHY, REPLICA_IN_FLIGHT, SHARED_MEMORY}
+    {
+        IN_FLIGHT,
+        ADMITTED,
+        QUEUED,
+        LIMIT,
+        CONNECTIONS,
+        BUFFERED,
+        HEALTHY,
+        REPLICA_IN_FLIGHT,
+        SHARED_MEMORY,
+        MIRROR_IN_FLIGHT,
+        MIRROR_QUEUED,
+        MIRROR_HELD,
+    }
 )
 
 _KIND: Final = ("model", "version", "protocol", "role")
+_COPY: Final = ("model", "version", "mirrored")
 LABELS: Final[dict[str, tuple[str, ...]]] = {
     REQUEST: (*_KIND, "outcome"),
     STAGE: (*_KIND, "stage"),
@@ -53,6 +78,11 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
     READMISSIONS: ("replica", "model", "version"),
     LOOP_LAG: (),
     TRACED: ("result",),
+    MIRROR: (*_COPY, "outcome"),
+    MIRROR_PAIRS: (*_COPY, "slice"),
+    MIRROR_TIME: (*_COPY, "side"),
+    MIRROR_OUTPUT: (*_COPY, "output"),
+    MIRROR_DIFFERENCE: (*_COPY, "output", "measure"),
     IN_FLIGHT: _KIND,
     ADMITTED: ("model", "version"),
     QUEUED: ("model", "version"),
@@ -62,6 +92,9 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
     HEALTHY: ("replica",),
     REPLICA_IN_FLIGHT: ("replica",),
     SHARED_MEMORY: (),
+    MIRROR_IN_FLIGHT: ("model", "version"),
+    MIRROR_QUEUED: ("model", "version"),
+    MIRROR_HELD: (),
 }
 
 # What is counted when a slab has no room for another series; a model cannot have this name in Triton's repository.
@@ -80,6 +113,15 @@ STAGE_CELLS: Final = 1 + STAGE_BUCKET_COUNT
 # A merged request's exchange is every member's time, and one exchange.
 EXCHANGE_CELLS: Final = 4
 
+# The fields of PairCounts and the first ones of OutputComparison, in their order.
+PAIR_COUNTS: Final = ("pairs", "differing", "mismatched", "ranked", "agree")
+OUTPUT_COUNTS: Final = ("pairs", "ranked", "agree", "non_finite")
+MEASURES: Final = ("absolute", "relative", "cosine", "divergence")
+DIFFERENCE_CELLS: Final = DIFFERENCE_BUCKET_COUNT
+# Sides of a pair.
+ORIGINAL: Final = "original"
+COPY: Final = "copy"
+
 NS_PER_S: Final = 1_000_000_000
 
 
@@ -89,7 +131,7 @@ def stage_upper_bound_s(bucket: int) -> float:
 
 
 def request_histogram(values: Values) -> LatencyHistogram:
-    """Return the latency histogram of one REQUEST series."""
+    """Return the latency histogram of one REQUEST or MIRROR_TIME series."""
     counts = values[1:]
     filled = np.flatnonzero(counts)
     return LatencyHistogram(dict(zip(filled.tolist(), counts[filled].tolist(), strict=True)), int(values[0]) / NS_PER_S)

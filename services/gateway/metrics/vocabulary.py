@@ -13,6 +13,10 @@ from services.gateway.metrics.series import (
     HEALTHY,
     IN_FLIGHT,
     LIMIT,
+    MIRROR,
+    MIRROR_HELD,
+    MIRROR_IN_FLIGHT,
+    MIRROR_QUEUED,
     QUEUED,
     READMISSIONS,
     REFUSALS,
@@ -26,7 +30,10 @@ from services.gateway.metrics.series import (
 # Family of a slab: name without the prefix (and without _total), help.
 COUNTERS: Final = {
     REFUSALS: ("refusals", "Requests that the admission refused before any work was done, by reason."),
-    ATTEMPTS: ("attempts", "Requests sent to a Triton replica, by how they ended; second attempts are counted too."),
+    ATTEMPTS: (
+        "attempts",
+        "Requests sent to a Triton replica, by how they ended; second attempts and mirrored copies are counted too.",
+    ),
     SECOND_ATTEMPTS: (
         "second_attempts",
         "Second attempts by the replica that got them: retry after a failure, hedge beside a slow first; or refused.",
@@ -37,6 +44,12 @@ COUNTERS: Final = {
         "Times that a worker took a replica, or one version on it (model and version not empty), out of its rotation.",
     ),
     READMISSIONS: ("readmissions", "Times that a worker took a replica, or one version on it, back into its rotation."),
+    MIRROR: (
+        "mirror",
+        "Requests chosen for a copy, by what became of it. Compared: same, different. Without a pair: failed (the copy "
+        "alone had no answer). Not sent or given up: full, busy, resting, refused, ending, defect. Never copied: "
+        "sequence, decoupled. version answered the client, mirrored got the copy; equal for the noise floor.",
+    ),
     TRACED: (
         "traced_requests",
         "Sampled requests by what became of their spans: exported, dropped (the queue was full), failed (not taken).",
@@ -55,6 +68,9 @@ GAUGE_FAMILIES: Final = {
     BUFFERED: ("buffered_bytes", "Bytes of clients' requests that the workers hold."),
     HEALTHY: ("replica_healthy_workers", "Workers that have this Triton replica in their rotation; 0: all ejected it."),
     REPLICA_IN_FLIGHT: ("replica_in_flight", "Requests that a Triton replica has now."),
+    MIRROR_IN_FLIGHT: ("mirror_in_flight", "Copies that Triton has now, by the version that got them."),
+    MIRROR_QUEUED: ("mirror_queued", "Requests that wait to be copied, by the version that gets the copies."),
+    MIRROR_HELD: ("mirror_held_bytes", "Bytes of requests and answers that are kept for copies."),
     SHARED_MEMORY: ("shared_memory_bytes", "Bytes of requests in the memory that workers share with Triton."),
 }
 

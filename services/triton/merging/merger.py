@@ -25,6 +25,8 @@ from services.triton.merging.settings import MergeSettings
 _REFUSED_SHARE = 0.05
 _MOST_CREDIT = 4.0
 _APART_S = 5.0
+# What members of one merged request have in common: who may give them up, their signature, whether they are copies.
+_Kin = tuple[object, Signature, bool]
 
 
 class Merger:
@@ -40,7 +42,7 @@ class Merger:
         self._send = send
         self._lingers = lingers
         self._settings = settings
-        self._gathering: dict[tuple[object, Signature], list[Member]] = {}
+        self._gathering: dict[_Kin, list[Member]] = {}
         self._under_way: dict[asyncio.Task[bool], Merged] = {}
         self._together_lately = False
         self._credit = 0.0
@@ -77,7 +79,8 @@ class Merger:
             return await self._send(request, timeout_s, left_s, members=1, group=group)
 
         member = Member(request, size, timeout_s, left_s, loop)
-        key = (group, signature)
+        # Copies never make a client's request part of a larger batch.
+        key = (group, signature, request.is_copy)
         gathered = self._gathering.get(key)
         if gathered is None:
             self._gathering[key] = [member]
@@ -116,9 +119,7 @@ class Merger:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _turn(
-        self, loop: asyncio.AbstractEventLoop, key: tuple[object, Signature], merging: Merging, further: int
-    ) -> None:
+    def _turn(self, loop: asyncio.AbstractEventLoop, key: _Kin, merging: Merging, further: int) -> None:
         if further:
             loop.call_soon(self._turn, loop, key, merging, further - 1)
             return
@@ -136,10 +137,11 @@ class Merger:
                 members[places[0]].answer.set_result(None)
             else:
                 self._together_lately = True
-                self._begin(loop, [members[place] for place in places], key[0])
+                self._begin(loop, [members[place] for place in places], key)
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, members: list[Member], group: object) -> None:
-        merged = Merged(members, group, self._lingers)
+    def _begin(self, loop: asyncio.AbstractEventLoop, members: list[Member], kin: _Kin) -> None:
+        group, _, copies = kin
+        merged = Merged(members, group, _ignore if copies else self._lingers)
         task = loop.create_task(merged.run(self._send))
         self._under_way[task] = merged
         task.add_done_callback(self._ended)
@@ -158,3 +160,7 @@ class Merger:
             self._credit -= 1.0
             if self._credit < 0.0:
                 self._credit, self._apart_until = 0.0, task.get_loop().time() + _APART_S
+
+
+def _ignore(_change: int) -> None:
+    """Count no copies among the requests that linger: they take no places of clients."""

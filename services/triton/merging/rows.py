@@ -34,7 +34,7 @@ def signature_of(request: InferRequest) -> Signature | None:
 
 
 def joined(requests: Sequence[InferRequest]) -> InferRequest:
-    """Return requests of one signature as one: their rows one after the other, without their ids."""
+    """Return requests of one signature as one, all of them copies or none: their rows one after the other, no ids."""
     first = requests[0]
     rows = sum([request.inputs[0].shape[0] for request in requests])
     inputs = [
@@ -46,7 +46,7 @@ def joined(requests: Sequence[InferRequest]) -> InferRequest:
         )
         for place, tensor in enumerate(first.inputs)
     ]
-    return InferRequest(first.model, inputs=inputs, outputs=first.outputs)
+    return InferRequest(first.model, inputs=inputs, outputs=first.outputs, is_copy=first.is_copy)
 
 
 def parted(answer: InferResponse, rows: Sequence[int]) -> list[InferResponse]:

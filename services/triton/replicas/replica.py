@@ -11,7 +11,7 @@ from services.core.inference import InferRequest, InferResponse, Merging, ModelS
 from services.core.replica_address import ReplicaAddress
 from services.core.tensor import Tensor
 from services.triton.grpc_stream import GrpcStreams
-from services.triton.http import HttpPool
+from services.triton.http import Heir, HttpPool
 from services.triton.merging.merger import Merger
 from services.triton.merging.settings import MergeSettings
 from services.triton.replicas.health import Health
@@ -294,10 +294,7 @@ class Pair:
         self, request: InferRequest, timeout_s: float, left_s: float, group: object
     ) -> Coroutine[Any, Any, InferResponse]:
         """Send a request by itself; as ``TritonUpstream.attempt``."""
-        number = self.version.version
-        return self.replica.upstream.attempt(
-            request, number, timeout_s, left_s, resend=False, group=group, heir=self, by_memory=self.version.by_memory
-        )
+        return self._exchange(request, timeout_s, left_s, resend=False, group=group, heir=self)
 
     def begin(self, now: float) -> None:
         """An attempt begins."""
@@ -314,10 +311,22 @@ class Pair:
         if members == 1:
             return self.attempt(request, timeout_s, left_s, group)
         # What an idle server's hanging up loses must not cost every member its second attempt: it is sent again.
-        heir = _Heirs(self, members)
-        number = self.version.version
+        return self._exchange(request, timeout_s, left_s, resend=True, group=group, heir=_Heirs(self, members))
+
+    def _exchange(
+        self, request: InferRequest, timeout_s: float, left_s: float, *, resend: bool, group: object, heir: Heir
+    ) -> Coroutine[Any, Any, InferResponse]:
+        number, clients = self.version.version, not request.is_copy
         return self.replica.upstream.attempt(
-            request, number, timeout_s, left_s, resend=True, group=group, heir=heir, by_memory=self.version.by_memory
+            request,
+            number,
+            timeout_s,
+            left_s,
+            resend=resend,
+            group=group,
+            # A copy that nobody waits for any more takes no place among clients' requests; its connection is closed.
+            heir=heir if clients else None,
+            by_memory=self.version.by_memory and clients,
         )
 
     def recovered(self) -> None:

@@ -67,6 +67,8 @@ class Requests:
         version = self._versions.get(key) or self._new_version(key)
         if self._poison:
             self._refuse_poison(request, version)
+        if request.is_copy:
+            return await self._attempts.infer(self._placement.first(version), request, timeout_s, timeout_s, group=None)
         self._budget.requests += 1
         begun = self._clock()
         if request.sequence is not None:

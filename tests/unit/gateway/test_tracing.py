@@ -48,6 +48,9 @@ class ImageCall:
     def decode(self) -> InferRequest:
         return self.request
 
+    def attribute(self, name: str) -> str:
+        return ""
+
     def encode(self, served: Served) -> Served:
         return served
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.core.errors import InvalidRequest, PayloadTooLarge, PenstockError
@@ -31,6 +32,7 @@ class GrpcHead:
         key: Sticky routing key, or None.
         traceparent: W3C trace context; empty for none.
         tracestate: What vendors added to it; empty for nothing.
+        fields: All of its metadata, names in lower case.
         errors_as_status: Whether an error ends a stream of inference with a status, instead of being a message.
     """
 
@@ -43,12 +45,13 @@ class GrpcHead:
     key: str | None = None
     traceparent: str = ""
     tracestate: str = ""
+    fields: Sequence[tuple[bytes, bytes]] = ()
     errors_as_status: bool = False
 
 
 def read_grpc_head(head: Head, limits: Limits) -> GrpcHead:
     """Read what gRPC needs; metadata that the gateway does not use, binary ones above all, are passed over."""
-    found = GrpcHead(head.pseudo[b":path"].decode("ascii", "backslashreplace"))
+    found = GrpcHead(head.pseudo[b":path"].decode("ascii", "backslashreplace"), fields=head.fields)
     if head.pseudo[b":method"] != b"POST":
         found.http_status = 405
         return found

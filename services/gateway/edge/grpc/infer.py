@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.core.errors import PenstockError
 from services.core.inference import InferRequest
 from services.gateway.edge.compression import compress
+from services.gateway.edge.fields import first_value
 from services.gateway.edge.grpc.call import Unary
 from services.gateway.edge.grpc.response_wire import encode_response
 from services.gateway.edge.grpc.site import PROTOCOL, Site
@@ -53,6 +54,10 @@ class InferCall(Unary):
         request.deadline_s = self.left_s()
         request.key = self.head.key
         return request
+
+    def attribute(self, name: str) -> str:
+        """Return the first value of a metadata key."""
+        return first_value(self.head.fields, name)
 
     def encode(self, served: Served) -> list[Buffer]:
         """Return the message of the answer, and keep the version for the trailing metadata."""

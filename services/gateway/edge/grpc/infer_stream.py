@@ -19,6 +19,7 @@ from tritonclient.grpc import service_pb2
 from services.core.errors import PenstockError, UpstreamFailure
 from services.core.inference import InferRequest
 from services.gateway.edge.buffer_budget import Hold
+from services.gateway.edge.fields import first_value
 from services.gateway.edge.grpc.call import defect
 from services.gateway.edge.grpc.message_reader import Buffer
 from services.gateway.edge.grpc.response_wire import encode_response, field_head
@@ -74,6 +75,10 @@ class StreamedCall:
         request.deadline_s = stream.left_s()
         request.key = stream.head.key
         return request
+
+    def attribute(self, name: str) -> str:
+        """Return the first value of a metadata key of the stream."""
+        return first_value(self._stream.head.fields, name)
 
     def encode(self, served: Served) -> Parts:
         """Return the message of one response; nothing for a bare end that the client does not want to be told of."""

@@ -11,8 +11,9 @@ from services.core.errors import InvalidRequest, UnsupportedEncoding
 from services.core.inference import InferRequest
 from services.gateway.catalog import version_number
 from services.gateway.edge.compression import DEFLATE, GZIP, inflate, preferred
+from services.gateway.edge.fields import first_value
 from services.gateway.edge.paced import Slices
-from services.gateway.edge.rest.head import Head
+from services.gateway.edge.rest.head import Head, Headers
 from services.gateway.edge.rest.json_bounds import check_json
 from services.gateway.edge.rest.large_json import load_in_slices
 from services.gateway.edge.rest.refusal import shown
@@ -52,12 +53,14 @@ class InferHead:
         timeout_s: How long the client waits.
         traceparent: The client's trace context; empty for none.
         tracestate: What vendors added to it; empty for nothing.
+        headers: All of its headers, as ``Head`` has them.
     """
 
     __slots__ = (
         "accepts",
         "coding",
         "header_length",
+        "headers",
         "key",
         "model",
         "raw_version",
@@ -78,6 +81,7 @@ class InferHead:
         self.timeout_s: float | None = None
         self.traceparent = ""
         self.tracestate = ""
+        self.headers: Headers = []
 
 
 def infer_target(head: Head) -> InferHead | None:
@@ -99,6 +103,7 @@ def read_headers(infer: InferHead, head: Head) -> None:
         UnsupportedEncoding: The body has a coding that is not served.
     """
     infer.version = version_number(shown(infer.raw_version))
+    infer.headers = head.headers
     for name, value in head.headers:
         reader = _READERS.get(name)
         if reader is not None:
@@ -143,6 +148,10 @@ class RestCall:
         request.deadline_s = head.timeout_s
         request.traceparent = head.traceparent
         return request
+
+    def attribute(self, name: str) -> str:
+        """Return the first value of a header."""
+        return first_value(self._head.headers, name)
 
     def encode(self, served: Served) -> Reply | LateReply:
         """Encode the answer in the forms that the request asked for."""
