@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from services.cli.controller_client import controller_option
-from services.core.rollout_spec import OnInconclusive
+from services.core.rollout_spec import OnInconclusive, Strategy
 
 _TOLERANCES = {
     "--max-error-increase": "Allowed increase of the share of bad answers, absolute.",
@@ -18,6 +18,7 @@ _TOLERANCES = {
     "--slow-s": "Answers that take longer are slow, seconds; their share is compared.",
     "--max-slow-increase": "Allowed increase of the share of slow answers, absolute.",
     "--max-prediction-shift": "Allowed distance of the mixes of predicted classes.",
+    "--max-disagreement": "Allowed share of copied requests that are answered differently, beyond the noise.",
     "--false-rollback-bound": "Highest probability of a false rollback.",
     "--false-promotion-bound": "Highest probability of promoting harm.",
 }
@@ -33,9 +34,11 @@ def asked_options(command: Any) -> Any:
             "--step",
             "steps",
             multiple=True,
-            metavar="WEIGHT[:DURATION[:REQUESTS]]",
-            help="A step, for example 5:30s:100; repeat for more. Default: 5, 25, 50, each 60s and 200 requests.",
+            metavar="WEIGHT[:DURATION[:REQUESTS[:MIRROR]]]",
+            help="A step, for example 5:30s:100; repeat for more. MIRROR: percent of the requests that are copied, to "
+            "compare both answers. Default: the strategy's, for a canary 5, 25 and 50 %, each 60s and 200 requests.",
         ),
+        click.option("--strategy", type=click.Choice([*Strategy]), help="How it gets its traffic.  [default: canary]"),
         *(click.option(name, type=float, help=words) for name, words in _TOLERANCES.items()),
         click.option("--max-step-duration", metavar="DURATION", help="A step without a pass by then is inconclusive."),
         click.option(

@@ -10,6 +10,7 @@ from services.cli.yamlfile import load_yaml
 from services.core.errors import ConfigurationError
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_STEP = re.compile(r"(?P<weight>\d+)(:(?P<duration>[^:]+)(:(?P<min_requests>\d+)(:(?P<mirror_percent>\d+))?)?)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
@@ -26,19 +27,21 @@ def duration_s(text: str) -> float:
 
 
 def step_of(text: str) -> dict[str, Any]:
-    """Return the step that ``WEIGHT[:DURATION[:REQUESTS]]`` means; what is left out gets the controller's default.
+    """Return the step that ``WEIGHT[:DURATION[:REQUESTS[:MIRROR]]]`` means; the controller chooses what is left out.
 
     Raises:
         ConfigurationError: It has another form.
     """
-    weight, *rest = text.split(":")
-    if not weight.strip().isdecimal() or len(rest) > 2 or (len(rest) == 2 and not rest[1].isdecimal()):  # noqa: PLR2004
-        raise ConfigurationError(f"step '{text}'; expected WEIGHT[:DURATION[:REQUESTS]], for example 5:30s:100")
-    step: dict[str, Any] = {"weight_percent": int(weight)}
-    if rest:
-        step["duration_s"] = duration_s(rest[0])
-    if rest[1:]:
-        step["min_requests"] = int(rest[1])
+    match = _STEP.fullmatch(text.strip())
+    if match is None:
+        raise ConfigurationError(
+            f"step '{text}'; expected WEIGHT[:DURATION[:REQUESTS[:MIRROR]]], for example 5:30s:100, or 5:30s:100:20 to "
+            "copy 20 % of the requests as well"
+        )
+    step: dict[str, Any] = {"weight_percent": int(match["weight"])}
+    if match["duration"] is not None:
+        step["duration_s"] = duration_s(match["duration"])
+    step |= {name: int(match[name]) for name in ("min_requests", "mirror_percent") if match[name] is not None}
     return step
 
 
@@ -50,6 +53,7 @@ def body_of(
     steps: tuple[str, ...],
     max_step_duration: str | None,
     on_inconclusive: str | None = None,
+    strategy: str | None = None,
     **analysis: float | None,
 ) -> dict[str, Any]:
     """Return the body of the request that starts a rollout.
@@ -69,6 +73,8 @@ def body_of(
         body["max_step_duration_s"] = duration_s(max_step_duration)
     if on_inconclusive is not None:
         body["on_inconclusive"] = on_inconclusive
+    if strategy is not None:
+        body["strategy"] = strategy
     missing = [name for name in ("model", "version") if not body.get(name)]
     if missing:
         raise ConfigurationError(

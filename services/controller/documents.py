@@ -21,7 +21,7 @@ from services.controller.comparison_document import (
 from services.core.analysis import Terms
 from services.core.comparison import Comparison
 from services.core.errors import ConfigurationError, PenstockError
-from services.core.evidence import Evidence, Sighting
+from services.core.evidence import Evidence, Seen, Sighting
 from services.core.history import HistoryEntry, Judged
 from services.core.mirror import Mirror
 from services.core.rollout import Phase, Rollout
@@ -153,8 +153,10 @@ def judged_document(judged: Judged | None) -> dict[str, Any] | None:
         "terms": _TERMS.dump_python(judged.terms, mode="json"),
         "terms_sha256": judged.terms.digest,
         "route_generation": judged.route_generation,
-        "stable": tally_document(judged.stable),
-        "candidate": tally_document(judged.candidate),
+        "stable": tally_document(judged.seen.stable),
+        "candidate": tally_document(judged.seen.candidate),
+        "comparison": comparison_document(judged.seen.comparison),
+        "floor": comparison_document(judged.seen.floor),
         "verdict": verdict_document(judged.verdict),
     }
 
@@ -169,8 +171,13 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
     verdict = _verdict_from(document["verdict"])
     if verdict is None:
         raise ValueError("a record without a verdict")
-    stable, candidate = tally_from(document["stable"]), tally_from(document["candidate"])
-    return Judged(terms, stable, candidate, verdict, document["route_generation"])
+    seen = Seen(
+        tally_from(document["stable"]),
+        tally_from(document["candidate"]),
+        _comparison_from(document["comparison"]),
+        _comparison_from(document["floor"]),
+    )
+    return Judged(terms, seen, verdict, document["route_generation"])
 
 
 def entry_document(entry: HistoryEntry) -> dict[str, Any]:

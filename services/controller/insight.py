@@ -60,5 +60,4 @@ class Insight:
 def _forecast(rollout: Rollout, now: float) -> Forecast | None:
     if not rollout.phase.weighted:
         return None
-    seen = rollout.evidence
-    return forecast(rollout.terms, seen.stable, seen.candidate, now - rollout.step_entered_at)
+    return forecast(rollout.terms, rollout.evidence.seen, now - rollout.step_entered_at)

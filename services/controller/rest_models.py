@@ -9,14 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.core.rollout_spec import (
     DEFAULT_STEPS,
     MAX_STEPS,
+    STEPS_OF,
     AnalysisConfig,
+    Copies,
     OnInconclusive,
     RolloutSpec,
     Step,
     Strategy,
 )
 
-_DEFAULTS = AnalysisConfig()
+_DEFAULTS, _COPIES = AnalysisConfig(), Copies()
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -27,15 +29,18 @@ class _Strict(BaseModel):
 class StepModel(_Strict):
     """A share of the traffic, held until the evidence is enough."""
 
-    weight_percent: int = Field(description="Share of the traffic for the candidate, 1 to 99.")
+    weight_percent: int = Field(description="Share of the traffic for the candidate, 0 to 100.")
     duration_s: Finite = Field(DEFAULT_STEPS[0].duration_s, description="Shortest time at this weight, seconds.")
     min_requests: int = Field(
         DEFAULT_STEPS[0].min_requests, description="Answers that stable and candidate must each have given."
     )
+    mirror_percent: int = Field(
+        0, description="Share of the requests that are copied to the version that did not answer them, 0 to 100."
+    )
 
     def step(self) -> Step:
         """Return the checked step."""
-        return Step(self.weight_percent, self.duration_s, self.min_requests)
+        return Step(self.weight_percent, self.duration_s, self.min_requests, self.mirror_percent)
 
 
 class AnalysisModel(_Strict):
@@ -58,6 +63,10 @@ class AnalysisModel(_Strict):
     max_prediction_shift: Finite = Field(
         _DEFAULTS.max_prediction_shift, description="Allowed total variation between the mixes of predicted classes."
     )
+    max_disagreement: Finite = Field(
+        _DEFAULTS.max_disagreement,
+        description="Allowed share of copied requests that are answered differently, beyond the noise floor.",
+    )
     false_rollback_bound: Finite = Field(
         _DEFAULTS.false_rollback_bound, description="Highest probability of rolling back a candidate that is fine."
     )
@@ -71,23 +80,43 @@ class AnalysisModel(_Strict):
         return AnalysisConfig(**self.model_dump())
 
 
+class CopiesModel(_Strict):
+    """How the answers to copied requests are compared."""
+
+    floor_percent: int = Field(
+        _COPIES.floor_percent, description="Share of the copies that go to the version that answered itself, 0 to 90."
+    )
+    slice_key: str = Field(
+        _COPIES.slice_key, description="Header or parameter by whose value comparisons are counted apart."
+    )
+    relative_tolerance: Finite = Field(
+        _COPIES.relative_tolerance, description="Two elements differ beyond this share of the larger one"
+    )
+    absolute_tolerance: Finite = Field(_COPIES.absolute_tolerance, description="and this distance together.")
+
+    def copies(self) -> Copies:
+        """Return the checked value."""
+        return Copies(**self.model_dump())
+
+
 class RolloutModel(_Strict):
     """A rollout to start."""
 
     model: str = Field(description="Model name.")
     version: int = Field(description="The candidate: a published version that is not the stable one.")
     strategy: Strategy = Strategy.CANARY
-    steps: list[StepModel] = Field(
-        [StepModel(weight_percent=step.weight_percent) for step in DEFAULT_STEPS],
+    steps: list[StepModel] | None = Field(
+        None,
         min_length=1,
         max_length=MAX_STEPS,
-        description="Weights in the order they are taken, each higher than the one before.",
+        description="Weights in the order they are taken, each higher than the one before; by default the strategy's.",
     )
     analysis: AnalysisModel = AnalysisModel()
     max_step_duration_s: Finite = Field(3600.0, description="A step without a pass by then is inconclusive, seconds.")
     on_inconclusive: OnInconclusive = Field(
         OnInconclusive.ABORT, description="abort gives stable all traffic back; pause holds the weight for a person."
     )
+    copies: CopiesModel = CopiesModel()
 
     def spec(self) -> RolloutSpec:
         """Return the checked specification.
@@ -99,10 +128,11 @@ class RolloutModel(_Strict):
             self.model,
             self.version,
             self.strategy,
-            tuple(step.step() for step in self.steps),
+            STEPS_OF[self.strategy] if self.steps is None else tuple(step.step() for step in self.steps),
             self.analysis.config(),
             self.max_step_duration_s,
             self.on_inconclusive,
+            self.copies.copies(),
         )
 
 

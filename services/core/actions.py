@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.core.inventory import Inventory
+from services.core.mirror import Mirror
 from services.core.rollout import Phase, Rollout
 from services.core.route import Route
 
@@ -55,8 +56,24 @@ def route_of(rollout: Rollout) -> Route:
     """Return how the model's requests are shared out in a rollout's present state."""
     if rollout.phase.weighted:
         both = frozenset({rollout.stable, rollout.candidate})
-        return Route(rollout.model, rollout.stable, rollout.candidate, rollout.weight_percent, both)
+        mirror = _mirror_of(rollout)
+        return Route(rollout.model, rollout.stable, rollout.candidate, rollout.weight_percent, both, mirror)
     return Route(rollout.model, rollout.survivor, versions=frozenset({rollout.survivor}))
+
+
+def _mirror_of(rollout: Rollout) -> Mirror | None:
+    """Return who gets copies: the candidate, or stable once the candidate has all traffic."""
+    step, copies = rollout.current_step, rollout.spec.copies
+    if not step.mirror_percent:
+        return None
+    return Mirror(
+        rollout.stable if step.weight_percent == 100 else rollout.candidate,  # noqa: PLR2004 - percent
+        step.mirror_percent,
+        copies.floor_percent,
+        copies.slice_key,
+        copies.relative_tolerance,
+        copies.absolute_tolerance,
+    )
 
 
 def actions_of(rollout: Rollout) -> tuple[Action, ...]:

@@ -20,18 +20,21 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from services.core.checks.agreement import agreement
 from services.core.checks.counts import contradiction, finite, sample, stable_health
 from services.core.checks.latency import p99
 from services.core.checks.predictions import predictions
 from services.core.checks.shares import errors, slow
 from services.core.checks.sides import Sides
+from services.core.evidence import Seen
 from services.core.rollout_spec import AnalysisConfig
 from services.core.tally import Tally
 from services.core.verdict import Verdict, verdict_of
 
-# Errors, p99, slow answers, mixes of classes.
-_TESTS = 4
+# Errors, p99, slow answers, mixes of classes, disagreement.
+_TESTS = 5
 _BOUNDS = 2
+_EVEN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Terms:
         min_requests: Good answers that each side must have before anything passes.
         steps: Number of steps that share the rollout's false-rollback bound.
         final: Whether promotion follows a pass.
+        mirror_percent: Share of the requests that were copied to the version that did not answer them.
     """
 
     config: AnalysisConfig
@@ -51,6 +55,7 @@ class Terms:
     min_requests: int
     steps: int
     final: bool
+    mirror_percent: int = 0
 
     @property
     def digest(self) -> str:
@@ -58,25 +63,25 @@ class Terms:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
-def assess(terms: Terms, stable: Tally, candidate: Tally) -> Verdict:
+def assess(terms: Terms, seen: Seen) -> Verdict:
     """Compare a candidate with stable.
 
     A pure function of its arguments: the same evidence gives the same verdict at any later time.
 
     Args:
         terms: Tolerances, and how sure one must be.
-        stable: What stable answered while the candidate had its weight.
-        candidate: What the candidate answered in that time.
+        seen: What both answered while the candidate had its weight.
     """
+    stable, candidate = compared_tallies(terms, seen)
     contradictory = contradiction(stable, candidate)
     if contradictory is not None:
         return verdict_of((contradictory,))
     config = terms.config
     alpha = config.false_rollback_bound / terms.steps / _TESTS / _BOUNDS
     beta = config.false_promotion_bound / _BOUNDS
-    weight = terms.weight_percent / 100
+    weight = terms.weight_percent / 100 if _is_live(terms) else _EVEN
     sides = Sides(stable, candidate, alpha, beta, weight, terms.final)
-    outputs = sorted(stable.predictions.keys() | candidate.predictions.keys())
+    outputs = sorted(stable.predictions.keys() | candidate.predictions.keys()) if _is_live(terms) else []
     one_of_them = Sides(stable, candidate, alpha / max(1, len(outputs)), beta, weight, terms.final)
     checks = [
         sample(sides, terms.min_requests),
@@ -87,5 +92,29 @@ def assess(terms: Terms, stable: Tally, candidate: Tally) -> Verdict:
     ]
     if config.slow_s is not None:
         checks.append(slow(sides, config.slow_s, config.max_slow_increase))
+    if terms.mirror_percent:
+        checks.append(agreement(sides, seen.comparison, seen.floor, config.max_disagreement))
     checks += [predictions(one_of_them, output, config.max_prediction_shift) for output in outputs]
     return verdict_of(tuple(checks))
+
+
+def _is_live(terms: Terms) -> bool:
+    """Whether both versions have traffic of their own."""
+    return 0 < terms.weight_percent < 100  # noqa: PLR2004 - percent
+
+
+def compared_tallies(terms: Terms, seen: Seen) -> tuple[Tally, Tally]:
+    """Return what stands for stable and for the candidate.
+
+    Where only one has traffic, the other answers copies of it, and both are compared on the requests that both had: the
+    same requests, so the weight is a half. A copy without an answer counts as failed, also where it is the client's
+    answer that the candidate owes.
+    """
+    if _is_live(terms):
+        return seen.stable, seen.candidate
+    comparison = seen.comparison
+    copies = Tally(comparison.mirrored, comparison.failed, latency=comparison.copy)
+    if terms.weight_percent == 0:
+        return Tally(comparison.mirrored, latency=comparison.original), copies
+    live = seen.candidate
+    return copies, Tally(live.requests, live.failed, live.non_finite, comparison.original)

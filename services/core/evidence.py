@@ -64,6 +64,23 @@ def _grew(old: Tally, new: Tally) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What a verdict is made of.
+
+    Attributes:
+        stable: What stable answered.
+        candidate: What the candidate answered.
+        comparison: How the answers of the two differ on the same requests.
+        floor: How two answers of the same version differ.
+    """
+
+    stable: Tally = field(default_factory=Tally)
+    candidate: Tally = field(default_factory=Tally)
+    comparison: Comparison = field(default_factory=Comparison)
+    floor: Comparison = field(default_factory=Comparison)
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """The counts of one step, and how far each worker's reports are counted.
 
@@ -109,6 +126,11 @@ class Evidence:
         if cursors == self.cursors:
             return self
         return Evidence(stable, candidate, cursors, comparison, floor, since_generation)
+
+    @property
+    def seen(self) -> Seen:
+        """What a verdict is made of."""
+        return Seen(self.stable, self.candidate, self.comparison, self.floor)
 
     def next_step(self) -> Evidence:
         """Return no evidence, with every worker's counting going on from where it is."""

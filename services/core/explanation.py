@@ -18,6 +18,8 @@ _STANDS = {
     Phase.PROMOTING: "Version {candidate} has all traffic; the gateways are letting go of version {stable}.",
     Phase.ROLLING_BACK: "Version {stable} has all traffic again; the gateways are letting go of version {candidate}.",
     Phase.ABORTING: "Version {stable} has all traffic again; the gateways are letting go of version {candidate}.",
+    Phase.CONCLUDING: "The shadow is over; the gateways are letting go of version {candidate}.",
+    Phase.CONCLUDED: "Version {candidate} did well as a shadow; version {stable} has all traffic.",
     Phase.PROMOTED: "Version {candidate} was promoted and has all traffic.",
     Phase.ROLLED_BACK: "Version {candidate} was rolled back; version {stable} has all traffic.",
     Phase.ABORTED: "Stopped by a person; version {stable} has all traffic.",
@@ -94,9 +96,10 @@ def _told(entry: HistoryEntry) -> Iterator[str]:
 
 
 def _basis(judged: Judged) -> str:
-    config = judged.terms.config
+    config, seen = judged.terms.config, judged.seen
+    copied = f", {seen.comparison.pairs:,} copies compared" if judged.terms.mirror_percent else ""
     return (
-        f"on {judged.candidate.requests:,} requests of the candidate and {judged.stable.requests:,} of stable, seen "
-        f"under route table {judged.route_generation}; wrong in at most {config.false_rollback_bound:.2%} of "
+        f"on {seen.candidate.requests:,} requests of the candidate and {seen.stable.requests:,} of stable{copied}, "
+        f"seen under route table {judged.route_generation}; wrong in at most {config.false_rollback_bound:.2%} of "
         f"rollouts of an equal version; terms {judged.terms.digest[:12]}"
     )

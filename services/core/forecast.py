@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.core.analysis import Terms, assess
+from services.core.analysis import Terms, assess, compared_tallies
+from services.core.comparison import Comparison, PairCounts
+from services.core.evidence import Seen
 from services.core.histogram import LatencyHistogram
 from services.core.rollout import terms_of
 from services.core.rollout_spec import RolloutSpec
@@ -68,23 +70,23 @@ class StepPlan:
         return f"{self.weight_percent} %: {duration(self.seconds)}, about {self.requests:,} requests{late}"
 
 
-def forecast(terms: Terms, stable: Tally, candidate: Tally, elapsed_s: float) -> Forecast | None:
+def forecast(terms: Terms, seen: Seen, elapsed_s: float) -> Forecast | None:
     """Return when a step's evidence will be enough for a verdict.
 
     Args:
         terms: On what terms it is judged.
-        stable: What stable has answered so far.
-        candidate: What the candidate has.
+        seen: What both versions have answered so far.
         elapsed_s: In how many seconds.
 
     Returns:
         The forecast; None where no traffic of this kind will ever be enough, or there is none.
     """
+    stable, candidate = compared_tallies(terms, seen)
     if not candidate.requests or not stable.requests or elapsed_s <= 0:
         return None
 
     def outcome_at(factor: float) -> Outcome:
-        return assess(terms, scaled(stable, factor), scaled(candidate, factor)).outcome
+        return assess(terms, seen_scaled(seen, factor)).outcome
 
     factor = _first(lambda factor: outcome_at(factor) in _DECIDED, 1.0)
     if factor is None:
@@ -106,20 +108,34 @@ def plan(spec: RolloutSpec, seen: Tally, elapsed_s: float) -> tuple[StepPlan, ..
 
 def _step_plan(spec: RolloutSpec, index: int, seen: Tally, elapsed_s: float) -> StepPlan:
     step, terms = spec.steps[index], terms_of(spec, index)
-    share = step.weight_percent / 100
+    weight, mirror = step.weight_percent / 100, step.mirror_percent / 100
+    floor = mirror * spec.copies.floor_percent / 100
+    # Of the requests that one version answers, so many are copied to the other, all of which are answered the same.
+    copied = (1 - weight if weight < 1 else 1.0) * (mirror - floor)
 
-    def passes(factor: float) -> bool:
-        stable, candidate = scaled(seen, (1 - share) * factor), scaled(seen, share * factor)
-        return assess(terms, stable, candidate).outcome is Outcome.PASS
+    def seen_after(factor: float) -> Seen:
+        return Seen(
+            scaled(seen, (1 - weight) * factor),
+            scaled(seen, weight * factor),
+            _equal_answers(scaled(seen, copied * factor)),
+            _equal_answers(scaled(seen, floor * factor)),
+        )
 
-    # The least that could pass: so many requests for the candidate.
+    # The least that could pass: so many requests for whoever gets fewer of them.
+    share = min(weight, 1 - weight) or copied
     least = step.min_requests / (share * seen.requests) if seen.requests else 0.0
-    factor = _first(passes, least) if least else None
+    factor = _first(lambda factor: assess(terms, seen_after(factor)).outcome is Outcome.PASS, least) if least else None
     if factor is None:
         return StepPlan(step.weight_percent, None, None, too_long=True)
     seconds = max(step.duration_s, factor * elapsed_s)
-    requests = round(share * seen.requests * seconds / elapsed_s)
+    requests = round((weight or copied) * seen.requests * seconds / elapsed_s)
     return StepPlan(step.weight_percent, requests, seconds, seconds > spec.max_step_duration_s)
+
+
+def _equal_answers(tally: Tally) -> Comparison:
+    """Return the comparison of two versions that answer the same, and take as long, on so many requests."""
+    pairs = tally.latency.total
+    return Comparison(PairCounts(pairs=pairs), original=tally.latency, copy=tally.latency)
 
 
 def _first(holds: Callable[[float], bool], least: float) -> float | None:
@@ -135,23 +151,45 @@ def _first(holds: Callable[[float], bool], least: float) -> float | None:
     return high
 
 
+def seen_scaled(seen: Seen, factor: float) -> Seen:
+    """Return evidence that many times as large."""
+    return Seen(
+        scaled(seen.stable, factor),
+        scaled(seen.candidate, factor),
+        _comparison_scaled(seen.comparison, factor),
+        _comparison_scaled(seen.floor, factor),
+    )
+
+
 def scaled(tally: Tally, factor: float) -> Tally:
     """Return counts that many times as large, to the nearest whole; the shape of the latencies stays."""
-    counts, seen, given = {}, 0, 0
-    for index in sorted(tally.latency.counts):
-        seen += tally.latency.counts[index]
-        counts[index] = round(factor * seen) - given
-        given += counts[index]
+    latency = _latency_scaled(tally.latency, factor)
     failed = round(factor * tally.failed)
     return Tally(
-        requests=given + failed,
+        requests=latency.total + failed,
         failed=failed,
         non_finite=round(factor * tally.non_finite),
-        latency=LatencyHistogram(counts, factor * tally.latency.sum_s),
+        latency=latency,
         predictions={
             output: tuple(round(factor * count) for count in classes) for output, classes in tally.predictions.items()
         },
     )
+
+
+def _comparison_scaled(comparison: Comparison, factor: float) -> Comparison:
+    """Return the counts that a verdict looks at, that many times as large."""
+    copy, original = (_latency_scaled(one, factor) for one in (comparison.copy, comparison.original))
+    counts = PairCounts(pairs=copy.total, differing=round(factor * comparison.differing))
+    return Comparison(counts, failed=round(factor * comparison.failed), original=original, copy=copy)
+
+
+def _latency_scaled(latency: LatencyHistogram, factor: float) -> LatencyHistogram:
+    counts, seen, given = {}, 0, 0
+    for index in sorted(latency.counts):
+        seen += latency.counts[index]
+        counts[index] = round(factor * seen) - given
+        given += counts[index]
+    return LatencyHistogram(counts, factor * latency.sum_s)
 
 
 def duration(seconds: float) -> str:

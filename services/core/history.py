@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from services.core.analysis import Terms, assess
 from services.core.event import Event
+from services.core.evidence import Seen
 from services.core.rollout import Phase, Rollout
-from services.core.tally import Tally
 from services.core.transitions import explain
 from services.core.verdict import Verdict
 
@@ -18,21 +18,19 @@ class Judged:
 
     Attributes:
         terms: Tolerances, and how sure one must be.
-        stable: What stable answered.
-        candidate: What the candidate answered.
+        seen: What was answered.
         verdict: What was found.
         route_generation: The generation of the route table under which it was seen.
     """
 
     terms: Terms
-    stable: Tally
-    candidate: Tally
+    seen: Seen
     verdict: Verdict
     route_generation: int = 0
 
     def replayed(self) -> Verdict:
         """Return the verdict that the same evidence gives today."""
-        return assess(self.terms, self.stable, self.candidate)
+        return assess(self.terms, self.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +71,8 @@ def entry_of(before: Rollout, after: Rollout, event: Event, now: float) -> Histo
         return None
     judged = None
     if event.verdict is not None:
-        seen = before.evidence
-        judged = Judged(before.terms, seen.stable, seen.candidate, event.verdict, seen.route_generation)
+        evidence = before.evidence
+        judged = Judged(before.terms, evidence.seen, event.verdict, evidence.route_generation)
     return HistoryEntry(
         now,
         before.phase,

@@ -24,7 +24,7 @@ def judge(rollout: Rollout, now: float) -> Event | None:
         return Event(EventKind.EXPIRED, reason=f"version {rollout.candidate} was not {what} within {longest:g} s")
     if not rollout.phase.weighted:
         return None
-    verdict = assess(rollout.terms, rollout.evidence.stable, rollout.evidence.candidate)
+    verdict = assess(rollout.terms, rollout.evidence.seen)
     progressing = rollout.phase is Phase.PROGRESSING
     passes = progressing and verdict.outcome is Outcome.PASS and rollout.step_is_over(now)
     if progressing and not passes and verdict.outcome is not Outcome.FAIL and now - rollout.step_entered_at > longest:

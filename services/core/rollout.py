@@ -25,9 +25,11 @@ class Phase(StrEnum):
     PROMOTING = "promoting"  # the candidate has all traffic; gateways are letting go of the old version
     ROLLING_BACK = "rolling_back"  # stable has all traffic; gateways are letting go of the candidate
     ABORTING = "aborting"  # the same, because a person said so
+    CONCLUDING = "concluding"  # the same, because a shadow is over; no harm was shown
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
     ABORTED = "aborted"
+    CONCLUDED = "concluded"  # a shadow ended well; stable kept the traffic
     FAILED = "failed"  # the candidate never got traffic: it did not load, or did not answer as it should
 
     @property
@@ -48,10 +50,10 @@ class Phase(StrEnum):
     @property
     def leaving(self) -> bool:
         """Whether one version has all traffic and the gateways are letting go of the other."""
-        return self in {Phase.PROMOTING, Phase.ROLLING_BACK, Phase.ABORTING}
+        return self in {Phase.PROMOTING, Phase.ROLLING_BACK, Phase.ABORTING, Phase.CONCLUDING}
 
 
-_TERMINAL = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.ABORTED, Phase.FAILED})
+_TERMINAL = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.ABORTED, Phase.CONCLUDED, Phase.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,8 @@ class Rollout:
 def terms_of(spec: RolloutSpec, step: int) -> Terms:
     """Return on what terms a step is judged, counted from 0."""
     asked, steps = spec.steps[step], len(spec.steps)
-    return Terms(spec.analysis, asked.weight_percent, asked.min_requests, steps, final=step + 1 == steps)
+    final = step + 1 == steps
+    return Terms(spec.analysis, asked.weight_percent, asked.min_requests, steps, final, asked.mirror_percent)
 
 
 def new_rollout(spec: RolloutSpec, stable: int, now: float) -> Rollout:

@@ -8,12 +8,17 @@ from enum import StrEnum
 from itertools import pairwise
 
 from services.core.errors import InvalidRequest
+from services.core.mirror import MAX_SLICE_KEY
+
+_ALL = 100  # percent
 
 
 class Strategy(StrEnum):
     """How a candidate gets its traffic."""
 
-    CANARY = "canary"
+    CANARY = "canary"  # step by step
+    BLUE_GREEN = "blue-green"  # checked on copies of live requests, then all at once, with a way back
+    SHADOW = "shadow"  # never: it gets copies, and stable keeps the traffic
 
 
 class OnInconclusive(StrEnum):
@@ -40,26 +45,61 @@ class Step:
     """A share of the traffic, held until the evidence is enough.
 
     Attributes:
-        weight_percent: Share of the buckets that the candidate owns, 1 to 99.
+        weight_percent: Share of the buckets that the candidate owns, 0 to 100.
         duration_s: The shortest time at this weight, seconds.
         min_requests: Answers that stable and candidate must each have given before the step may end.
+        mirror_percent: Share of the requests that are copied to the version that did not answer them, 0 to 100: to the
+            candidate, or to stable where the candidate has all traffic. The answers are compared.
     """
 
     weight_percent: int
     duration_s: float = 60.0
     min_requests: int = 200
+    mirror_percent: int = 0
 
     def __post_init__(self) -> None:
+        weight = self.weight_percent
+        _expect(0 <= weight <= _ALL, f"a step's weight is {weight}; expected 0 to 100 percent")
         _expect(
-            1 <= self.weight_percent <= 99,  # noqa: PLR2004 - percent
-            f"a step's weight is {self.weight_percent}; expected 1 to 99 percent: at 100 no stable traffic is left to "
-            "compare with, and promotion follows the last step by itself",
+            0 <= self.mirror_percent <= _ALL,
+            f"a step's mirror_percent is {self.mirror_percent}; expected 0 to 100 percent",
+        )
+        _expect(
+            0 < weight < _ALL or self.mirror_percent > 0,
+            f"a step with weight {weight} needs a mirror_percent: one of the versions has no traffic of its own, and "
+            "nothing can be compared",
         )
         _expect_number("a step's duration_s", self.duration_s, 0.0, 30 * 86_400.0)
         _expect(
             1 <= self.min_requests <= 10**9,
             f"a step's min_requests is {self.min_requests}; expected 1 to 10^9: no step passes without evidence",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """How the answers to copied requests are compared.
+
+    Attributes:
+        floor_percent: Share of the copies that go to the version that answered itself: how much two answers of one
+            version differ is the noise floor, 0 to 90. With 0 any difference counts: for versions that always answer
+            the same to the same.
+        slice_key: Request header or parameter by whose value the comparisons are counted apart; empty for none.
+        relative_tolerance: Two elements differ where they are further apart than this share of the larger one and
+        absolute_tolerance: this distance together.
+    """
+
+    floor_percent: int = 20
+    slice_key: str = ""
+    relative_tolerance: float = 1e-3
+    absolute_tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        _expect_number("floor_percent", self.floor_percent, 0, 90)
+        long = len(self.slice_key)
+        _expect(long <= MAX_SLICE_KEY, f"slice_key has {long} characters; {MAX_SLICE_KEY} at most")
+        _expect_number("relative_tolerance", self.relative_tolerance, 0.0, 1.0)
+        _expect_number("absolute_tolerance", self.absolute_tolerance, 0.0, 1e30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +114,12 @@ class AnalysisConfig:
         slow_s: Answers that take longer are slow, seconds; None asks nothing of their share.
         max_slow_increase: Allowed increase of the share of slow answers, absolute, 0 to 1.
         max_prediction_shift: Allowed total variation between the mixes of predicted classes, 0 to 1.
+        max_disagreement: Allowed share of copied requests to which the versions answer differently, beyond the noise
+            floor, 0 to 1.
         false_rollback_bound: Highest probability of rolling back a candidate that is within all of these, over the
             whole rollout and however often it is looked at.
         false_promotion_bound: Highest probability of promoting by evidence one whose bad answers, p99 or slow answers
-            are not within them.
+            or disagreement are not within them.
     """
 
     max_error_increase: float = 0.01
@@ -87,6 +129,7 @@ class AnalysisConfig:
     slow_s: float | None = None
     max_slow_increase: float = 0.01
     max_prediction_shift: float = 0.25
+    max_disagreement: float = 0.01
     false_rollback_bound: float = 0.01
     false_promotion_bound: float = 0.05
 
@@ -99,11 +142,18 @@ class AnalysisConfig:
             _expect_number("slow_s", self.slow_s, 1e-6, 100.0)
         _expect_number("max_slow_increase", self.max_slow_increase, 0.0, 1.0)
         _expect_number("max_prediction_shift", self.max_prediction_shift, 0.0, 1.0)
+        _expect_number("max_disagreement", self.max_disagreement, 0.0, 1.0)
         _expect_number("false_rollback_bound", self.false_rollback_bound, 1e-9, 0.2)
         _expect_number("false_promotion_bound", self.false_promotion_bound, 1e-9, 0.5)
 
 
 DEFAULT_STEPS = (Step(5), Step(25), Step(50))
+STEPS_OF: dict[Strategy, tuple[Step, ...]] = {
+    Strategy.CANARY: DEFAULT_STEPS,
+    Strategy.BLUE_GREEN: (Step(0, mirror_percent=100), Step(_ALL, 300.0, mirror_percent=20)),
+    Strategy.SHADOW: (Step(0, 300.0, mirror_percent=100),),
+}
+"""The steps of a rollout that names none."""
 MAX_STEPS = 50
 
 
@@ -119,6 +169,7 @@ class RolloutSpec:
         analysis: What harm is, and how sure a rollback must be.
         max_step_duration_s: A step that has not passed by then is inconclusive, seconds: silence never promotes.
         on_inconclusive: What is done with it then.
+        copies: How the answers to copied requests are compared, where a step has a mirror.
     """
 
     model: str
@@ -128,6 +179,7 @@ class RolloutSpec:
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     max_step_duration_s: float = 3600.0
     on_inconclusive: OnInconclusive = OnInconclusive.ABORT
+    copies: Copies = field(default_factory=Copies)
 
     def __post_init__(self) -> None:
         _expect(bool(self.model), "a rollout names its model; found an empty name")
@@ -136,11 +188,7 @@ class RolloutSpec:
             f"the candidate is version {self.version}; expected one of Triton's version numbers, 1 or higher",
         )
         _expect(1 <= len(self.steps) <= MAX_STEPS, f"{len(self.steps)} steps; expected 1 to {MAX_STEPS}")
-        weights = [step.weight_percent for step in self.steps]
-        _expect(
-            all(low < high for low, high in pairwise(weights)),
-            f"the steps' weights are {weights}; each must be higher than the one before",
-        )
+        self._expect_weights([step.weight_percent for step in self.steps])
         _expect_number("max_step_duration_s", self.max_step_duration_s, 1.0, 30 * 86_400.0)
         longest = max(step.duration_s for step in self.steps)
         _expect(
@@ -148,3 +196,18 @@ class RolloutSpec:
             f"a step lasts {longest:g} s and max_step_duration_s is {self.max_step_duration_s:g}: it would be rolled "
             "back before it may pass; raise max_step_duration_s",
         )
+
+    def _expect_weights(self, weights: list[int]) -> None:
+        if self.strategy is Strategy.CANARY:
+            _expect(
+                all(0 < weight < _ALL for weight in weights),
+                f"the steps' weights are {weights}; expected 1 to 99 percent each: at 100 no stable traffic is left to "
+                "compare with, and promotion follows the last step by itself",
+            )
+            _expect(
+                all(low < high for low, high in pairwise(weights)),
+                f"the steps' weights are {weights}; each must be higher than the one before",
+            )
+            return
+        expected = [step.weight_percent for step in STEPS_OF[self.strategy]]
+        _expect(weights == expected, f"the steps' weights are {weights}; {self.strategy.value} has {expected}")

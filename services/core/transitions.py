@@ -14,7 +14,7 @@ from services.core.actions import Action, actions_of
 from services.core.errors import Conflict
 from services.core.event import VERBS, Event, EventKind
 from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import OnInconclusive
+from services.core.rollout_spec import OnInconclusive, Strategy
 from services.core.verdict import Outcome
 
 
@@ -54,6 +54,10 @@ def _may_leave_step(rollout: Rollout, event: Event, now: float) -> bool:
     return passed and not event.held and rollout.step_is_over(now)
 
 
+def _is_shadow(rollout: Rollout) -> bool:
+    return rollout.spec.strategy is Strategy.SHADOW
+
+
 def _inconclusive_pauses(rollout: Rollout, _event: Event, _now: float) -> bool:
     return rollout.spec.on_inconclusive is OnInconclusive.PAUSE
 
@@ -68,6 +72,7 @@ def _judged(rollout: Rollout, event: Event, _now: float) -> Rollout:
 
 PAUSE_IF_INCONCLUSIVE = Guard("inconclusive pauses", _inconclusive_pauses)
 HARM_SHOWN = Guard("harm shown", _failed)
+SHADOW_PASSED = Guard("shadow passed", lambda r, e, now: _is_shadow(r) and _may_leave_step(r, e, now))
 LAST_STEP_PASSED = Guard("last step passed", lambda r, e, now: r.on_last_step and _may_leave_step(r, e, now))
 STEP_PASSED = Guard("step passed", lambda r, e, now: not r.on_last_step and _may_leave_step(r, e, now))
 
@@ -97,6 +102,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_P.WARMING, _E.EXPIRED, _P.FAILED),
     Transition(_P.WARMING, _E.ABORT, _P.ABORTED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.ROLLING_BACK, HARM_SHOWN, JUDGED),
+    Transition(_P.PROGRESSING, _E.ASSESSED, _P.CONCLUDING, SHADOW_PASSED, JUDGED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROMOTING, LAST_STEP_PASSED, JUDGED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROGRESSING, STEP_PASSED, NEXT_STEP),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROGRESSING, effect=JUDGED),
@@ -115,6 +121,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_P.PROMOTING, _E.DRAINED, _P.PROMOTED),
     Transition(_P.ROLLING_BACK, _E.DRAINED, _P.ROLLED_BACK),
     Transition(_P.ABORTING, _E.DRAINED, _P.ABORTED),
+    Transition(_P.CONCLUDING, _E.DRAINED, _P.CONCLUDED),
 )
 
 

@@ -57,9 +57,15 @@ def test_a_step_leaves_out_what_the_controller_shall_choose() -> None:
     assert step_of("5") == {"weight_percent": 5}
     assert step_of("5:30s") == {"weight_percent": 5, "duration_s": 30.0}
     assert step_of("5:1m:100") == {"weight_percent": 5, "duration_s": 60.0, "min_requests": 100}
+    assert step_of("0:1m:100:50") == {
+        "weight_percent": 0,
+        "duration_s": 60.0,
+        "min_requests": 100,
+        "mirror_percent": 50,
+    }
 
 
-@pytest.mark.parametrize("text", ["", "five", "5:30s:many", "5:30s:1:2", "-5"])
+@pytest.mark.parametrize("text", ["", "five", "5:30s:many", "5:30s:1:2:3", "-5", "5:", "5:30s:"])
 def test_a_wrong_step_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ConfigurationError, match="for example 5:30s:100"):
         step_of(text)

@@ -11,7 +11,7 @@ from services.controller.sql_store import SqlStore
 from services.controller.store import Store
 from services.core.analysis import Terms, assess
 from services.core.errors import ConfigurationError, Conflict, MissingDependency, NotFound, Unavailable
-from services.core.evidence import Evidence, Sighting
+from services.core.evidence import Evidence, Seen, Sighting
 from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry, Judged, beginning
 from services.core.rollout import Phase, Rollout, new_rollout
@@ -46,7 +46,7 @@ def tally() -> Tally:
 
 
 def rich(rollout: Rollout) -> Rollout:
-    verdict = assess(Terms(AnalysisConfig(), 5, 10, 2, final=False), tally(), tally())
+    verdict = assess(Terms(AnalysisConfig(), 5, 10, 2, final=False), Seen(tally(), tally()))
     evidence = Evidence(tally(), tally(), {"worker-1": Sighting(8, 101, tally(), Tally())})
     return replace(rollout, evidence=evidence, verdict=verdict, phase=Phase.PROGRESSING, step=1)
 
@@ -107,7 +107,8 @@ async def test_a_rollout_over_an_older_one_is_refused_with_its_history(store: St
 async def test_history_comes_back_in_order_with_every_number(store: Store) -> None:
     created = await store.create(rollout_of(), beginning(rollout_of(), "ada"))
     terms = Terms(AnalysisConfig(max_p99_ratio=2.0, slow_s=0.5), 25, 10, 2, final=True)
-    judged = Judged(terms, tally(), tally(), assess(terms, tally(), tally()))
+    seen = Seen(tally(), tally())
+    judged = Judged(terms, seen, assess(terms, seen), 101)
     line = HistoryEntry(12.5, Phase.PROGRESSING, Phase.ROLLING_BACK, 5, 0, "assessed", "controller", "why", judged)
     await store.save(created, line)
     first, second = await store.history("digits-1")

@@ -4,6 +4,8 @@ import pytest
 
 from services.core.analysis import Terms
 from services.core.analysis import assess as assess_on
+from services.core.comparison import Comparison, PairCounts
+from services.core.evidence import Seen
 from services.core.histogram import LatencyHistogram
 from services.core.rollout_spec import AnalysisConfig
 from services.core.tally import Tally
@@ -15,7 +17,7 @@ CONFIG = AnalysisConfig()
 def assess(
     config: AnalysisConfig, stable: Tally, candidate: Tally, min_requests: int, *, final: bool = False, steps: int = 3
 ) -> Verdict:
-    return assess_on(Terms(config, 10, min_requests, steps, final), stable, candidate)
+    return assess_on(Terms(config, 10, min_requests, steps, final), Seen(stable, candidate))
 
 
 def tally(
@@ -164,7 +166,7 @@ def test_a_verdict_names_every_number_and_the_same_evidence_gives_it_again() -> 
 def test_the_false_rollback_bound_is_shared_out_over_steps_tests_and_bounds() -> None:
     mix = {"scores": (400,), "other": (400,)}
     verdict = assess(CONFIG, tally(400, predictions=mix), tally(400, predictions=mix), 10, steps=5)
-    each = CONFIG.false_rollback_bound / 5 / 4 / 2
+    each = CONFIG.false_rollback_bound / 5 / 5 / 2
     alphas = {one.name: one.numbers["alpha"] for one in verdict.checks if "alpha" in one.numbers}
     assert alphas == {
         "errors": pytest.approx(each),
@@ -226,3 +228,61 @@ def test_a_burst_that_one_side_got_more_of_by_chance_is_no_harm() -> None:
     errors = check(verdict, "errors")
     assert errors.outcome is not Outcome.FAIL
     assert errors.numbers["weight"] == 0.1
+
+
+def pairs(
+    count: int, differing: int = 0, *, failed: int = 0, original_s: float = 0.01, copy_s: float = 0.01
+) -> Comparison:
+    original, copy = LatencyHistogram(), LatencyHistogram()
+    original.observe(original_s, count)
+    copy.observe(copy_s, count)
+    return Comparison(PairCounts(count, differing), failed, original=original, copy=copy)
+
+
+def on_copies(weight: int, seen: Seen, *, final: bool = False) -> Verdict:
+    return assess_on(Terms(CONFIG, weight, 200, 2, final, 100), seen)
+
+
+def test_a_shadow_that_answers_the_same_passes_on_its_copies_alone() -> None:
+    seen = Seen(tally(5000), Tally(), pairs(4000), pairs(1000))
+    assert on_copies(0, seen).outcome is Outcome.PASS
+    assert on_copies(0, seen, final=True).outcome is Outcome.PASS
+
+
+def test_nothing_passes_without_copies_however_much_traffic_stable_has() -> None:
+    assert on_copies(0, Seen(tally(10**6), Tally())).outcome is Outcome.INCONCLUSIVE
+    assert on_copies(100, Seen(Tally(), tally(10**6))).outcome is Outcome.INCONCLUSIVE
+
+
+def test_other_answers_to_the_same_requests_are_found_where_the_mix_stays_the_same() -> None:
+    verdict = on_copies(0, Seen(tally(9000), Tally(), pairs(8000, 240), pairs(2000)))
+    assert check(verdict, "agreement").outcome is Outcome.FAIL
+    assert "240 of 8000 copied requests" in verdict.text
+
+
+def test_a_version_that_differs_from_itself_as_much_is_not_worse() -> None:
+    verdict = on_copies(0, Seen(tally(9000), Tally(), pairs(8000, 800), pairs(2000, 200)))
+    assert check(verdict, "agreement").outcome is Outcome.PASS
+
+
+def test_a_canary_is_compared_on_its_copies_too_where_it_has_a_mirror() -> None:
+    live = (tally(9000), tally(9000))
+    without = Terms(CONFIG, 50, 200, 2, final=False)
+    assert "agreement" not in {one.name for one in assess_on(without, Seen(*live)).checks}
+    assert on_copies(50, Seen(*live)).outcome is Outcome.INCONCLUSIVE  # a mirror without copies
+    assert on_copies(50, Seen(*live, pairs(8000, 240), pairs(2000))).outcome is Outcome.FAIL
+
+
+def test_copies_that_fail_or_take_longer_are_the_shadows_harm() -> None:
+    assert on_copies(0, Seen(tally(9000), Tally(), pairs(5000, failed=500), pairs(1000))).outcome is Outcome.FAIL
+    slower = on_copies(0, Seen(tally(9000), Tally(), pairs(5000, copy_s=0.05), pairs(1000)))
+    assert check(slower, "p99").outcome is Outcome.FAIL
+
+
+def test_after_the_switch_the_candidates_own_failures_count_against_the_old_versions_copies() -> None:
+    copies = pairs(5000, original_s=0.01, copy_s=0.01)
+    assert on_copies(100, Seen(Tally(), tally(5000), copies, pairs(1000)), final=True).outcome is Outcome.PASS
+    verdict = on_copies(100, Seen(Tally(), tally(5000, failed=500), copies, pairs(1000)))
+    assert check(verdict, "errors").outcome is Outcome.FAIL
+    slower = on_copies(100, Seen(Tally(), tally(5000), pairs(5000, original_s=0.05), pairs(1000)))
+    assert check(slower, "p99").outcome is Outcome.FAIL

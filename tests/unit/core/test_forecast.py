@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from loadtest.rollouts.simulation import simulate
 from loadtest.rollouts.traffic import Traffic, Version, answered
 from services.core.analysis import Terms, assess
+from services.core.evidence import Seen
 from services.core.forecast import forecast, plan, scaled
 from services.core.rollout import Phase
 from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step
@@ -26,37 +27,37 @@ def seen(requests: int, version: Version | None = None, seed: int = 1) -> Tally:
 
 def test_what_is_forecast_is_what_that_much_more_evidence_gives() -> None:
     stable, candidate = seen(900), seen(100)
-    found = forecast(TERMS, stable, candidate, 10.0)
+    found = forecast(TERMS, Seen(stable, candidate), 10.0)
     assert found is not None
     assert found.outcome is Outcome.PASS
     factor = 1 + found.requests / candidate.requests
-    assert assess(TERMS, scaled(stable, factor), scaled(candidate, factor)).outcome is Outcome.PASS
+    assert assess(TERMS, Seen(scaled(stable, factor), scaled(candidate, factor))).outcome is Outcome.PASS
     less = 1 + 0.8 * found.requests / candidate.requests
-    assert assess(TERMS, scaled(stable, less), scaled(candidate, less)).outcome is Outcome.INCONCLUSIVE
+    assert assess(TERMS, Seen(scaled(stable, less), scaled(candidate, less))).outcome is Outcome.INCONCLUSIVE
     assert found.seconds == pytest.approx(10.0 * (factor - 1), rel=0.01)
     assert "more requests" in found.text
 
 
 def test_harm_that_is_not_shown_yet_is_forecast_as_harm() -> None:
-    found = forecast(TERMS, seen(900), seen(100, Version(error=0.06), seed=3), 10.0)
+    found = forecast(TERMS, Seen(seen(900), seen(100, Version(error=0.06), seed=3)), 10.0)
     assert found is not None
     assert found.outcome is Outcome.FAIL
 
 
 def test_a_verdict_that_is_there_needs_nothing_more() -> None:
-    found = forecast(TERMS, seen(40_000), seen(8_000), 60.0)
+    found = forecast(TERMS, Seen(seen(40_000), seen(8_000)), 60.0)
     assert found is not None
     assert (found.outcome, found.requests, found.seconds) == (Outcome.PASS, 0, 0.0)
 
 
 @pytest.mark.parametrize(("stable", "candidate"), [(900, 0), (0, 100)])
 def test_without_traffic_on_both_sides_nothing_is_forecast(stable: int, candidate: int) -> None:
-    assert forecast(TERMS, seen(stable), seen(candidate), 10.0) is None
+    assert forecast(TERMS, Seen(seen(stable), seen(candidate)), 10.0) is None
 
 
 def test_what_never_passes_has_no_forecast() -> None:
     outage = Tally(1000, failed=1000)
-    assert forecast(TERMS, outage, outage, 10.0) is None
+    assert forecast(TERMS, Seen(outage, outage), 10.0) is None
 
 
 def test_a_plan_says_about_how_long_a_rollout_of_an_equal_version_takes() -> None:

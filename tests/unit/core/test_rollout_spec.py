@@ -1,14 +1,17 @@
 import math
+from typing import Any
 
 import pytest
 
 from services.core.errors import InvalidRequest
-from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step
+from services.core.rollout_spec import STEPS_OF, AnalysisConfig, Copies, RolloutSpec, Step, Strategy
 
 
-@pytest.mark.parametrize("weight", [0, -1, 100, 101])
-def test_a_step_without_both_sides_is_refused(weight: int) -> None:
-    with pytest.raises(InvalidRequest, match="1 to 99"):
+@pytest.mark.parametrize(
+    ("weight", "words"), [(0, "needs a mirror"), (-1, "0 to 100"), (100, "needs a mirror"), (101, "0 to 100")]
+)
+def test_a_step_without_both_sides_is_refused(weight: int, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
         Step(weight)
 
 
@@ -55,3 +58,37 @@ def test_the_number_of_steps_is_bounded(steps: tuple[Step, ...]) -> None:
 def test_a_version_is_one_that_triton_can_have(version: int) -> None:
     with pytest.raises(InvalidRequest, match="version"):
         RolloutSpec("m", version)
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_every_strategy_has_steps_of_its_own(strategy: Strategy) -> None:
+    assert RolloutSpec("m", 2, strategy, STEPS_OF[strategy]).strategy is strategy
+
+
+@pytest.mark.parametrize(
+    ("strategy", "weights"),
+    [
+        (Strategy.CANARY, [0]),
+        (Strategy.CANARY, [5, 100]),
+        (Strategy.CANARY, [25, 5]),
+        (Strategy.BLUE_GREEN, [0]),
+        (Strategy.BLUE_GREEN, [0, 50]),
+        (Strategy.BLUE_GREEN, [100, 0]),
+        (Strategy.SHADOW, [0, 100]),
+        (Strategy.SHADOW, [5]),
+    ],
+)
+def test_steps_that_do_not_fit_the_strategy_are_refused(strategy: Strategy, weights: list[int]) -> None:
+    steps = tuple(Step(weight, mirror_percent=10) for weight in weights)
+    with pytest.raises(InvalidRequest, match="steps' weights are"):
+        RolloutSpec("m", 2, strategy, steps)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"floor_percent": 91}, {"floor_percent": -1}, {"slice_key": "x" * 65}, {"relative_tolerance": float("nan")},
+     {"absolute_tolerance": -1.0}],
+)  # fmt: skip
+def test_a_comparison_of_copies_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        Copies(**wrong)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.core.actions import LoadVersions, SetRoute, WarmVersion, actions_of
+from services.core.actions import LoadVersions, SetRoute, WarmVersion, actions_of, route_of
 from services.core.analysis import assess
 from services.core.errors import Conflict
 from services.core.event import VERBS, Event, EventKind
@@ -14,8 +14,9 @@ from services.core.histogram import LatencyHistogram
 from services.core.history import beginning, entry_of
 from services.core.inventory import Inventory
 from services.core.judgement import judge
+from services.core.mirror import Mirror
 from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import OnInconclusive, RolloutSpec, Step
+from services.core.rollout_spec import STEPS_OF, OnInconclusive, RolloutSpec, Step, Strategy
 from services.core.route import Route
 from services.core.tally import Tally
 from services.core.transitions import TRANSITIONS, advance, verbs_in
@@ -46,7 +47,7 @@ def tally(requests: int) -> Tally:
 
 def settled(rollout: Rollout) -> Rollout:
     """Return a rollout whose evidence was looked at."""
-    return replace(rollout, verdict=assess(rollout.terms, rollout.evidence.stable, rollout.evidence.candidate))
+    return replace(rollout, verdict=assess(rollout.terms, rollout.evidence.seen))
 
 
 def happened(kind: EventKind, outcome: Outcome | None = None) -> Event:
@@ -282,6 +283,54 @@ def test_a_version_gets_no_traffic_before_it_is_warm_nor_one_that_does_not_answe
 def test_a_clock_that_jumps_back_holds_the_step() -> None:
     rollout = settled(in_phase(Phase.PROGRESSING, step_entered_at=1000.0, evidence=Evidence(tally(500), tally(25))))
     assert judge(rollout, 0.0) is None
+
+
+def of_strategy(strategy: Strategy) -> Rollout:
+    steps = tuple(replace(step, duration_s=10, min_requests=20) for step in STEPS_OF[strategy])
+    return new_rollout(RolloutSpec("digits", 2, strategy, steps), 1, 0.0)
+
+
+def path_of(rollout: Rollout, passes: int) -> list[tuple[Phase, int, Mirror | None]]:
+    """Return phase, weight and mirror on the way of a rollout that passes so many steps."""
+    now = 0.0
+    way: list[tuple[Phase, int, Mirror | None]] = []
+    events = [Event(EventKind.LOADED), Event(EventKind.WARMED)]
+    events += [happened(EventKind.ASSESSED, Outcome.PASS)] * passes + [Event(EventKind.DRAINED)]
+    for event in events:
+        now += 10
+        rollout, actions = advance(rollout, event, now)
+        route = next(action.route for action in actions if isinstance(action, SetRoute))
+        assert route == route_of(rollout)
+        way.append((rollout.phase, rollout.weight_percent, route.mirror))
+    return way
+
+
+def test_blue_green_is_checked_on_copies_then_switched_at_once_and_watched() -> None:
+    assert path_of(of_strategy(Strategy.BLUE_GREEN), 2) == [
+        (Phase.WARMING, 0, None),
+        (Phase.PROGRESSING, 0, Mirror(2, 100, 20)),
+        (Phase.PROGRESSING, 100, Mirror(1, 20, 20)),
+        (Phase.PROMOTING, 100, None),
+        (Phase.PROMOTED, 100, None),
+    ]
+
+
+def test_the_way_back_from_blue_green_is_one_step_and_stable_stays_loaded_for_it() -> None:
+    rollout = replace(of_strategy(Strategy.BLUE_GREEN), phase=Phase.PROGRESSING, step=1)
+    load = next(action for action in actions_of(rollout) if isinstance(action, LoadVersions))
+    assert load.versions == {1, 2}
+    back, actions = advance(rollout, happened(EventKind.ASSESSED, Outcome.FAIL), 1.0)
+    assert (back.phase, back.weight_percent) == (Phase.ROLLING_BACK, 0)
+    assert SetRoute(Route("digits", 1, versions=frozenset({1}))) in actions
+
+
+def test_a_shadow_never_gets_traffic_and_ends_without_a_promotion() -> None:
+    assert path_of(of_strategy(Strategy.SHADOW), 1) == [
+        (Phase.WARMING, 0, None),
+        (Phase.PROGRESSING, 0, Mirror(2, 100, 20)),
+        (Phase.CONCLUDING, 0, None),
+        (Phase.CONCLUDED, 0, None),
+    ]
 
 
 def test_a_verdict_in_the_history_can_be_made_again() -> None:
