@@ -21,8 +21,8 @@ def markdown(plan: Plan, rounds: Sequence[Round], copies: Sequence[Copies]) -> s
     """Return latencies without and with a mirror, and what the copies showed."""
     off, on = pooled(rounds, mirrored=False), pooled(rounds, mirrored=True)
     lines = [
-        f"{plan.rate:g} requests/s, {plan.pairs} rounds of {plan.seconds:g} s of each kind in turns, {plan.workers} workers.",
-        f"{plan.percent} % mirrored, {plan.floor_percent} % of the copies for the noise floor.",
+        f"{plan.rate:g} requests/s, {plan.pairs} rounds of {plan.seconds:g} s of each kind in turns.",
+        f"{plan.workers} workers, {plan.percent} % mirrored, {plan.floor_percent} % of the copies for the noise floor.",
         "Latency counts from when a request was due; the interval is the 95 % bootstrap over rounds.",
         "",
         "| live answers | no mirror, ms | mirror, ms | ratio | 95 % |",
