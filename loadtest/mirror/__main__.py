@@ -17,8 +17,8 @@ from loadtest.run import run_command
 
 @click.command(context_settings={"max_content_width": 120})
 @click.option("--rate", type=click.FloatRange(1.0), default=100.0, show_default=True, help="Requests per second.")
-@click.option("--seconds", type=click.FloatRange(1.0), default=15.0, show_default=True, help="Length of a round.")
-@click.option("--rounds", type=click.IntRange(1), default=4, show_default=True, help="Rounds of each kind.")
+@click.option("--seconds", type=click.FloatRange(1.0), default=5.0, show_default=True, help="Length of a round.")
+@click.option("--rounds", type=click.IntRange(1), default=12, show_default=True, help="Rounds of each kind.")
 @click.option("--percent", type=click.IntRange(0, 100), default=100, show_default=True, help="Share that is mirrored.")
 @click.option("--floor", type=click.IntRange(0, 100), default=1, show_default=True, help="Percent of the copies.")
 @click.option("--base-ms", type=click.FloatRange(0.0), default=10.0, show_default=True, help="Time of a batch.")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import uvloop
 
@@ -118,18 +119,22 @@ def pooled(rounds: Sequence[Round], *, mirrored: bool) -> list[float]:
     return sorted(itertools.chain.from_iterable(one.latency_s for one in rounds if one.mirrored is mirrored))
 
 
+def typical_s(rounds: Sequence[Round], q: float, *, mirrored: bool) -> float:
+    """Return the median of the rounds' quantiles: a pause of the machine spoils the rounds that it falls into."""
+    return median([quantile(one.latency_s, q) for one in rounds if one.mirrored is mirrored])
+
+
 def ratio(rounds: Sequence[Round], q: float) -> float:
-    """Return the quantile with a mirror as a multiple of the one without."""
-    return quantile(pooled(rounds, mirrored=True), q) / quantile(pooled(rounds, mirrored=False), q)
+    """Return the typical quantile with a mirror as a multiple of the one without."""
+    return typical_s(rounds, q, mirrored=True) / typical_s(rounds, q, mirrored=False)
 
 
 def interval(rounds: Sequence[Round], q: float, seed: int = 1) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of ``ratio``, whole rounds being what is drawn again."""
+    """Return the 95 % bootstrap interval of ``ratio``; pairs of rounds with the same arrivals are drawn again."""
     chance = random.Random(seed)  # noqa: S311 - a reproducible interval, not a secret
-    kinds = [[one for one in rounds if one.mirrored is mirrored] for mirrored in (False, True)]
-    found = sorted(
-        ratio([one for kind in kinds for one in chance.choices(kind, k=len(kind))], q) for _ in range(_RESAMPLES)
-    )
+    pairs = [rounds[at : at + 2] for at in range(0, len(rounds), 2)]
+    drawn = (itertools.chain.from_iterable(chance.choices(pairs, k=len(pairs))) for _ in range(_RESAMPLES))
+    found = sorted(ratio(list(some), q) for some in drawn)
     return found[int(0.025 * _RESAMPLES)], found[int(0.975 * _RESAMPLES) - 1]
 
 

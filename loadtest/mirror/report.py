@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loadtest.mirror.experiment import Copies, Plan, Round, interval, pooled, ratio
+from loadtest.mirror.experiment import Copies, Plan, Round, interval, pooled, ratio, typical_s
 from loadtest.overload.arithmetic import quantile
 
 MOST_RISE = 0.05
@@ -23,16 +23,19 @@ def markdown(plan: Plan, rounds: Sequence[Round], copies: Sequence[Copies]) -> s
     lines = [
         f"{plan.rate:g} requests/s, {plan.pairs} rounds of {plan.seconds:g} s of each kind in turns.",
         f"{plan.workers} workers, {plan.percent} % mirrored, {plan.floor_percent} % of the copies for the noise floor.",
-        "Latency counts from when a request was due; the interval is the 95 % bootstrap over rounds.",
+        "Latency counts from when a request was due: the median of the rounds' quantiles, its ratio and the ratio's",
+        "95 % bootstrap interval over pairs of rounds; then the quantiles of all rounds together, pauses of the",
+        "machine included.",
         "",
-        "| live answers | no mirror, ms | mirror, ms | ratio | 95 % |",
-        "|---|---|---|---|---|",
+        "| live answers | no mirror, ms | mirror, ms | ratio | 95 % | all, no mirror | all, mirror |",
+        "|---|---|---|---|---|---|---|",
     ]
     for q in _QUANTILES:
         low, high = interval(rounds, q)
         lines.append(
-            f"| p{q * 100:g} | {quantile(off, q) * 1e3:.2f} | {quantile(on, q) * 1e3:.2f} | {ratio(rounds, q):.3f} | "
-            f"{low:.3f} to {high:.3f} |"
+            f"| p{q * 100:g} | {typical_s(rounds, q, mirrored=False) * 1e3:.2f} | "
+            f"{typical_s(rounds, q, mirrored=True) * 1e3:.2f} | {ratio(rounds, q):.3f} | {low:.3f} to {high:.3f} | "
+            f"{quantile(off, q) * 1e3:.2f} | {quantile(on, q) * 1e3:.2f} |"
         )
     failed = sum(one.failed for one in rounds)
     lines += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,12 +11,12 @@ import numpy as np
 import pytest
 
 from services.core.comparison import Comparison
-from services.core.errors import DeadlineExceeded, InvalidRequest, Overloaded, PenstockError, Unavailable
+from services.core.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
 from services.core.inference import InferRequest, RequestedOutput, TensorSpec
 from services.core.mirror import Mirror
-from services.core.route import Route, RouteTable
+from services.core.route import RouteTable
 from services.core.tensor import Tensor
-from services.gateway.admission import AdmissionSettings
+from services.gateway.admission import Admission, AdmissionSettings
 from services.gateway.mirroring.settings import MirrorSettings
 from tests.fakes.gateway import FORMS, Answer, Client, Question, Running, client, eventually, image, in_loop, serving
 from tests.fakes.upstream import FakeUpstream, schema, scores, standard_table
@@ -278,29 +279,50 @@ async def test_what_would_hold_too_many_bytes_is_not_copied() -> None:
 
 
 @in_loop
-async def test_copies_leave_live_requests_their_places_and_are_dropped_when_none_is_left_for_long() -> None:
-    upstream = FakeUpstream(hold=asyncio.Event())
-    admission = AdmissionSettings(fixed_limit=2)
+async def test_a_copy_waits_while_live_requests_do_and_is_dropped_when_that_takes_long() -> None:
+    upstream = FakeUpstream(holds={1: asyncio.Event()})
     async with (
-        serving(upstream, admission=admission, mirroring=QUICK) as running,
+        serving(upstream, admission=AdmissionSettings(fixed_limit=1), mirroring=QUICK) as running,
         client(running, "grpc-raw") as asker,
     ):
-        running.routes.replace(mirrored())
-        assert upstream.hold is not None
-        upstream.hold.set()
+        running.routes.replace(mirrored(Mirror(3, 100), stable=2))
+        numbers = [Tensor(name, "INT32", (1, 2), bytes(8)) for name in ("LEFT", "RIGHT")]
+        others = [asyncio.create_task(asker.ask(Question("pair", numbers))) for _ in range(2)]
+        await eventually(lambda: running.gateway._admission.states() and len(upstream.requests) == 1)
+        await asyncio.sleep(0.05)  # one of another model is in flight now, and one waits
+        (answer,) = await ask(asker)
+        assert answer.version == "2"
+        await eventually(lambda: running.count("mirror", outcome="busy") == 1)
+        upstream.holds[1].set()
+        assert {answer.message for answer in await asyncio.gather(*others)} == {""}
         await ask(asker)
-        await ended(running, lambda c: c.pairs == 1)
-        upstream.hold.clear()
-        held = [asyncio.create_task(ask(asker)) for _ in range(2)]
-        await eventually(lambda: len(upstream.requests) == 4)
-        # Both places are taken now. A request that is answered all the same is not copied until one is free.
-        admission_of = running.gateway._admission
-        assert not admission_of.has_spare("digits", 1, 2, 0)
-        assert not admission_of.has_spare("digits", 3, 2, 2) or True
-        upstream.hold.set()
-        await asyncio.gather(*held)
-        await ended(running, lambda c: c.pairs == 3)
-        assert admission_of.has_spare("digits", 1, 2, 0)
+        await ended(running, lambda c: c.pairs == 1, 2, 3)
+
+
+@in_loop
+async def test_live_requests_leave_room_for_copies_only_below_every_limit() -> None:
+    admission = Admission(AdmissionSettings(fixed_limit=2))
+    assert admission.has_spare("m", 1, 2, 0)
+    first = admission.enter("m", 1)
+    assert admission.has_spare("m", 1, 2, 50)  # nothing is known of the mirrored version: its sender bounds copies
+    second = admission.enter("m", 1)
+    assert not admission.has_spare("m", 1, 2, 0)  # the answering version is full
+    assert admission.has_spare("other", 1, 2, 0)
+    waiter = asyncio.create_task(admission.wait("m", 1, deadline=time.perf_counter() + 5, priority=0))
+    await asyncio.sleep(0)
+    assert not admission.has_spare("other", 1, 2, 0)  # somebody waits
+    assert first is not None
+    assert second is not None
+    first.leave(0.01, "ok")
+    (await waiter).leave(0.01, "ok")
+    candidate = admission.enter("m", 2)
+    assert candidate is not None
+    assert admission.has_spare("m", 1, 2, 0)
+    assert not admission.has_spare("m", 1, 2, 1)  # a client's request and a copy fill the mirrored version
+    candidate.leave(0.01, "ok")
+    second.leave(0.01, "ok")
+    admission.close()
+    assert not admission.has_spare("m", 1, 2, 0)
 
 
 @in_loop
@@ -402,8 +424,3 @@ async def test_what_waits_for_a_mirror_that_is_gone_is_dropped() -> None:
         await ended(running, lambda c: c.pairs == 1)
         await ask(asker, 2)
         assert len(upstream.requests) == 7
-
-
-def test_an_error_of_a_copy_is_no_error_of_the_tree_that_a_client_could_see() -> None:
-    assert issubclass(DeadlineExceeded, PenstockError)
-    assert Route("m", 1, versions=frozenset({1, 2}), mirror=BOTH).mirror is BOTH
