@@ -7,6 +7,7 @@ beyond it the request is not sent, which is counted: then the generator, and not
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -81,18 +82,20 @@ class _Connection(asyncio.Protocol):
 
 
 class Generator:
-    """Sends one request again and again to one address.
+    """Sends one request again and again to one address, or several in turns.
 
     Args:
         address: HOST:PORT.
-        message: The request.
+        message: The request, or the requests.
         patience_s: After so long without an answer a request is given up and its connection closed.
         max_connections: Most connections.
     """
 
-    def __init__(self, address: str, message: bytes, patience_s: float, max_connections: int = 1024) -> None:
+    def __init__(
+        self, address: str, message: bytes | Sequence[bytes], patience_s: float, max_connections: int = 1024
+    ) -> None:
         self._target = Address.parse(address, "target")
-        self._message = message
+        self._messages = itertools.cycle([message] if isinstance(message, bytes) else message)
         self._patience_s = patience_s
         self._max_connections = max_connections
         self._idle: list[_Connection] = []
@@ -182,7 +185,7 @@ class Generator:
     def _fire(self, shot: Shot) -> None:
         if self._idle:
             shot.sent = self._now()
-            self._idle.pop().send(shot, self._message)
+            self._idle.pop().send(shot, next(self._messages))
         elif len(self._open) + len(self._opening) < self._max_connections:
             task = asyncio.create_task(self._connect(shot))
             self._opening.add(task)
@@ -205,7 +208,7 @@ class Generator:
             return
         self._open.add(connection)
         shot.sent = self._now()
-        connection.send(shot, self._message)
+        connection.send(shot, next(self._messages))
 
     async def _sweep(self) -> None:
         """Give up on requests that nobody answers."""

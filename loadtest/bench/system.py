@@ -185,6 +185,39 @@ def lone_triton(repository: Path, folder: Path, timeout_s: float = START_TIMEOUT
         part.stop()
 
 
+@contextmanager
+def lone_gateway(
+    folder: Path, triton: str, controller: str, model: str, *, workers: int, settings: Mapping[str, Any] | None = None
+) -> Iterator[Part]:
+    """Run a gateway without a controller of its own, on free ports, until the context ends.
+
+    Args:
+        folder: Where state, settings and log go.
+        triton: HOST:PORT of a Triton's HTTP side; its gRPC is on the port after it.
+        controller: HOST:PORT of whoever hands out route tables.
+        model: What it has to serve before it counts as started.
+        workers: Worker processes.
+        settings: Settings, nested as in ``penstock.yaml``.
+
+    Raises:
+        PenstockError: It ended by itself, or it takes too long.
+    """
+    where = ("--triton", triton, "--controller", controller, "--workers", str(workers))
+    part = _verb(folder, "gateway", "gateway", free_ports(3), settings or {}, *where, owned=True)
+    part.start()
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        with contextlib.closing(HttpConnection(part.rest, HTTP_TIMEOUT_S)) as http:
+            while not _is_ready(http, model):
+                if (status := part.died()) is not None or time.monotonic() > deadline:
+                    how = "takes too long" if status is None else f"ended with {status}"
+                    raise PenstockError(f"the gateway {how}: {part.tail()}")
+                time.sleep(_POLL_S)
+        yield part
+    finally:
+        part.stop()
+
+
 def get(address: str, path: str) -> bytes:
     """Return the body of a GET.
 

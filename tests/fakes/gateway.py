@@ -18,14 +18,17 @@ import orjson
 import uvloop
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from services.core.comparison import Comparison
 from services.core.errors import OK, STATUS, PenstockError
 from services.core.inference import Parameter, RequestedOutput
 from services.core.tensor import Tensor
 from services.gateway.admission import AdmissionSettings
 from services.gateway.app import Gateway
 from services.gateway.limits import Limits
+from services.gateway.metrics.comparisons import comparisons
 from services.gateway.metrics.merged import MergedSlabs
 from services.gateway.metrics.slab import SlabReader, SlabWriter, create_slab_file
+from services.gateway.mirroring.settings import MirrorSettings
 from services.gateway.routes import Routes
 from services.process.ports import listen_shared
 from services.triton.http import HttpPool
@@ -74,6 +77,10 @@ class Running:
                 total += int(values[1:].sum() if family in (REQUEST, STAGE) else values.sum())
         return total
 
+    def comparison(self, answered: int = 1, mirrored: int = 2, model: str = "digits") -> Comparison:
+        """Return what the copies from one version to another showed."""
+        return comparisons(self.slab.records()).get((model, answered, mirrored), Comparison())
+
     def _merged(self) -> dict[tuple[str, ...], Any]:
         merged = MergedSlabs()
         merged.add("only", self.slab)
@@ -87,6 +94,7 @@ async def serving(
     *,
     table: bool = True,
     admission: AdmissionSettings | None = None,
+    mirroring: MirrorSettings | None = None,
     grpc_listener: socket.socket | None = None,
 ) -> AsyncIterator[Running]:
     """Run a gateway on free ports, or gRPC on a given socket; it is drained at the end."""
@@ -103,6 +111,7 @@ async def serving(
             grpc_listener=grpc_listener or listen_shared("127.0.0.1", 0, 1)[0],
             limits=replace(limits or Limits(drain_s=2.0), unready_s=0.0),
             admission=admission,
+            mirroring=mirroring,
         )
         reader = SlabReader(slab)
         if table:

@@ -108,6 +108,8 @@ class FakeUpstream:
         error: Raised instead of an answer.
         delay_s: Gives the time that the next answer takes.
         hold: While set, answers wait for it.
+        holds: The same for one version, by its number.
+        errors: As ``error`` for one version, by its number; its schema is not affected.
         cancelled: Requests that were given up while they were being answered.
         schema_calls: How often a schema was asked for.
         is_ready: What ``ready`` says.
@@ -119,6 +121,8 @@ class FakeUpstream:
     error: PenstockError | None = None
     delay_s: Callable[[], float] | None = None
     hold: asyncio.Event | None = None
+    holds: dict[int, asyncio.Event] = field(default_factory=dict)
+    errors: dict[int, Exception] = field(default_factory=dict)
     cancelled: int = 0
     schema_calls: int = 0
     is_ready: bool = True
@@ -129,6 +133,8 @@ class FakeUpstream:
             async with asyncio.timeout(timeout_s):
                 if self.hold is not None:
                     await self.hold.wait()
+                if version in self.holds:
+                    await self.holds[version].wait()
                 if self.delay_s is not None:
                     await asyncio.sleep(self.delay_s())
         except TimeoutError as error:
@@ -138,6 +144,8 @@ class FakeUpstream:
             raise
         if self.error is not None:
             raise self.error
+        if version in self.errors:
+            raise self.errors[version]
         outputs = self._model(request.model, version).answer(request, version)
         return InferResponse(request.model, version, request.id, outputs)
 

@@ -268,18 +268,15 @@ def _mirror_durations(sums: Merged) -> Metric:
 def _mirror_differences(sums: Merged) -> Metric:
     family = HistogramMetricFamily(
         "penstock_mirror_difference",
-        "How much an output differs in one pair: absolute, relative (to the largest magnitude), cosine (distance of the "
-        "worst row), divergence (total variation of the worst row's scores).",
+        "How much an output differs in one pair: absolute, relative (to the largest magnitude), cosine (distance of "
+        "the worst row), divergence (total variation of the worst row's scores).",
         labels=LABELS[MIRROR_DIFFERENCE],
     )
     for key, values in sums.items():
         if key[0] == MIRROR_DIFFERENCE:
             running = values.cumsum().tolist()
-            rows = [(upper_bound(index), float(running[index])) for index in range(0, len(running), _DIFFERENCE_STRIDE)]
-            buckets = [
-                *((repr(bound), count) for bound, count in rows if math.isfinite(bound)),
-                ("+Inf", float(running[-1])),
-            ]
+            bounds = [(upper_bound(i), running[i]) for i in range(0, len(running) - 1, _DIFFERENCE_STRIDE)]
+            buckets = [*((repr(bound), float(count)) for bound, count in bounds), ("+Inf", float(running[-1]))]
             family.add_metric(key[1:], buckets=buckets, sum_value=None)
     return family
 

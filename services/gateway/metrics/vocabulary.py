@@ -46,9 +46,11 @@ COUNTERS: Final = {
     READMISSIONS: ("readmissions", "Times that a worker took a replica, or one version on it, back into its rotation."),
     MIRROR: (
         "mirror",
-        "Requests chosen for a copy, by what became of it. Compared: same, different. Without a pair: failed (the copy "
-        "alone had no answer). Not sent or given up: full, busy, resting, refused, ending, defect. Never copied: "
-        "sequence, decoupled. version answered the client, mirrored got the copy; equal for the noise floor.",
+        (
+            "Requests chosen for a copy, by what became of it. Compared: same, different. Without a pair: failed (the "
+            "copy alone had no answer). Not sent or given up: full, busy, resting, refused, ending, defect. Never "
+            "copied: sequence, decoupled. version answered the client, mirrored got the copy; the same for the floor."
+        ),
     ),
     TRACED: (
         "traced_requests",

@@ -1,0 +1,208 @@
+"""How two answers to one request differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.core.inference import ModelSchema, TensorSpec
+from services.core.mirror import Mirror
+from services.core.tensor import ITEM_SIZE, Tensor
+from services.gateway.mirroring.compare import Comparer
+from services.gateway.mirroring.result import OutputResult, PairResult
+
+MIRROR = Mirror(2, 100)
+COMPARER = Comparer(1 << 20)
+DTYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT8": "<i1", "UINT64": "<u8", "BOOL": "?"}
+
+
+def tensor(values: Any, datatype: str = "FP32", name: str = "scores") -> Tensor:
+    array = np.array(values, DTYPES[datatype])
+    return Tensor(name, datatype, array.shape, array.tobytes())
+
+
+def texts(*values: str, name: str = "scores", rows: int = 1) -> Tensor:
+    data = b"".join(len(value.encode()).to_bytes(4, "little") + value.encode() for value in values)
+    return Tensor(name, "BYTES", (rows, len(values) // rows), data)
+
+
+def schema(datatype: str = "FP32", *, labels: bool = True, dims: tuple[int, ...] = (-1, 3)) -> ModelSchema:
+    return ModelSchema("m", 1, {}, {"scores": TensorSpec("scores", datatype, dims, labels=labels)}, max_batch_size=64)
+
+
+def compare(one: Tensor, other: Tensor, **about: Any) -> PairResult:
+    return COMPARER.compare([one], [other], schema(one.datatype, **about), MIRROR)
+
+
+def only(result: PairResult) -> OutputResult:
+    (output,) = result.outputs
+    return output
+
+
+def test_equal_answers_do_not_differ() -> None:
+    result = compare(tensor([[1, 2, 3], [4, 6, 5]]), tensor([[1, 2, 3], [4, 6, 5]]))
+    assert result == PairResult(False, False, True, True, (OutputResult("scores", True, True, False, 0, 0, 0, 0),))
+
+
+def test_what_is_within_the_tolerance_does_not_differ_and_is_measured() -> None:
+    result = compare(tensor([[1.0, 2.0, 4.0]], "FP64"), tensor([[1.0, 2.0, 4.002]], "FP64"))
+    assert (result.differing, result.agree) == (False, True)
+    output = only(result)
+    assert output.absolute == pytest.approx(0.002)
+    assert output.relative == pytest.approx(0.002 / 4.002)
+    assert output.cosine is not None
+    assert 0 < output.cosine < 1e-6
+
+
+def test_one_element_beyond_the_tolerance_makes_the_pair_differ() -> None:
+    same_class = compare(tensor([[1, 2, 9], [1, 2, 9]]), tensor([[1, 2, 9], [1, 2.01, 9]]))
+    assert (same_class.differing, same_class.mismatched, same_class.agree) == (True, False, True)
+
+
+def test_another_first_class_makes_a_labelled_output_differ_however_close_the_scores_are() -> None:
+    one, other = tensor([[0.0, 1.0, 1.00001]]), tensor([[0.0, 1.00001, 1.0]])
+    labelled, plain = compare(one, other), compare(one, other, labels=False)
+    assert (labelled.differing, labelled.ranked, labelled.agree) == (True, True, False)
+    assert (plain.differing, plain.ranked, plain.agree) == (False, True, False)
+    assert only(plain).divergence is None
+
+
+def test_only_vectors_rank_something_without_labels() -> None:
+    picture, scalar = np.zeros((2, 4, 4)), np.zeros((2, 1))
+    assert not compare(tensor(picture), tensor(picture + 1), labels=False).ranked
+    assert not compare(tensor(scalar), tensor(scalar + 1), labels=False).ranked
+    assert compare(tensor(np.eye(2, 5)), tensor(np.eye(2, 5) * 2), labels=False).agree
+
+
+def test_values_near_zero_do_not_count_as_changed_by_many_times() -> None:
+    output = only(compare(tensor([[1e-9, 0.0, 1.0]]), tensor([[-1e-9, 0.0, 1.0]])))
+    assert output.relative == pytest.approx(2e-9)
+    nothing = only(compare(tensor([[0.0, 0.0, 0.0]]), tensor([[-0.0, 0.0, 0.0]])))
+    assert (nothing.absolute, nothing.relative, nothing.cosine) == (0.0, 0.0, 0.0)
+    one_sided = only(compare(tensor([[0.0, 0.0, 0.0]]), tensor([[1e-30, 0.0, 0.0]])))
+    assert (one_sided.relative, one_sided.cosine) == (1.0, 1.0)
+
+
+def test_divergence_is_between_softmaxed_scores_and_of_probabilities_as_they_are() -> None:
+    logits = only(compare(tensor([[0.0, 0.0, 0.0]]), tensor([[100.0, 0.0, 0.0]])))
+    assert logits.divergence == pytest.approx(2 / 3)
+    shares = only(compare(tensor([[0.5, 0.5, 0.0], [1, 0, 0]]), tensor([[0.25, 0.75, 0.0], [1, 0, 0]])))
+    assert shares.divergence == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_finite_on_one_side_alone_differs_and_is_counted(bad: float) -> None:
+    result = compare(tensor([[1.0, bad, 2.0]]), tensor([[1.0, 1.5, 2.0]]))
+    assert result.differing
+    assert only(result).non_finite
+    assert only(result).absolute == 0.0  # the others are equal
+    both = compare(tensor([[1.0, bad, 2.0]]), tensor([[1.0, bad, 2.0000001]]), labels=False)
+    assert (both.differing, only(both).non_finite) == (False, False)
+
+
+@pytest.mark.parametrize("datatype", ["INT32", "INT8", "UINT64", "BOOL"])
+def test_integers_are_compared_exactly(datatype: str) -> None:
+    same = compare(tensor([[1, 0, 1]], datatype), tensor([[1, 0, 1]], datatype), labels=False)
+    other = compare(tensor([[1, 0, 1]], datatype), tensor([[1, 1, 1]], datatype), labels=False)
+    assert not same.differing
+    assert other.differing
+    assert only(other).absolute == 1.0
+
+
+def test_bytes_are_compared_exactly() -> None:
+    bytes_schema = schema("BYTES", labels=False)
+    same = COMPARER.compare([texts("a", "b")], [texts("a", "b")], bytes_schema, MIRROR)
+    other = COMPARER.compare([texts("a", "b")], [texts("a", "c")], bytes_schema, MIRROR)
+    assert (same.differing, other.differing, other.mismatched) == (False, True, False)
+    assert only(other).absolute is None
+
+
+def test_classifications_are_compared_by_class_and_score() -> None:
+    one = texts("0.9:7:seven", "0.1:1:one", "0.8:2:two", "0.2:3:three", rows=2)
+    near = texts("0.90001:7:seven", "0.1:1:one", "0.8:2:two", "0.2:3:three", rows=2)
+    far = texts("0.9:7:seven", "0.1:1:one", "0.8:3:three", "0.2:2:two", rows=2)
+    same = COMPARER.compare([one], [near], schema(), MIRROR)
+    other = COMPARER.compare([one], [far], schema(), MIRROR)
+    assert (same.differing, same.ranked, same.agree) == (False, True, True)
+    assert (other.differing, other.ranked, other.agree) == (True, True, False)
+
+
+BROKEN = [
+    [],
+    [tensor([[1, 2, 3]], name="other")],
+    [tensor([[1, 2, 3]]), tensor([[1]], name="more")],
+    [tensor([[1, 2]])],
+    [tensor([1, 2, 3])],
+    [tensor([[1, 2, 3]], "FP64")],
+    [Tensor("scores", "FP32", (1, 3), b"1234")],
+    [Tensor("scores", "FP32", (1, 3), b"")],
+    [Tensor("scores", "FP32", (-1, -3), bytes(12))],
+    [Tensor("scores", "NONSENSE", (1, 3), bytes(12))],
+]
+
+
+@pytest.mark.parametrize("outputs", BROKEN)
+def test_outputs_of_another_form_are_a_mismatch_and_never_an_error(outputs: list[Tensor]) -> None:
+    one = [tensor([[1, 2, 3]])]
+    for left, right in ((one, outputs), (outputs, one)):
+        result = COMPARER.compare(left, right, schema(), MIRROR)
+        assert (result.differing, result.mismatched) == (True, True)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0,)])
+def test_empty_outputs_are_equal(shape: tuple[int, ...]) -> None:
+    empty = Tensor("scores", "FP32", shape, b"")
+    assert not compare(empty, Tensor("scores", "FP32", shape, memoryview(b""))).differing
+
+
+def test_of_a_large_output_evenly_spaced_rows_are_compared() -> None:
+    comparer = Comparer(1024)
+    rows = np.zeros((64, 64), "<f4")  # 256 bytes each: four of them are looked at
+    all_but_few = np.ones_like(rows)
+    result = comparer.compare([tensor(rows)], [tensor(all_but_few)], schema(labels=False), MIRROR)
+    assert result.differing
+    last = rows.copy()
+    last[-1] = 1.0
+    assert comparer.compare([tensor(rows)], [tensor(last)], schema(labels=False), MIRROR).differing
+    hidden = rows.copy()
+    hidden[1] = 1.0
+    assert not comparer.compare([tensor(rows)], [tensor(hidden)], schema(labels=False), MIRROR).differing
+
+
+def test_of_one_huge_row_evenly_spaced_elements_are_compared_and_nothing_is_ranked() -> None:
+    row = np.zeros((1, 4000), "<f4")
+    result = Comparer(1024).compare([tensor(row)], [tensor(row + 1)], schema(labels=False), MIRROR)
+    assert (result.differing, result.ranked) == (True, False)
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.sampled_from(["FP16", "FP32", "FP64"]),
+    st.booleans(),
+    st.data(),
+)
+def test_measures_stay_in_their_ranges_whatever_the_values(
+    rows: int, columns: int, datatype: str, labels: bool, data: st.DataObject
+) -> None:
+    size = rows * columns * ITEM_SIZE[datatype]  # type: ignore[operator]  # none of these is BYTES
+    one, other = (Tensor("scores", datatype, (rows, columns), data.draw(st.binary(min_size=size, max_size=size)))
+                  for _ in range(2))  # fmt: skip
+    left: npt.NDArray[Any] = np.frombuffer(one.data, DTYPES[datatype])
+    right: npt.NDArray[Any] = np.frombuffer(other.data, DTYPES[datatype])
+    forth = compare(one, other, labels=labels)
+    back = compare(other, one, labels=labels)
+    assert (forth.differing, forth.agree) == (back.differing, back.agree)
+    output = only(forth)
+    if (np.isfinite(left) != np.isfinite(right)).any():
+        assert output.non_finite
+    elif np.isfinite(left).all():
+        assert not output.non_finite
+    for measure, most in (("absolute", np.inf), ("relative", 2.0), ("cosine", 2.0 + 1e-9), ("divergence", 1.0)):
+        found = getattr(output, measure)
+        assert found is None or 0.0 <= found <= most, (measure, found)
