@@ -75,7 +75,7 @@ def index_page(
         tuple(rollout_line(rollout) for rollout in rollouts if not rollout.phase.terminal),
         tuple(rollout_line(rollout) for rollout in rollouts if rollout.phase.terminal),
         tuple((name, text) for name, text in readiness.items() if name != "ready" and text != "ok"),
-        f"{workers} gateway worker{'s' * (workers != 1)}" if workers else "no gateway worker",
+        _reporting(workers),
     )
 
 
@@ -96,7 +96,7 @@ def model_line(model: dict[str, Any]) -> ModelLine:
 
 def rollout_line(rollout: Rollout) -> RolloutLine:
     """Return a line for a rollout."""
-    reason = rollout.reason
+    reason = words.brief(rollout.reason)
     return RolloutLine(
         rollout.id,
         rollout.model,
@@ -108,6 +108,12 @@ def rollout_line(rollout: Rollout) -> RolloutLine:
         reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON].rstrip()} \N{HORIZONTAL ELLIPSIS}",
         rollout.created_at,
     )
+
+
+def _reporting(workers: int) -> str:
+    if workers == 1:
+        return "One gateway worker reports what it answers."
+    return f"{workers or 'No'} gateway workers report what they answer."
 
 
 def _versions(versions: Sequence[int]) -> str:

@@ -40,6 +40,7 @@ class RolloutPage:
     Attributes:
         rollout: The rollout itself.
         phase_words: What its phase means.
+        reason: Why it is there.
         timing: How long it has been where it is.
         steps: The steps.
         weight: Share of the traffic, meant and seen.
@@ -55,6 +56,7 @@ class RolloutPage:
 
     rollout: Rollout
     phase_words: str
+    reason: str
     timing: str
     steps: tuple[StepView, ...]
     weight: Weight
@@ -84,6 +86,7 @@ def rollout_page(
     return RolloutPage(
         rollout=rollout,
         phase_words=words.PHASES[rollout.phase.value],
+        reason=words.brief(rollout.reason),
         timing=_timing(rollout, now),
         steps=steps_of(rollout),
         weight=weight_of(rollout, serving),
@@ -124,6 +127,6 @@ def _line(entry: HistoryEntry) -> HistoryLine:
         f"{source} \N{RIGHTWARDS ARROW} {target}" if source and source != target else target,
         f"{before} \N{RIGHTWARDS ARROW} {after} %" if before != after else f"{after} %",
         entry.actor,
-        entry.reason,
+        words.brief(entry.reason),
         checks_of(entry.judged.verdict) if entry.judged else (),
     )

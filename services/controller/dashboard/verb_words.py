@@ -18,7 +18,7 @@ class VerbView:
         name: As in the API.
         label: On the button.
         consequence: What happens when it is used now.
-        weighty: Whether all traffic moves at once.
+        weighty: Whether it undoes what was begun.
     """
 
     name: str
@@ -45,7 +45,7 @@ def verb_of(rollout: Rollout, verb: EventKind) -> VerbView:
         EventKind.ABORT: _abort(rollout),
     }[verb]
     label = verb.value.capitalize()
-    return VerbView(verb.value, label, consequence, verb in {EventKind.PROMOTE, EventKind.ABORT})
+    return VerbView(verb.value, label, consequence, verb is EventKind.ABORT)
 
 
 def _abort(rollout: Rollout) -> str:

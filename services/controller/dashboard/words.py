@@ -11,18 +11,19 @@ _UNIT = "\N{NO-BREAK SPACE}"
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _TEN, _HUNDRED, _THOUSAND = 10, 100, 1000
 
+_PASSED = " passed: "
 # What each phase means, for somebody who does not know the state machine.
 PHASES = {
-    "preparing": "Preparing: the candidate is being loaded",
-    "progressing": "Progressing: the candidate has its share while evidence is collected",
-    "paused": "Paused: the weight is held until a person decides; harm still rolls back",
-    "promoting": "Promoting: the candidate has all traffic; gateways let go of the old version",
-    "rolling_back": "Rolling back: stable has all traffic; gateways let go of the candidate",
-    "aborting": "Aborting: stable has all traffic, because a person said so",
-    "promoted": "Promoted: the candidate is the stable version now",
-    "rolled_back": "Rolled back: stable kept the traffic",
-    "aborted": "Aborted: stable kept the traffic, because a person said so",
-    "failed": "Failed: the candidate did not load and never got traffic",
+    "preparing": "The candidate is being loaded",
+    "progressing": "The candidate has its share while evidence is collected",
+    "paused": "The weight is held until a person decides; harm still rolls back",
+    "promoting": "The candidate has all traffic; gateways let go of the old version",
+    "rolling_back": "Stable has all traffic; gateways let go of the candidate",
+    "aborting": "Stable has all traffic, because a person said so",
+    "promoted": "The candidate is the stable version now",
+    "rolled_back": "Stable kept the traffic",
+    "aborted": "Stable kept the traffic, because a person said so",
+    "failed": "The candidate did not load and never got traffic",
 }
 _MARKS = {
     "pass": "\N{CHECK MARK}",
@@ -105,6 +106,12 @@ def _is_share(name: str) -> bool:
 def state(phase: str) -> str:
     """Return a phase as a label."""
     return phase.replace("_", " ").capitalize()
+
+
+def brief(reason: str) -> str:
+    """Return a reason without the sentences of all checks where all passed: they are shown as checks."""
+    head, passed, _ = reason.partition(_PASSED)
+    return head + _PASSED.rstrip(": ") if passed and head.startswith("step ") else reason
 
 
 def mark(outcome: str) -> str:

@@ -12,12 +12,14 @@
   };
 
   // Times in the reader's zone; the text from the server, in UTC, stays as the title.
+  const style = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" };
   const localise = (root) => {
+    const year = new Date().getFullYear();
     for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
       const at = new Date(time.dateTime);
       if (Number.isNaN(at.getTime())) continue;
       time.title = time.textContent;
-      time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+      time.textContent = at.toLocaleString(undefined, at.getFullYear() === year ? style : { year: "numeric", ...style });
     }
   };
 
