@@ -26,7 +26,7 @@ def add_events(app: FastAPI, operations: Operations, feed: EventFeed, watch: Wat
         watch: What there is now.
     """
 
-    @app.get("/v1/events", tags=["events"], response_class=EventStream)
+    @app.get("/v1/events", status_code=200, tags=["events"], response_class=EventStream)
     async def everything(last_event_id: Annotated[str, Header(max_length=200)] = "") -> Response:
         """Server-sent events of all models and rollouts: first what is, then each change.
 
@@ -37,7 +37,7 @@ def add_events(app: FastAPI, operations: Operations, feed: EventFeed, watch: Wat
             return EventStream(resumed, feed.epoch)
         return EventStream(feed.subscribe(), feed.epoch, watch.everything())
 
-    @app.get("/v1/rollouts/{rollout_id}/events", tags=["events"], response_class=EventStream)
+    @app.get("/v1/rollouts/{rollout_id}/events", status_code=200, tags=["events"], response_class=EventStream)
     async def one(rollout_id: str, last_event_id: Annotated[str, Header(max_length=200)] = "") -> Response:
         """Server-sent events of one rollout: first its present state, then each change until it is over.
 
