@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from services.controller.dashboard.pages import Dashboard
+from services.controller.events.event_feed import EventFeed
+from services.controller.events.event_routes import add_events
+from services.controller.events.watch import Watch
 from services.controller.fleet import Fleet
 from services.controller.grpc_server import GrpcServer
 from services.controller.grpc_services import RouteService, StatisticsService
@@ -111,15 +115,23 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
         loader=loader,
         newcomers=newcomers,
     )
+    feed = EventFeed(epoch=f"{time.time_ns():x}")
+    watch = Watch(
+        ledger=ledger, overview=overview, feed=feed, read=operations.get, ticked=reconciler.ticked, clock=time.time
+    )
+    dashboard = Dashboard(
+        operations=operations, overview=overview, ledger=ledger, watch=watch, feed=feed, clock=time.time
+    )
 
     insight = Insight(ledger=ledger, store=store, fleet=fleet, clock=time.time)
-    rest = rest_app(operations, overview, insight, ControllerMetrics(ledger, fleet, reconciler))
+    rest = rest_app(operations, overview, insight, ControllerMetrics(ledger, fleet, reconciler), dashboard)
+    add_events(rest, operations, feed, watch)
     [listener] = listen_shared(options.host, options.http_port, 1, "the controller's HTTP port")
     http = AsgiServer(rest, listener)
     try:
         grpc = GrpcServer(RouteService(board), StatisticsService(fleet, board), options.host, options.grpc_port)
         async with loader, warmups:
-            await _serve(http, grpc, (reconciler.run, tritons.run), board, announce)
+            await _serve(http, grpc, (reconciler.run, tritons.run, watch.run), board, announce)
     finally:
         await http.stop()
         await repository.close()

@@ -75,6 +75,11 @@ class Overview:
             "lagging": sorted(self._fleet.lagging(generation)),
         }
 
+    def serving(self, model: str) -> dict[str, Any]:
+        """Return how many gateway workers there are, how many serve with a model's present route, and which do not."""
+        live, lagging = self._fleet.live(), self._fleet.lagging(self._ledger.changed(model))
+        return {"workers": len(live), "acknowledged": len(live - lagging), "lagging": sorted(lagging)}
+
     def readiness(self) -> dict[str, Any]:
         """Return whether decisions can be made, and what keeps them from it."""
         problems = {

@@ -72,6 +72,7 @@ class Reconciler:
         self._pace = pace
         self._newcomers = newcomers
         self._wake = asyncio.Event()
+        self._ticked = asyncio.Event()
         self.server_problem: str | None = "Triton was not asked yet"
         self.loaded: Inventory | None = None
         self.ticks = 0
@@ -107,6 +108,12 @@ class Reconciler:
                 _LOG.warning("nothing is decided in this tick: %s", error)
             self._keep_loaded()
         self.ticks += 1
+        ticked, self._ticked = self._ticked, asyncio.Event()
+        ticked.set()
+
+    async def ticked(self) -> None:
+        """Wait for the end of the next tick."""
+        await self._ticked.wait()
 
     def _expect_known_workers(self) -> None:
         """Wait for the workers whose reports are counted already, as if they had just been heard of."""

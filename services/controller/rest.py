@@ -12,11 +12,14 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from services.controller.body_limit import BodyLimit
+from services.controller.dashboard.negotiation import prefers_html
+from services.controller.dashboard.pages import Dashboard
 from services.controller.insight import Insight
 from services.controller.metrics import ControllerMetrics
 from services.controller.operations import Operations
 from services.controller.overview import Overview
 from services.controller.rest_models import RolloutModel, StartModel, VerbModel
+from services.controller.same_origin import SameOrigin
 from services.controller.views import forecast_view, history_view, plan_view, rollout_view
 from services.core.errors import PenstockError, status_of
 from services.core.event import VERBS, Event, EventKind
@@ -27,7 +30,13 @@ _UNAVAILABLE = 503
 _MAX_BODY_BYTES = 1024 * 1024
 
 
-def rest_app(operations: Operations, overview: Overview, insight: Insight, metrics: ControllerMetrics) -> FastAPI:
+def rest_app(
+    operations: Operations,
+    overview: Overview,
+    insight: Insight,
+    metrics: ControllerMetrics,
+    dashboard: Dashboard | None = None,
+) -> FastAPI:
     """Return the application.
 
     Args:
@@ -35,10 +44,13 @@ def rest_app(operations: Operations, overview: Overview, insight: Insight, metri
         overview: Models, routes, readiness.
         insight: Explanations and plans.
         metrics: What Prometheus reads.
+        dashboard: Pages for browsers; without them the API alone.
     """
     app = FastAPI(title="Penstock controller", version="v1", redoc_url=None)
     app.add_middleware(BodyLimit, max_bytes=_MAX_BODY_BYTES)
-    _add_errors(app)
+    app.add_middleware(SameOrigin)
+    _add_errors(app, dashboard)
+    _add_index(app, dashboard)
     _add_world(app, overview, metrics)
     _add_rollouts(app, operations)
     _add_insight(app, insight)
@@ -46,12 +58,19 @@ def rest_app(operations: Operations, overview: Overview, insight: Insight, metri
     return app
 
 
-def _add_world(app: FastAPI, overview: Overview, metrics: ControllerMetrics) -> None:
+def _add_index(app: FastAPI, dashboard: Dashboard | None) -> None:
     @app.get("/", include_in_schema=False)
-    async def index() -> dict[str, Any]:
-        paths = ("/v1/models", "/v1/routes", "/v1/rollouts", "/healthz", "/readyz", "/metrics", "/docs")
-        return {"service": "penstock controller", "paths": paths}
+    async def index(request: Request) -> Response:
+        if dashboard is not None and prefers_html(request.headers):
+            return await dashboard.index(request)
+        paths = ("/v1/models", "/v1/routes", "/v1/rollouts", "/v1/events", "/healthz", "/readyz", "/metrics", "/docs")
+        return JSONResponse({"service": "penstock controller", "paths": paths}, headers={"vary": "accept"})
 
+    if dashboard is not None:
+        app.router.routes.extend(dashboard.routes)
+
+
+def _add_world(app: FastAPI, overview: Overview, metrics: ControllerMetrics) -> None:
     @app.get("/v1/models", tags=["models"])
     async def models() -> dict[str, Any]:
         """All models: published, loaded and routed versions, and what is wrong."""
@@ -142,7 +161,7 @@ def _add_verbs(app: FastAPI, operations: Operations) -> None:
         add(verb)
 
 
-def _add_errors(app: FastAPI) -> None:
+def _add_errors(app: FastAPI, dashboard: Dashboard | None) -> None:
     @app.exception_handler(PenstockError)
     async def known(_request: Request, error: PenstockError) -> JSONResponse:
         return JSONResponse({"error": error.message}, status_of(error).http)
@@ -153,7 +172,9 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse({"error": "; ".join(faults)}, 400)
 
     @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+    async def refused(request: Request, error: HTTPException) -> Response:
+        if dashboard is not None and not request.url.path.startswith("/v1") and prefers_html(request.headers):
+            return dashboard.error(error.status_code, f"{request.url.path}: {error.detail}")
         words = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is"
         return JSONResponse({"error": words}, error.status_code, error.headers)
 

@@ -7,6 +7,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from fastapi import FastAPI
+
+from services.controller.dashboard.pages import Dashboard
+from services.controller.events.event_feed import EventFeed
+from services.controller.events.event_routes import add_events
+from services.controller.events.watch import Watch
 from services.controller.fleet import Fleet
 from services.controller.insight import Insight
 from services.controller.ledger import Ledger
@@ -17,6 +23,7 @@ from services.controller.operations import Operations
 from services.controller.overview import Overview
 from services.controller.reconciler import Reconciler
 from services.controller.repository_watch import RepositoryWatch
+from services.controller.rest import rest_app
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
 from services.controller.warmups import Warmups
@@ -128,6 +135,29 @@ class ControlPlane:
         )
         self.insight = Insight(ledger=self.ledger, store=self.store, fleet=self.fleet, clock=self.clock)
         self.metrics = ControllerMetrics(self.ledger, self.fleet, self.reconciler)
+        self.feed = EventFeed(f"start{self.starts}")
+        self.events = Watch(
+            ledger=self.ledger,
+            overview=self.overview,
+            feed=self.feed,
+            read=self.operations.get,
+            ticked=self.reconciler.ticked,
+            clock=self.clock,
+        )
+
+    def app(self) -> FastAPI:
+        """Return the REST API with its pages and events."""
+        dashboard = Dashboard(
+            operations=self.operations,
+            overview=self.overview,
+            ledger=self.ledger,
+            watch=self.events,
+            feed=self.feed,
+            clock=self.clock,
+        )
+        app = rest_app(self.operations, self.overview, self.insight, self.metrics, dashboard)
+        add_events(app, self.operations, self.feed, self.events)
+        return app
 
     async def restart(self) -> None:
         """Drop everything that was in memory and begin with what is stored."""

@@ -1,0 +1,70 @@
+"""What pages need of the store, read once for all who look on: nothing here grows with the number of readers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+from services.controller.events.watch import Watch
+from services.controller.ledger import Ledger
+from services.controller.operations import Operations
+from services.core.history import HistoryEntry
+from services.core.rollout import Rollout
+
+_LISTED = 50
+_KEPT_HISTORIES = 32
+_FRESH_S = 10.0
+
+
+class Archive:
+    """Rollouts and their history.
+
+    Args:
+        operations: Reads the store.
+        ledger: The rollouts that are not over, in memory.
+        watch: Tells when one began or ended.
+        clock: Wall clock, seconds since the epoch.
+    """
+
+    def __init__(self, operations: Operations, ledger: Ledger, watch: Watch, clock: Callable[[], float]) -> None:
+        self._operations = operations
+        self._ledger = ledger
+        self._watch = watch
+        self._clock = clock
+        self._histories: OrderedDict[str, tuple[Hashable, list[HistoryEntry]]] = OrderedDict()
+        self._latest: list[Rollout] = []
+        self._read_at: tuple[int, float] | None = None
+
+    async def rollout(self, rollout_id: str) -> Rollout:
+        """Return one rollout; errors as in ``Operations.get``."""
+        for rollout in self._ledger.active.values():
+            if rollout.id == rollout_id:
+                return rollout
+        return await self._operations.get(rollout_id)
+
+    async def history(self, rollout: Rollout) -> list[HistoryEntry]:
+        """Return a rollout's history, read again only after a change of phase or step; errors as in ``Operations``."""
+        stamp = (rollout.phase, rollout.step, rollout.phase_entered_at, rollout.step_entered_at)
+        kept = self._histories.get(rollout.id)
+        if kept is None or kept[0] != stamp:
+            kept = self._histories[rollout.id] = (stamp, await self._operations.history(rollout.id))
+        self._histories.move_to_end(rollout.id)
+        while len(self._histories) > _KEPT_HISTORIES:
+            self._histories.popitem(last=False)
+        return kept[1]
+
+    async def latest(self) -> list[Rollout]:
+        """Return the latest rollouts, those under way as they are now; errors as in ``Operations.find``."""
+        now = self._clock()
+        if self._read_at is None or self._read_at[0] != self._watch.turnover or now - self._read_at[1] > _FRESH_S:
+            turnover = self._watch.turnover
+            self._latest = await self._operations.find(None, active=False, limit=_LISTED)
+            self._read_at = (turnover, now)
+        active = {rollout.id: rollout for rollout in self._ledger.active.values()}
+        known = {rollout.id for rollout in self._latest}
+        newer = [rollout for rollout in active.values() if rollout.id not in known]
+        return newer + [active.get(rollout.id, rollout) for rollout in self._latest]
+
+    async def of_model(self, model: str) -> list[Rollout]:
+        """Return a model's latest rollouts; errors as in ``Operations.find``."""
+        return await self._operations.find(model, active=False, limit=_LISTED)

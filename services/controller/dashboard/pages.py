@@ -1,0 +1,83 @@
+"""The dashboard's table of contents: every address, and who answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.controller.dashboard.archive import Archive
+from services.controller.dashboard.fragments import Fragments
+from services.controller.dashboard.guard import error_page, guarded
+from services.controller.dashboard.index_pages import IndexPages
+from services.controller.dashboard.model_pages import ModelPages
+from services.controller.dashboard.renderer import Renderer
+from services.controller.dashboard.rollout_pages import RolloutPages
+from services.controller.events.event_feed import EventFeed
+from services.controller.events.watch import Watch
+from services.controller.ledger import Ledger
+from services.controller.operations import Operations
+from services.controller.overview import Overview
+
+
+class Dashboard:
+    """The pages for a person.
+
+    Args:
+        operations: Start, steer and read rollouts.
+        overview: Models, routes, readiness.
+        ledger: The rollouts that are not over.
+        watch: The course of each step.
+        feed: What happens.
+        clock: Wall clock, seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        operations: Operations,
+        overview: Overview,
+        ledger: Ledger,
+        watch: Watch,
+        feed: EventFeed,
+        clock: Callable[[], float],
+    ) -> None:
+        self._renderer = Renderer()
+        archive, fragments = Archive(operations, ledger, watch, clock), Fragments()
+        self._index = IndexPages(archive, overview, feed, self._renderer, fragments)
+        self._models = ModelPages(operations, archive, overview, self._renderer)
+        self._rollouts = RolloutPages(
+            operations=operations,
+            archive=archive,
+            overview=overview,
+            watch=watch,
+            renderer=self._renderer,
+            fragments=fragments,
+            clock=clock,
+        )
+
+    @property
+    def routes(self) -> list[Route]:
+        """Every address but ``/``, which it shares with the API."""
+        index, models, rollouts, renderer = self._index, self._models, self._rollouts, self._renderer
+        return [
+            guarded("/live", index.live, renderer),
+            guarded("/assets/{name}", index.asset, renderer),
+            guarded("/models/{model}", models.show, renderer),
+            guarded("/models/{model}", models.start, renderer, "POST"),
+            guarded("/models/{model}/live", models.live, renderer),
+            guarded("/rollouts/{rollout_id}", rollouts.show, renderer),
+            guarded("/rollouts/{rollout_id}/live", rollouts.live, renderer),
+            guarded("/rollouts/{rollout_id}/{verb}", rollouts.confirm, renderer),
+            guarded("/rollouts/{rollout_id}/{verb}", rollouts.steer, renderer, "POST"),
+        ]
+
+    async def index(self, request: Request) -> Response:
+        """The first page; errors are raised."""
+        return await self._index.show(request)
+
+    def error(self, status: int, message: str) -> Response:
+        """An error as a page."""
+        return error_page(self._renderer, status, message)

@@ -1,0 +1,132 @@
+"""What is on the page of one rollout. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.controller.dashboard import words
+from services.controller.dashboard.mix import Mix, mixes_of
+from services.controller.dashboard.shadow import Differences, differences_of
+from services.controller.dashboard.sparkline import Sparkline, sparklines
+from services.controller.dashboard.steps import StepView, Weight, steps_of, weight_of
+from services.controller.dashboard.verb_words import VerbView, verbs_of
+from services.controller.dashboard.verdicts import CheckView, checks_of
+from services.controller.dashboard.versions import Row, rows
+from services.controller.events.trend import Trend
+from services.controller.views import rollout_view
+from services.core.history import HistoryEntry
+from services.core.rollout import Phase, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """One line of the audit trail."""
+
+    at: float
+    event: str
+    phases: str
+    weights: str
+    actor: str
+    reason: str
+    checks: tuple[CheckView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPage:
+    """One rollout as it is shown.
+
+    Attributes:
+        rollout: The rollout itself.
+        phase_words: What its phase means.
+        reason: Why it is there.
+        timing: How long it has been where it is.
+        steps: The steps.
+        weight: Share of the traffic, meant and seen.
+        rows: Stable beside candidate.
+        outcome: The verdict in one word; empty without one.
+        checks: The verdict's checks.
+        mixes: Predicted classes.
+        sparklines: The course of this step.
+        differences: Shadow differences, where there are any.
+        history: The audit trail, oldest first.
+        verbs: What a person may do now.
+    """
+
+    rollout: Rollout
+    phase_words: str
+    reason: str
+    timing: str
+    steps: tuple[StepView, ...]
+    weight: Weight
+    rows: tuple[Row, ...]
+    outcome: str
+    checks: tuple[CheckView, ...]
+    mixes: tuple[Mix, ...]
+    sparklines: tuple[Sparkline, ...]
+    differences: Differences | None
+    history: tuple[HistoryLine, ...]
+    verbs: tuple[VerbView, ...]
+
+
+def rollout_page(
+    rollout: Rollout, history: Sequence[HistoryEntry], *, serving: dict[str, Any], trend: Trend | None, now: float
+) -> RolloutPage:
+    """Return what is shown.
+
+    Args:
+        rollout: The rollout.
+        history: Its audit trail.
+        serving: What ``Overview.serving`` says of its model.
+        trend: The course of its present step, where it was followed.
+        now: Seconds since the epoch.
+    """
+    evidence = rollout.evidence
+    return RolloutPage(
+        rollout=rollout,
+        phase_words=words.PHASES[rollout.phase.value],
+        reason=words.brief(rollout.reason),
+        timing=_timing(rollout, now),
+        steps=steps_of(rollout),
+        weight=weight_of(rollout, serving),
+        rows=rows(evidence.stable, evidence.candidate, _rates(rollout, trend)),
+        outcome=rollout.verdict.outcome.value if rollout.verdict else "",
+        checks=checks_of(rollout.verdict),
+        mixes=mixes_of(evidence.stable, evidence.candidate),
+        sparklines=sparklines(trend.points) if trend is not None else (),
+        differences=differences_of(rollout_view(rollout)["evidence"].get("comparison")),
+        history=tuple(_line(entry) for entry in history),
+        verbs=verbs_of(rollout),
+    )
+
+
+def _rates(rollout: Rollout, trend: Trend | None) -> tuple[float, float] | None:
+    return trend.rates() if trend is not None and rollout.phase.weighted else None
+
+
+def _timing(rollout: Rollout, now: float) -> str:
+    if rollout.phase.terminal:
+        return f"took {words.duration(rollout.phase_entered_at - rollout.created_at)}"
+    if rollout.phase is not Phase.PROGRESSING:
+        return f"for {words.duration(now - rollout.phase_entered_at)}"
+    passed, step = now - rollout.step_entered_at, rollout.current_step
+    if not rollout.step_is_over(now):
+        return f"{words.duration(passed)} of at least {words.duration(step.duration_s)} in this step"
+    limit = words.duration(rollout.spec.max_step_duration_s)
+    return f"{words.duration(passed)} in this step, which may take {limit}"
+
+
+def _line(entry: HistoryEntry) -> HistoryLine:
+    source = words.state(entry.source.value) if entry.source else ""
+    target = words.state(entry.target.value)
+    before, after = entry.source_weight_percent, entry.target_weight_percent
+    return HistoryLine(
+        entry.at,
+        entry.event.replace("_", " "),
+        f"{source} \N{RIGHTWARDS ARROW} {target}" if source and source != target else target,
+        f"{before} \N{RIGHTWARDS ARROW} {after} %" if before != after else f"{after} %",
+        entry.actor,
+        words.brief(entry.reason),
+        checks_of(entry.judged.verdict) if entry.judged else (),
+    )

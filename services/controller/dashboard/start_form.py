@@ -1,0 +1,183 @@
+"""The form that starts a rollout: its fields, and where what is wrong with them is said. Pure.
+
+The tolerances are the fields of the API, with its names, units and words, so that one that is added there is here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.controller.rest_models import AnalysisModel, RolloutModel, StartModel
+from services.core.errors import InvalidRequest
+from services.core.rollout_spec import DEFAULT_STEPS, OnInconclusive, RolloutSpec
+
+STEP_ROWS = 6
+STEP_FIELDS = ("weight_percent", "duration_s", "min_requests")
+_TOLERANCE = "analysis."
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """An input with what is in it and what is wrong with it."""
+
+    name: str
+    label: str
+    hint: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartForm:
+    """What was filled in.
+
+    Attributes:
+        values: By field name, as text.
+        errors: What is wrong, by field name; under ``form`` what concerns no single field.
+    """
+
+    values: Mapping[str, str]
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tolerances(self) -> list[Field]:
+        """The fields that say how much worse a candidate may be."""
+        return [
+            Field(name, _label(key), info.description or "", self.values.get(name, ""))
+            for key, info in AnalysisModel.model_fields.items()
+            for name in [_TOLERANCE + key]
+        ]
+
+    @property
+    def tolerance_errors(self) -> bool:
+        """Whether one of them is wrong."""
+        return any(name.startswith(_TOLERANCE) for name in self.errors)
+
+    def with_errors(self, errors: Mapping[str, str]) -> StartForm:
+        """Return the same with what is wrong."""
+        return StartForm(self.values, errors)
+
+    def document(self, model: str) -> dict[str, Any]:
+        """Return the body that the API would get."""
+        steps = []
+        for row in range(STEP_ROWS):
+            step = {key: self._text(f"step-{row}-{key}") for key in STEP_FIELDS}
+            if any(step.values()):
+                steps.append(step)
+        document: dict[str, Any] = {"model": model, "version": self._text("version"), "actor": self._text("actor")}
+        document |= {key: self._text(key) for key in ("max_step_duration_s", "on_inconclusive")}
+        # A field that was emptied is a mistake, not a default; empty says something only where nothing is asked for.
+        document["analysis"] = {
+            key: self._text(_TOLERANCE + key) or (None if info.default is None else "")
+            for key, info in AnalysisModel.model_fields.items()
+        }
+        return {**document, "steps": steps}
+
+    def _text(self, name: str) -> str:
+        return self.values.get(name, "").strip()
+
+
+def fresh_form(version: int | None) -> StartForm:
+    """Return the form with the API's defaults.
+
+    Args:
+        version: The version that is chosen at first.
+    """
+    values = {"version": "" if version is None else str(version), "actor": ""}
+    for row, step in enumerate(DEFAULT_STEPS):
+        values |= {f"step-{row}-{key}": _shown(getattr(step, key)) for key in STEP_FIELDS}
+    values |= {_TOLERANCE + key: _shown(info.default) for key, info in AnalysisModel.model_fields.items()}
+    values["max_step_duration_s"] = _shown(RolloutModel.model_fields["max_step_duration_s"].default)
+    values["on_inconclusive"] = OnInconclusive.ABORT.value
+    return StartForm(values)
+
+
+def read(form: StartForm, model: str) -> tuple[RolloutSpec, str] | StartForm:
+    """Return the specification and who asks, or the form with what is wrong with it.
+
+    Args:
+        form: What was filled in.
+        model: The model.
+    """
+    document = form.document(model)
+    try:
+        body = StartModel.model_validate(document)
+    except ValidationError as error:
+        return form.with_errors(dict(_placed(error, form)))
+    faults: dict[str, str] = {}
+    for row, step in zip(_filled(form), body.steps or [], strict=True):
+        try:
+            step.step()
+        except InvalidRequest as error:
+            faults[f"step-{row}-{_mentioned(error.message, STEP_FIELDS, 'weight_percent')}"] = error.message
+    if faults:
+        return form.with_errors(faults)
+    try:
+        return body.spec(), body.actor
+    except InvalidRequest as error:
+        return form.with_errors({place(error.message): error.message})
+
+
+def place(message: str) -> str:
+    """Return the field that the words of a refusal belong to."""
+    for key in AnalysisModel.model_fields:
+        if message.startswith(key):
+            return _TOLERANCE + key
+    if message.startswith("max_step_duration_s"):
+        return "max_step_duration_s"
+    if "step" in message.partition(";")[0]:
+        return "steps"
+    if "version" in message and "rollout" not in message:
+        return "version"
+    return "form"
+
+
+def _placed(error: ValidationError, form: StartForm) -> Iterable[tuple[str, str]]:
+    rows = _filled(form)
+    for fault in error.errors(include_url=False):
+        words = _plain(fault["type"], fault["msg"])
+        match fault["loc"]:
+            case ("steps", int(index), key) if index < len(rows):
+                yield f"step-{rows[index]}-{key}", words
+            case ("steps", int(index), *_) if index < len(rows):
+                yield f"step-{rows[index]}-weight_percent", words
+            case ("steps", *_):
+                yield "steps", "give at least one step"
+            case ("analysis", key, *_):
+                yield f"{_TOLERANCE}{key}", words
+            case ("actor", *_):
+                yield "actor", "say who you are: it goes into the history"
+            case ("version", *_):
+                yield "version", "choose a version"
+            case (str(key), *_):
+                yield key, words
+            case _:
+                yield "form", words
+
+
+def _plain(kind: str, message: str) -> str:
+    if kind.startswith("int_"):
+        return "expected a whole number"
+    return "expected a number" if kind.startswith(("float_", "finite_")) else message
+
+
+def _filled(form: StartForm) -> list[int]:
+    return [
+        row for row in range(STEP_ROWS) if any(form.values.get(f"step-{row}-{key}", "").strip() for key in STEP_FIELDS)
+    ]
+
+
+def _mentioned(message: str, names: Iterable[str], otherwise: str) -> str:
+    return next((name for name in names if name in message), otherwise)
+
+
+def _label(key: str) -> str:
+    unit = " (seconds)" if key.endswith("_s") else ""
+    return key.removesuffix("_s").replace("_", " ").capitalize() + unit
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

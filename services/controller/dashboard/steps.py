@@ -1,0 +1,85 @@
+"""The steps of a rollout, and the share of the traffic that was meant and that was seen. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from services.controller.dashboard import words
+from services.core.rollout import Phase, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step: ``state`` is done, current, skipped or ahead."""
+
+    number: int
+    weight_percent: int
+    state: str
+    terms: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """The candidate's share of the traffic.
+
+    Attributes:
+        desired: By the state, percent.
+        actual: Of the requests of this step, percent; None before there are any.
+        actual_words: The same with the counts that it was made of.
+        workers_words: How many gateway workers serve with the present route.
+        lagging: Workers that do not yet.
+    """
+
+    desired: int
+    actual: float | None
+    actual_words: str
+    workers_words: str
+    lagging: tuple[str, ...]
+
+
+def steps_of(rollout: Rollout) -> tuple[StepView, ...]:
+    """Return the steps in order."""
+    return tuple(
+        StepView(
+            index + 1,
+            step.weight_percent,
+            _state(rollout, index),
+            f"at least {words.duration(step.duration_s)} and {words.count(step.min_requests)} answers of each version",
+        )
+        for index, step in enumerate(rollout.spec.steps)
+    )
+
+
+def _state(rollout: Rollout, index: int) -> str:
+    if index < rollout.step:
+        return "done"
+    if rollout.phase.weighted:
+        return "current" if index == rollout.step else "ahead"
+    if rollout.phase is Phase.PREPARING:
+        return "ahead"
+    passed = rollout.phase in {Phase.PROMOTING, Phase.PROMOTED} and rollout.on_last_step and index == rollout.step
+    return "done" if passed else "skipped"
+
+
+def weight_of(rollout: Rollout, serving: dict[str, Any]) -> Weight:
+    """Return the weight that was meant and the one that was seen.
+
+    Args:
+        rollout: The rollout.
+        serving: What ``Overview.serving`` says of its model.
+    """
+    mine, theirs = rollout.evidence.candidate.requests, rollout.evidence.stable.requests
+    share = mine / (mine + theirs) if mine + theirs else None
+    counts = f"{words.count(mine)} of {words.count(mine + theirs)} requests of this step"
+    workers, acknowledged = serving["workers"], serving["acknowledged"]
+    if not workers:
+        told = "no gateway worker reports"
+    elif acknowledged == workers:
+        told = f"all {workers} gateway workers serve with it" if workers > 1 else "the gateway worker serves with it"
+    else:
+        told = f"{acknowledged} of {workers} gateway workers serve with it"
+    actual_words = "no requests in this step yet" if share is None else f"{words.percent(share)}: {counts}"
+    return Weight(
+        rollout.weight_percent, None if share is None else 100 * share, actual_words, told, tuple(serving["lagging"])
+    )

@@ -1,0 +1,77 @@
+"""What is shown of stable beside candidate. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.controller.dashboard import words
+from services.core import bounds
+from services.core.tally import Tally
+
+# One-sided, each: together the interval is missed with a probability of 5 % at most, over the whole step.
+_ALPHA = 0.025
+_P99 = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value and what bounds it."""
+
+    value: str
+    bounds: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measure of both versions."""
+
+    label: str
+    stable: Cell
+    candidate: Cell
+    hint: str = ""
+
+
+def rows(stable: Tally, candidate: Tally, rates: tuple[float, float] | None) -> tuple[Row, ...]:
+    """Return the measures of a step.
+
+    Args:
+        stable: What stable answered.
+        candidate: What the candidate answered.
+        rates: Requests per second of both over the last minute, where they are known.
+    """
+    of_stable, of_candidate = rates if rates is not None else (None, None)
+
+    def row(label: str, cell: Callable[[Tally], Cell], hint: str = "") -> Row:
+        return Row(label, cell(stable), cell(candidate), hint)
+
+    return (
+        row("Requests", lambda tally: Cell(words.count(tally.requests))),
+        Row("Request rate", Cell(words.rate(of_stable)), Cell(words.rate(of_candidate)), "last minute"),
+        row("Bad answers", _bad, "failed or not finite"),
+        row("Failed", lambda tally: Cell(words.count(tally.failed))),
+        row("Not finite", lambda tally: Cell(words.count(tally.non_finite)), "NaN or infinity"),
+        row("p50 latency", lambda tally: Cell(words.milliseconds(tally.latency.quantile(0.50)))),
+        row("p95 latency", lambda tally: Cell(words.milliseconds(tally.latency.quantile(0.95)))),
+        row("p99 latency", _p99),
+        row("Timed answers", lambda tally: Cell(words.count(tally.latency.total)), "behind p50, p95, p99"),
+    )
+
+
+def _bad(tally: Tally) -> Cell:
+    if not tally.requests:
+        return Cell(words.NOTHING)
+    low = bounds.lower_share(tally.bad, tally.requests, _ALPHA)
+    high = bounds.upper_share(tally.bad, tally.requests, _ALPHA)
+    return Cell(words.percent(tally.bad / tally.requests), f"{words.percent(low)} to {words.percent(high)}")
+
+
+def _p99(tally: Tally) -> Cell:
+    estimate, n = tally.latency.quantile(_P99), tally.latency.total
+    if estimate is None:
+        return Cell(words.NOTHING)
+    below = bounds.rank_below_quantile(n, _P99, _ALPHA)
+    above = bounds.rank_above_quantile(n, _P99, _ALPHA)
+    low = words.milliseconds(None if below is None else tally.latency.at_rank(below))
+    high = "no bound yet" if above is None else words.milliseconds(tally.latency.at_rank(above))
+    return Cell(words.milliseconds(estimate), f"{low} to {high}" if below is not None else high)

@@ -1,0 +1,129 @@
+"""Numbers, times and states as a person reads them. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+NOTHING = "\N{EN DASH}"
+_THIN = "\N{NARROW NO-BREAK SPACE}"
+_UNIT = "\N{NO-BREAK SPACE}"
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_TEN, _HUNDRED, _THOUSAND = 10, 100, 1000
+
+_PASSED = " passed: "
+# What each phase means, for somebody who does not know the state machine.
+PHASES = {
+    "preparing": "The candidate is being loaded",
+    "progressing": "The candidate has its share while evidence is collected",
+    "paused": "The weight is held until a person decides; harm still rolls back",
+    "promoting": "The candidate has all traffic; gateways let go of the old version",
+    "rolling_back": "Stable has all traffic; gateways let go of the candidate",
+    "aborting": "Stable has all traffic, because a person said so",
+    "promoted": "The candidate is the stable version now",
+    "rolled_back": "Stable kept the traffic",
+    "aborted": "Stable kept the traffic, because a person said so",
+    "failed": "The candidate did not load and never got traffic",
+}
+_MARKS = {
+    "pass": "\N{CHECK MARK}",
+    "fail": "\N{MULTIPLICATION X}",
+    "inconclusive": "\N{HORIZONTAL ELLIPSIS}",
+    "error": "!",
+}
+
+
+def count(number: float) -> str:
+    """Return a count with its thousands apart."""
+    return f"{number:,.0f}".replace(",", _THIN)
+
+
+def percent(share: float | None) -> str:
+    """Return a share, 0 to 1, in percent, with as many digits as tell small ones from none."""
+    if share is None:
+        return NOTHING
+    value = 100 * share
+    digits = 3 if 0 < value < 0.1 else 2 if value < _TEN else 1  # noqa: PLR2004 - one per mille
+    return f"{value:.{digits}f}{_UNIT}%"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Return a duration in milliseconds, to three digits or so."""
+    if seconds is None:
+        return NOTHING
+    value = 1000 * seconds
+    digits = 2 if value < _TEN else 1 if value < _HUNDRED else 0
+    return f"{value:,.{digits}f}{_UNIT}ms".replace(",", _THIN)
+
+
+def rate(per_s: float | None) -> str:
+    """Return requests per second."""
+    if per_s is None:
+        return NOTHING
+    return f"{per_s:,.{1 if per_s < _HUNDRED else 0}f}{_UNIT}req/s".replace(",", _THIN)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as a person says it."""
+    whole = max(0, round(seconds))
+    if whole < _MINUTE_S:
+        return f"{whole}{_UNIT}s" if seconds >= 1 or not seconds else f"{seconds:.1f}{_UNIT}s"
+    if whole < _HOUR_S:
+        minutes, rest = divmod(whole, _MINUTE_S)
+        return f"{minutes}{_UNIT}min" + (f" {rest}{_UNIT}s" if rest else "")
+    if whole < _DAY_S:
+        hours, rest = divmod(whole, _HOUR_S)
+        return f"{hours}{_UNIT}h" + (f" {rest // _MINUTE_S}{_UNIT}min" if rest >= _MINUTE_S else "")
+    days, rest = divmod(whole, _DAY_S)
+    return f"{days}{_UNIT}d" + (f" {rest // _HOUR_S}{_UNIT}h" if rest >= _HOUR_S else "")
+
+
+def number(value: object) -> str:
+    """Return any number of a check: counts whole, others to four digits; None is what the data did not allow."""
+    if value is None:
+        return "not bounded yet"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if float(value).is_integer() and abs(value) < 10**15:
+        return count(value)
+    return f"{value:.4g}"
+
+
+def labelled(name: str, value: object) -> tuple[str, str]:
+    """Return the label and the text of a named number; what its name says of its unit is used."""
+    words = name.removesuffix("_s").replace("_", " ")
+    if name.endswith("_s") and isinstance(value, int | float) and not isinstance(value, bool):
+        return words, milliseconds(value)
+    if _is_share(name) and isinstance(value, int | float) and 0 <= value <= 1:
+        return words, percent(value)
+    return words, number(value)
+
+
+def _is_share(name: str) -> bool:
+    return bool(re.search(r"(share|_lower|_upper|_error|increase|agreement)$", name)) and "p99" not in name
+
+
+def state(phase: str) -> str:
+    """Return a phase as a label."""
+    return phase.replace("_", " ").capitalize()
+
+
+def brief(reason: str) -> str:
+    """Return a reason without the sentences of all checks where all passed: they are shown as checks."""
+    head, passed, _ = reason.partition(_PASSED)
+    return head + _PASSED.rstrip(": ") if passed and head.startswith("step ") else reason
+
+
+def mark(outcome: str) -> str:
+    """Return the sign of an outcome, which says the same as its colour."""
+    return _MARKS.get(outcome, "")
+
+
+def moment(at: float) -> str:
+    """Return a time in seconds since the epoch as a machine reads it."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc(at: float) -> str:
+    """Return a time in seconds since the epoch as a person reads it, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
