@@ -301,7 +301,7 @@ async def test_the_form_as_it_is_starts_a_rollout_with_the_apis_defaults(
     [
         ({"version": "7"}, "version", "published: 1, 2"),
         ({"version": ""}, "version", "choose a version"),
-        ({"step-0-weight_percent": "100"}, "step-0-weight_percent", "1 to 99"),
+        ({"step-0-weight_percent": "100"}, "step-0-weight_percent", "needs a mirror"),
         ({"step-1-min_requests": "many"}, "step-1-min_requests", "whole number"),
         ({"step-1-duration_s": ""}, "step-1-duration_s", "expected a number"),
         ({"step-1-weight_percent": "5"}, "steps", "higher than the one before"),
@@ -363,6 +363,7 @@ async def test_an_absent_database_and_triton_are_said_on_the_first_page(
 
 async def test_a_change_is_rendered_once_however_many_look_on(client: httpx2.AsyncClient, world: ControlPlane) -> None:
     await begin(client, world)
+    await world.tick(6)  # into the second step, which lasts
     reads = []
     read = world.operations.history
 
