@@ -38,6 +38,7 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
     options = ControllerOptions(
         repository=settings.repository,
         triton=triton_targets(settings, chosen.triton, "controller.triton"),
+        prometheus_url=chosen.prometheus_url,
         database_url=chosen.database_url or f"sqlite:///{settings.state_dir.absolute() / 'penstock.db'}",
         host=chosen.host,
         http_port=chosen.http_port,

@@ -72,6 +72,7 @@ class ControllerSettings(Section):
     http_port: Port = 9000
     grpc_port: Port = 9001
     database_url: str | None = Field(None, description="SQLAlchemy URL; default is SQLite in the state directory.")
+    prometheus_url: str | None = Field(None, description="Prometheus that custom metrics of rollouts are asked from.")
     tick_s: float = Field(1.0, gt=0, le=60)
     triton: str | None = Field(None, description=_TRITONS)
 

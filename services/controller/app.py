@@ -20,10 +20,12 @@ from services.controller.grpc_services import RouteService, StatisticsService
 from services.controller.insight import Insight
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
+from services.controller.measuring import Measuring
 from services.controller.metrics import ControllerMetrics
 from services.controller.newcomers import Newcomers
 from services.controller.operations import Operations
 from services.controller.overview import Overview
+from services.controller.prometheus_query import PrometheusQuery
 from services.controller.reconciler import Reconciler
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.rest import rest_app
@@ -57,6 +59,7 @@ class ControllerOptions:
         pace: How often it looks, how long it waits.
         public_key: The key that versions must be signed for to be loaded; None asks for no signature.
         accelerator: Finds the GPU that engines must be built for to be loaded.
+        prometheus_url: Where custom metrics of rollouts are asked from; None where nobody said.
     """
 
     repository: Path
@@ -68,6 +71,7 @@ class ControllerOptions:
     pace: Pace = field(default_factory=Pace)
     public_key: Path | None = None
     accelerator: Callable[[], Accelerator | None] = lambda: None
+    prometheus_url: str | None = None
 
 
 async def run_controller(options: ControllerOptions, announce: Callable[[int, int], None]) -> None:
@@ -91,6 +95,8 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     fleet = Fleet(time.monotonic, pace.stale_after_s)
     loader = Loader(server, time.monotonic)
     warmups = Warmups(TritonWarmer(tritons, layout), time.monotonic)
+    prometheus = PrometheusQuery(options.prometheus_url) if options.prometheus_url else None
+    measuring = Measuring(prometheus, time.time)
     newcomers = Newcomers(loader, time.monotonic)
     reconciler = Reconciler(
         ledger=ledger,
@@ -98,13 +104,20 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
         server=server,
         loader=loader,
         warmups=warmups,
+        measuring=measuring,
         repository=repository,
         clock=time.time,
         pace=pace,
         newcomers=newcomers,
     )
     operations = Operations(
-        ledger=ledger, store=store, loader=loader, published=layout, wake=reconciler.wake, clock=time.time
+        ledger=ledger,
+        store=store,
+        loader=loader,
+        measuring=measuring,
+        published=layout,
+        wake=reconciler.wake,
+        clock=time.time,
     )
     overview = Overview(
         ledger=ledger,
@@ -130,12 +143,14 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     http = AsgiServer(rest, listener)
     try:
         grpc = GrpcServer(RouteService(board), StatisticsService(fleet, board), options.host, options.grpc_port)
-        async with loader, warmups:
+        async with loader, warmups, measuring:
             await _serve(http, grpc, (reconciler.run, tritons.run, watch.run), board, announce)
     finally:
         await http.stop()
         await repository.close()
         await store.close()
+        if prometheus is not None:
+            await prometheus.aclose()
         await server.aclose()
         await tritons.aclose()
 

@@ -20,6 +20,7 @@ from services.controller.comparison_document import (
 )
 from services.core.analysis import Terms
 from services.core.comparison import Comparison
+from services.core.custom_metric import Measurements
 from services.core.errors import ConfigurationError, PenstockError
 from services.core.evidence import Evidence, Seen, Sighting
 from services.core.history import HistoryEntry, Judged
@@ -33,6 +34,7 @@ from services.core.verdict import Verdict
 _SPEC = TypeAdapter(RolloutSpec)
 _VERDICT = TypeAdapter(Verdict)
 _TERMS = TypeAdapter(Terms)
+_MEASUREMENTS = TypeAdapter(dict[str, Measurements])
 
 
 def tally_document(tally: Tally) -> dict[str, Any]:
@@ -117,6 +119,7 @@ def _rollout_document(rollout: Rollout) -> dict[str, Any]:
             "cursors": {name: _sighting_document(seen) for name, seen in rollout.evidence.cursors.items()},
             "comparison": comparison_document(rollout.evidence.comparison),
             "floor": comparison_document(rollout.evidence.floor),
+            "measurements": _MEASUREMENTS.dump_python(dict(rollout.evidence.measurements), mode="json"),
             "route_generation": rollout.evidence.route_generation,
         },
         "verdict": verdict_document(rollout.verdict),
@@ -139,6 +142,7 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
                 _comparison_from(evidence.get("comparison")),
                 _comparison_from(evidence.get("floor")),
                 evidence["route_generation"],
+                _MEASUREMENTS.validate_python(evidence["measurements"]),
             ),
             "verdict": _verdict_from(document["verdict"]),
         }
@@ -157,6 +161,7 @@ def judged_document(judged: Judged | None) -> dict[str, Any] | None:
         "candidate": tally_document(judged.seen.candidate),
         "comparison": comparison_document(judged.seen.comparison),
         "floor": comparison_document(judged.seen.floor),
+        "measurements": _MEASUREMENTS.dump_python(dict(judged.seen.measurements), mode="json"),
         "verdict": verdict_document(judged.verdict),
     }
 
@@ -176,6 +181,7 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
         tally_from(document["candidate"]),
         _comparison_from(document["comparison"]),
         _comparison_from(document["floor"]),
+        _MEASUREMENTS.validate_python(document["measurements"]),
     )
     return Judged(terms, seen, verdict, document["route_generation"])
 

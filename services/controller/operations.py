@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
+from services.controller.measuring import Measuring
 from services.controller.published import Published
 from services.controller.store import Store
 from services.core.actions import SetRoute, actions_of
@@ -24,6 +25,7 @@ class Operations:
     Args:
         ledger: The stored state; written under its lock.
         store: Read directly for rollouts that are over, and for history.
+        measuring: Whether there is a source of custom metrics.
         loader: Told to forget old failures when a rollout begins.
         published: The model repository.
         wake: Called after every change: the loop shall not wait for its next tick.
@@ -36,6 +38,7 @@ class Operations:
         ledger: Ledger,
         store: Store,
         loader: Loader,
+        measuring: Measuring,
         published: Published,
         wake: Callable[[], None],
         clock: Callable[[], float],
@@ -43,6 +46,7 @@ class Operations:
         self._ledger = ledger
         self._store = store
         self._loader = loader
+        self._measuring = measuring
         self._published = published
         self._wake = wake
         self._clock = clock
@@ -52,7 +56,7 @@ class Operations:
 
         Raises:
             NotFound: The model is not served, or the version is not published.
-            InvalidRequest: The candidate is the stable version.
+            InvalidRequest: The candidate is the stable version, or there is no source for its metrics.
             Conflict: The model has a rollout that is not over.
             Unavailable: The database does not answer.
         """
@@ -108,6 +112,11 @@ class Operations:
 
     def _check(self, spec: RolloutSpec, published: list[int]) -> int:
         """Return the stable version that a candidate is to replace, if it may."""
+        if spec.metrics and not self._measuring.possible:
+            raise InvalidRequest(
+                f"metric '{spec.metrics[0].name}' is asked for and nobody said where metrics are; set "
+                "controller.prometheus_url (PENSTOCK_CONTROLLER__PROMETHEUS_URL) to a Prometheus"
+            )
         route = self._ledger.routes.get(spec.model)
         if route is None:
             served = ", ".join(sorted(self._ledger.routes)) or "none"

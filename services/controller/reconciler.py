@@ -16,6 +16,7 @@ from dataclasses import replace
 from services.controller.fleet import Fleet
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
+from services.controller.measuring import Measuring
 from services.controller.newcomers import Newcomers
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.settings import Pace
@@ -43,6 +44,7 @@ class Reconciler:
         server: Triton.
         loader: Loads versions in Triton in the background.
         warmups: Warms versions in the background.
+        measuring: Takes measurements of custom metrics in the background.
         repository: What is published.
         clock: Wall clock, seconds since the epoch: what is stored must mean the same after a restart.
         pace: How often, how long.
@@ -57,6 +59,7 @@ class Reconciler:
         server: ModelServer,
         loader: Loader,
         warmups: Warmups,
+        measuring: Measuring,
         repository: RepositoryWatch,
         clock: Callable[[], float],
         pace: Pace,
@@ -67,6 +70,7 @@ class Reconciler:
         self._server = server
         self._loader = loader
         self._warmups = warmups
+        self._measuring = measuring
         self._repository = repository
         self._clock = clock
         self._pace = pace
@@ -162,6 +166,8 @@ class Reconciler:
             self._fleet.live(),
             self._ledger.changed(rollout.model),
         )
+        for metric, reading in self._measuring.take(rollout):
+            seen = seen.measured(metric, reading)
         return rollout if seen is rollout.evidence else replace(rollout, evidence=seen)
 
     def _event_for(self, rollout: Rollout, now: float) -> Event | None:

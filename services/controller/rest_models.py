@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.core.custom_metric import MAX_METRICS, CustomMetric
 from services.core.rollout_spec import (
     DEFAULT_STEPS,
     MAX_STEPS,
@@ -99,6 +100,23 @@ class CopiesModel(_Strict):
         return Copies(**self.model_dump())
 
 
+class MetricModel(_Strict):
+    """A metric of somebody else's, and what is good."""
+
+    name: str = Field(description="Names the check: lower-case letters, digits, '-' and '_'.")
+    query: str = Field(description="PromQL that gives one number; {{model}}, {{stable}} and {{candidate}} are put in.")
+    at_most: Finite | None = Field(None, description="The largest good value.")
+    at_least: Finite | None = Field(None, description="The smallest good value.")
+    interval_s: Finite = Field(15.0, description="Time between two measurements, seconds.")
+    count: int = Field(3, description="Good measurements that a step needs before it may pass.")
+    failure_limit: int = Field(0, description="So many bad measurements are tolerated in a step.")
+    consecutive_error_limit: int = Field(4, description="So many measurements without a value are, in a row.")
+
+    def metric(self) -> CustomMetric:
+        """Return the checked metric."""
+        return CustomMetric(**self.model_dump())
+
+
 class RolloutModel(_Strict):
     """A rollout to start."""
 
@@ -117,6 +135,7 @@ class RolloutModel(_Strict):
         OnInconclusive.ABORT, description="abort gives stable all traffic back; pause holds the weight for a person."
     )
     copies: CopiesModel = CopiesModel()
+    metrics: list[MetricModel] = Field([], max_length=MAX_METRICS, description="What else is asked of Prometheus.")
 
     def spec(self) -> RolloutSpec:
         """Return the checked specification.
@@ -133,6 +152,7 @@ class RolloutModel(_Strict):
             self.max_step_duration_s,
             self.on_inconclusive,
             self.copies.copies(),
+            tuple(metric.metric() for metric in self.metrics),
         )
 
 

@@ -26,6 +26,7 @@ from services.core.checks.latency import p99
 from services.core.checks.predictions import predictions
 from services.core.checks.shares import errors, slow
 from services.core.checks.sides import Sides
+from services.core.custom_metric import CustomMetric, Measurements, check_metric
 from services.core.evidence import Seen
 from services.core.rollout_spec import AnalysisConfig
 from services.core.tally import Tally
@@ -48,6 +49,7 @@ class Terms:
         steps: Number of steps that share the rollout's false-rollback bound.
         final: Whether promotion follows a pass.
         mirror_percent: Share of the requests that were copied to the version that did not answer them.
+        metrics: What else was asked, and what is good.
     """
 
     config: AnalysisConfig
@@ -56,6 +58,7 @@ class Terms:
     steps: int
     final: bool
     mirror_percent: int = 0
+    metrics: tuple[CustomMetric, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -94,6 +97,7 @@ def assess(terms: Terms, seen: Seen) -> Verdict:
         checks.append(slow(sides, config.slow_s, config.max_slow_increase))
     if terms.mirror_percent:
         checks.append(agreement(sides, seen.comparison, seen.floor, config.max_disagreement))
+    checks += [check_metric(metric, seen.measurements.get(metric.name, Measurements())) for metric in terms.metrics]
     checks += [predictions(one_of_them, output, config.max_prediction_shift) for output in outputs]
     return verdict_of(tuple(checks))
 

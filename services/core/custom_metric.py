@@ -18,6 +18,7 @@ _PLACES = frozenset({"model", "stable", "candidate"})
 _MOST_QUERY = 4096
 _MOST = 1000
 MAX_METRICS = 16
+METRIC_PREFIX = "metric:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,15 @@ class CustomMetric:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """One measurement: when, seconds since the epoch; its value, or why there is none."""
+
+    at: float
+    value: float | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Measurements:
     """What a metric showed during one step.
 
@@ -107,10 +117,14 @@ class Measurements:
     last_at: float = 0.0
     problem: str = ""
 
-    def with_value(self, metric: CustomMetric, value: float, at: float) -> Measurements:
-        """Return what there is after one more value; one that is no number is an error."""
-        if not math.isfinite(value):
-            return self.with_error(f"the value is {value}", at)
+    def with_reading(self, metric: CustomMetric, reading: Reading) -> Measurements:
+        """Return what there is after one more measurement; a value that is no number is none."""
+        value, problem = reading.value, reading.problem
+        if value is not None and not math.isfinite(value):
+            value, problem = None, f"the value is {value}"
+        if value is None:
+            row = self.errors_in_a_row + 1
+            return replace(self, errors=self.errors + 1, errors_in_a_row=row, last_at=reading.at, problem=problem)
         good = metric.is_good(value)
         return replace(
             self,
@@ -118,14 +132,8 @@ class Measurements:
             bad=self.bad + (not good),
             errors_in_a_row=0,
             last=value,
-            last_at=at,
+            last_at=reading.at,
             problem="",
-        )
-
-    def with_error(self, problem: str, at: float) -> Measurements:
-        """Return what there is after a measurement without a value."""
-        return replace(
-            self, errors=self.errors + 1, errors_in_a_row=self.errors_in_a_row + 1, last_at=at, problem=problem
         )
 
 
@@ -148,8 +156,8 @@ def check_metric(metric: CustomMetric, seen: Measurements) -> Check:
     if seen.problem:
         text += f"; the last {seen.errors_in_a_row} without a value: {seen.problem}"
     if seen.bad > metric.failure_limit:
-        return Check(f"metric:{metric.name}", Outcome.FAIL, numbers, text)
+        return Check(METRIC_PREFIX + metric.name, Outcome.FAIL, numbers, text)
     if seen.errors_in_a_row > metric.consecutive_error_limit:
-        return Check(f"metric:{metric.name}", Outcome.ERROR, numbers, text)
+        return Check(METRIC_PREFIX + metric.name, Outcome.ERROR, numbers, text)
     enough = seen.good >= metric.count and not seen.problem
-    return Check(f"metric:{metric.name}", Outcome.PASS if enough else Outcome.INCONCLUSIVE, numbers, text)
+    return Check(METRIC_PREFIX + metric.name, Outcome.PASS if enough else Outcome.INCONCLUSIVE, numbers, text)

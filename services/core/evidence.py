@@ -12,9 +12,10 @@ is not known is therefore where its counting begins, never evidence itself.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.core.comparison import Comparison
+from services.core.custom_metric import CustomMetric, Measurements, Reading
 from services.core.tally import Tally
 
 
@@ -72,12 +73,14 @@ class Seen:
         candidate: What the candidate answered.
         comparison: How the answers of the two differ on the same requests.
         floor: How two answers of the same version differ.
+        measurements: What custom metrics showed, by name.
     """
 
     stable: Tally = field(default_factory=Tally)
     candidate: Tally = field(default_factory=Tally)
     comparison: Comparison = field(default_factory=Comparison)
     floor: Comparison = field(default_factory=Comparison)
+    measurements: Mapping[str, Measurements] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Evidence:
             whichever of them answered the client.
         floor: How two answers of the same version differ: the noise floor of ``comparison``.
         route_generation: The generation of the route table under which it was seen; 0 before anything was.
+        measurements: What custom metrics showed, by name.
     """
 
     stable: Tally = field(default_factory=Tally)
@@ -100,6 +104,7 @@ class Evidence:
     comparison: Comparison = field(default_factory=Comparison)
     floor: Comparison = field(default_factory=Comparison)
     route_generation: int = 0
+    measurements: Mapping[str, Measurements] = field(default_factory=dict)
 
     def absorb(self, sightings: Mapping[str, Sighting], live: Collection[str], since_generation: int) -> Evidence:
         """Return the evidence with everything counted that is new in the sightings.
@@ -125,12 +130,19 @@ class Evidence:
             floor += seen.floor - cursor.floor
         if cursors == self.cursors:
             return self
-        return Evidence(stable, candidate, cursors, comparison, floor, since_generation)
+        return Evidence(stable, candidate, cursors, comparison, floor, since_generation, self.measurements)
+
+    def measured(self, metric: CustomMetric, reading: Reading) -> Evidence:
+        """Return the evidence with one more measurement of a metric; one that is not newer than the last is known."""
+        known = self.measurements.get(metric.name, Measurements())
+        if reading.at <= known.last_at:
+            return self
+        return replace(self, measurements={**self.measurements, metric.name: known.with_reading(metric, reading)})
 
     @property
     def seen(self) -> Seen:
         """What a verdict is made of."""
-        return Seen(self.stable, self.candidate, self.comparison, self.floor)
+        return Seen(self.stable, self.candidate, self.comparison, self.floor, self.measurements)
 
     def next_step(self) -> Evidence:
         """Return no evidence, with every worker's counting going on from where it is."""

@@ -139,7 +139,9 @@ def terms_of(spec: RolloutSpec, step: int) -> Terms:
     """Return on what terms a step is judged, counted from 0."""
     asked, steps = spec.steps[step], len(spec.steps)
     final = step + 1 == steps
-    return Terms(spec.analysis, asked.weight_percent, asked.min_requests, steps, final, asked.mirror_percent)
+    return Terms(
+        spec.analysis, asked.weight_percent, asked.min_requests, steps, final, asked.mirror_percent, spec.metrics
+    )
 
 
 def new_rollout(spec: RolloutSpec, stable: int, now: float) -> Rollout:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 
+from services.core.custom_metric import MAX_METRICS, CustomMetric
 from services.core.errors import InvalidRequest
 from services.core.mirror import MAX_SLICE_KEY
 
@@ -170,6 +171,7 @@ class RolloutSpec:
         max_step_duration_s: A step that has not passed by then is inconclusive, seconds: silence never promotes.
         on_inconclusive: What is done with it then.
         copies: How the answers to copied requests are compared, where a step has a mirror.
+        metrics: What else is asked, and what is good.
     """
 
     model: str
@@ -180,6 +182,7 @@ class RolloutSpec:
     max_step_duration_s: float = 3600.0
     on_inconclusive: OnInconclusive = OnInconclusive.ABORT
     copies: Copies = field(default_factory=Copies)
+    metrics: tuple[CustomMetric, ...] = ()
 
     def __post_init__(self) -> None:
         _expect(bool(self.model), "a rollout names its model; found an empty name")
@@ -188,6 +191,9 @@ class RolloutSpec:
             f"the candidate is version {self.version}; expected one of Triton's version numbers, 1 or higher",
         )
         _expect(1 <= len(self.steps) <= MAX_STEPS, f"{len(self.steps)} steps; expected 1 to {MAX_STEPS}")
+        names = [metric.name for metric in self.metrics]
+        _expect(len(names) <= MAX_METRICS, f"{len(names)} metrics; expected {MAX_METRICS} at most")
+        _expect(len(set(names)) == len(names), f"metrics {', '.join(names)}; expected a name of its own for each")
         self._expect_weights([step.weight_percent for step in self.steps])
         _expect_number("max_step_duration_s", self.max_step_duration_s, 1.0, 30 * 86_400.0)
         longest = max(step.duration_s for step in self.steps)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from services.core.actions import Action, actions_of
+from services.core.custom_metric import METRIC_PREFIX
 from services.core.errors import Conflict
 from services.core.event import VERBS, Event, EventKind
 from services.core.rollout import Phase, Rollout
@@ -54,6 +55,12 @@ def _may_leave_step(rollout: Rollout, event: Event, now: float) -> bool:
     return passed and not event.held and rollout.step_is_over(now)
 
 
+def _lost_a_metric(_rollout: Rollout, event: Event, _now: float) -> bool:
+    """Whether a metric gave no value more often in a row than is tolerated."""
+    checks = () if event.verdict is None else event.verdict.checks
+    return any(check.outcome is Outcome.ERROR and check.name.startswith(METRIC_PREFIX) for check in checks)
+
+
 def _is_shadow(rollout: Rollout) -> bool:
     return rollout.spec.strategy is Strategy.SHADOW
 
@@ -72,6 +79,10 @@ def _judged(rollout: Rollout, event: Event, _now: float) -> Rollout:
 
 PAUSE_IF_INCONCLUSIVE = Guard("inconclusive pauses", _inconclusive_pauses)
 HARM_SHOWN = Guard("harm shown", _failed)
+METRIC_LOST = Guard("metric lost", _lost_a_metric)
+METRIC_LOST_PAUSES = Guard(
+    "metric lost, inconclusive pauses", lambda r, e, now: _lost_a_metric(r, e, now) and _inconclusive_pauses(r, e, now)
+)
 SHADOW_PASSED = Guard("shadow passed", lambda r, e, now: _is_shadow(r) and _may_leave_step(r, e, now))
 LAST_STEP_PASSED = Guard("last step passed", lambda r, e, now: r.on_last_step and _may_leave_step(r, e, now))
 STEP_PASSED = Guard("step passed", lambda r, e, now: not r.on_last_step and _may_leave_step(r, e, now))
@@ -102,6 +113,8 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_P.WARMING, _E.EXPIRED, _P.FAILED),
     Transition(_P.WARMING, _E.ABORT, _P.ABORTED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.ROLLING_BACK, HARM_SHOWN, JUDGED),
+    Transition(_P.PROGRESSING, _E.ASSESSED, _P.PAUSED, METRIC_LOST_PAUSES, WAITS),
+    Transition(_P.PROGRESSING, _E.ASSESSED, _P.ROLLING_BACK, METRIC_LOST, JUDGED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.CONCLUDING, SHADOW_PASSED, JUDGED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROMOTING, LAST_STEP_PASSED, JUDGED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROGRESSING, STEP_PASSED, NEXT_STEP),
@@ -166,7 +179,7 @@ def explain(before: Rollout, event: Event) -> str:
         EventKind.LOAD_FAILED: f"version {before.candidate} cannot be loaded: {event.reason}",
         EventKind.WARMED: f"version {before.candidate} is warm: {event.reason}",
         EventKind.WARM_FAILED: f"version {before.candidate} gets no traffic: {event.reason}",
-        EventKind.ASSESSED: f"{at} {'failed' if _failed(before, event, 0.0) else 'passed'}: {found}",
+        EventKind.ASSESSED: f"{at} {_ended(before, event)}: {found}",
         EventKind.EXPIRED: f"inconclusive: {event.reason}" + (f"; {found}" if found else ""),
         EventKind.DRAINED: event.reason or "every gateway has let go of the version on its way out",
     }
@@ -174,6 +187,12 @@ def explain(before: Rollout, event: Event) -> str:
         return words[event.kind]
     said = f": {event.reason}" if event.reason else ""
     return f"{event.actor} said {event.kind.value} at {at}{said}"
+
+
+def _ended(before: Rollout, event: Event) -> str:
+    if _failed(before, event, 0.0):
+        return "failed"
+    return "cannot be judged" if _lost_a_metric(before, event, 0.0) else "passed"
 
 
 def _refusal(rollout: Rollout, kind: EventKind) -> str:

@@ -17,6 +17,7 @@ from services.controller.fleet import Fleet
 from services.controller.insight import Insight
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
+from services.controller.measuring import Measuring
 from services.controller.metrics import ControllerMetrics
 from services.controller.newcomers import Newcomers
 from services.controller.operations import Operations
@@ -34,6 +35,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.gateway_worker import FakeGatewayWorker
 from tests.fakes.kill_switch import Killed, KillingModelServer, KillingStore, KillSwitch
 from tests.fakes.model_server import FakeMembers, FakeModelServer
+from tests.fakes.prometheus import FakePrometheus
 from tests.fakes.store import FakeStore
 from tests.fakes.warmer import FakeWarmer
 
@@ -73,6 +75,7 @@ class ControlPlane:
         self.server = server or FakeModelServer()
         self.servers = [self.server, *further]
         self.warmer = FakeWarmer()
+        self.prometheus = FakePrometheus()
         self.repository = repository or FakeRepository(digits=[1])
         self.switch = switch or KillSwitch()
         self.workers = [FakeGatewayWorker("worker-1"), FakeGatewayWorker("worker-2")]
@@ -91,6 +94,7 @@ class ControlPlane:
     async def _end(self) -> None:
         await self.loader.__aexit__(None, None, None)
         await self.warmups.__aexit__(None, None, None)
+        await self.measuring.__aexit__(None, None, None)
         await self.group.aclose()
 
     def _start(self) -> None:
@@ -104,6 +108,7 @@ class ControlPlane:
         server = KillingModelServer(self.group if len(self.servers) > 1 else self.server, self.switch)
         self.loader = Loader(server, self.clock)
         self.warmups = Warmups(self.warmer, self.clock)
+        self.measuring = Measuring(self.prometheus, self.clock)
         self.newcomers = Newcomers(self.loader, self.clock)
         self.reconciler = Reconciler(
             ledger=self.ledger,
@@ -111,6 +116,7 @@ class ControlPlane:
             server=server,
             loader=self.loader,
             warmups=self.warmups,
+            measuring=self.measuring,
             repository=self.watch,
             clock=self.clock,
             pace=Pace(),
@@ -120,6 +126,7 @@ class ControlPlane:
             ledger=self.ledger,
             store=store,
             loader=self.loader,
+            measuring=self.measuring,
             published=self.repository,
             wake=self.reconciler.wake,
             clock=self.clock,
@@ -183,6 +190,7 @@ class ControlPlane:
                 await asyncio.sleep(0)
             else:
                 await self.warmups.idle()
+            await self.measuring.idle()
 
     async def _loads_or_death(self) -> None:
         if any(server.stuck for server in self.servers):

@@ -1,0 +1,94 @@
+"""Takes the measurements that rollouts ask for, in the background, one per metric at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Protocol, Self
+
+from services.core.custom_metric import CustomMetric, Measurements, Reading
+from services.core.errors import PenstockError
+from services.core.rollout import Rollout
+
+_LOG = logging.getLogger(__name__)
+_TIMEOUT_S = 15.0
+
+
+class MetricSource(Protocol):
+    """Where metrics are. Adapter: ``PrometheusQuery``."""
+
+    async def value(self, query: str) -> float:
+        """Return the one number that a query gives now.
+
+        Raises:
+            PenstockError: There is none.
+        """
+        ...
+
+
+class Measuring:
+    """Used as a context: what is under way is cancelled at its end.
+
+    Args:
+        source: Where metrics are; None where nobody said, and every measurement says so.
+        clock: Wall clock, seconds since the epoch.
+    """
+
+    def __init__(self, source: MetricSource | None, clock: Callable[[], float]) -> None:
+        self._source, self._clock = source, clock
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._readings: dict[tuple[str, str], Reading] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    @property
+    def possible(self) -> bool:
+        """Whether anybody said where metrics are."""
+        return self._source is not None
+
+    def take(self, rollout: Rollout) -> Iterator[tuple[CustomMetric, Reading]]:
+        """Yield the measurements that were made for a rollout since the last call, and begin those that are due."""
+        now = self._clock()
+        for metric in rollout.spec.metrics:
+            key = (rollout.id, metric.name)
+            reading = self._readings.pop(key, None)
+            if reading is not None:
+                yield metric, reading
+                continue
+            last_at = rollout.evidence.measurements.get(metric.name, Measurements()).last_at
+            if key not in self._tasks and now - last_at >= metric.interval_s:
+                self._begin(key, metric.query_for(rollout.model, rollout.stable, rollout.candidate))
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    def _begin(self, key: tuple[str, str], query: str) -> None:
+        task = asyncio.create_task(self._measure(key, query), name=f"measure {key[1]} for {key[0]}")
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+
+    async def _measure(self, key: tuple[str, str], query: str) -> None:
+        try:
+            if self._source is None:
+                reading = Reading(self._clock(), None, "controller.prometheus_url is not set")
+            else:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    reading = Reading(self._clock(), await self._source.value(query))
+        except TimeoutError:
+            reading = Reading(self._clock(), None, f"no answer within {_TIMEOUT_S:g} s")
+        except PenstockError as error:
+            reading = Reading(self._clock(), None, error.message)
+            _LOG.warning("metric %s of %s: %s", key[1], key[0], error)
+        self._readings[key] = reading

@@ -1,0 +1,112 @@
+"""Custom metrics from the query to the rollback, and what a Prometheus may answer."""
+
+import json
+
+import httpx2
+import pytest
+
+from services.controller.prometheus_query import PrometheusQuery
+from services.core.custom_metric import CustomMetric
+from services.core.errors import PenstockError, Unavailable, UpstreamFailure
+from services.core.rollout import Phase
+from services.core.rollout_spec import RolloutSpec, Step
+from tests.fakes.control_plane import ControlPlane, FakeRepository
+
+pytestmark = pytest.mark.anyio
+MEMORY = CustomMetric(
+    "memory", 'm{v="{{candidate}}"}', at_most=10.0, interval_s=2.0, count=2, consecutive_error_limit=1
+)
+SPEC = RolloutSpec("digits", 2, steps=(Step(50, 2, 20),), max_step_duration_s=60, metrics=(MEMORY,))
+
+
+async def rolled(world: ControlPlane, ticks: int = 40) -> tuple[Phase, str]:
+    await world.serve()
+    world.repository.published["digits"] = [1, 2]
+    rollout = await world.operations.start(SPEC, "ada")
+    await world.tick(ticks)
+    over = await world.rollout(rollout.id)
+    return over.phase, over.reason
+
+
+async def test_good_measurements_promote() -> None:
+    async with ControlPlane(repository=FakeRepository(digits=[1])) as world:
+        phase, _ = await rolled(world)
+        assert phase is Phase.PROMOTED
+        assert set(world.prometheus.queries) == {'m{v="2"}'}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (11.0, "metric"),
+        (float("nan"), "the value is nan"),
+        (UpstreamFailure("the query matches nothing"), "matches nothing"),
+    ],
+)
+async def test_bad_ones_and_none_roll_back(answer: float | PenstockError, words: str) -> None:
+    async with ControlPlane(repository=FakeRepository(digits=[1])) as world:
+        world.prometheus.answer = answer
+        phase, reason = await rolled(world)
+        assert phase is Phase.ROLLED_BACK
+        assert words in reason or "bad measurements" in reason
+
+
+async def test_measurements_outlive_the_controller() -> None:
+    async with ControlPlane(repository=FakeRepository(digits=[1])) as world:
+        await world.serve()
+        world.repository.published["digits"] = [1, 2]
+        world.prometheus.answer = UpstreamFailure("not now")
+        rollout = await world.operations.start(SPEC, "ada")
+        while not (await world.rollout(rollout.id)).evidence.measurements:
+            await world.tick()
+        await world.restart()
+        await world.tick()
+        assert (await world.rollout(rollout.id)).evidence.measurements["memory"].errors >= 1
+
+
+def answering(status: int, body: bytes) -> PrometheusQuery:
+    return PrometheusQuery("http://p", httpx2.MockTransport(lambda _: httpx2.Response(status, content=body)))
+
+
+def success(kind: str, result: object) -> bytes:
+    return json.dumps({"status": "success", "data": {"resultType": kind, "result": result}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [(success("vector", [{"metric": {}, "value": [1, "2.5"]}]), 2.5), (success("scalar", [1, "3"]), 3.0)],
+)
+async def test_one_number_is_taken(body: bytes, value: float) -> None:
+    prometheus = answering(200, body)
+    assert await prometheus.value("up") == value
+    await prometheus.aclose()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, success("vector", []), "matches nothing: up"),
+        (200, success("vector", [{"value": [1, "1"]}, {"value": [1, "2"]}]), "gives 2 series"),
+        (200, success("matrix", []), "gives a matrix"),
+        (200, success("vector", [{"value": [1, "one"]}]), "makes no sense"),
+        (200, success("vector", [{}]), "makes no sense"),
+        (200, b'{"status": "success"}', "makes no sense"),
+        (400, b'{"status": "error", "error": "parse error at char 3"}', "refuses the query: parse error"),
+        (200, b"<html>", "is that a Prometheus"),
+        (200, b"[]", "is that a Prometheus"),
+        (502, b"bad gateway", "answered 502"),
+        (200, b"x" * (2 << 20), "more than"),
+    ],
+)
+async def test_whatever_is_not_one_number_is_an_error_with_words(status: int, body: bytes, words: str) -> None:
+    prometheus = answering(status, body)
+    with pytest.raises(UpstreamFailure, match=words):
+        await prometheus.value("up")
+    await prometheus.aclose()
+
+
+async def test_a_prometheus_that_is_away_is_said_to_be() -> None:
+    prometheus = PrometheusQuery("http://127.0.0.1:1")
+    with pytest.raises(Unavailable, match="does not answer"):
+        await prometheus.value("up")
+    await prometheus.aclose()
