@@ -1,0 +1,96 @@
+"""A model whose versions are the same but for one known fault each. It sleeps, and leaves the CPU to others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+MODEL = "selftest"
+WIDTH = 4
+_ROWS = 4000
+_SEED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a version. Which requests are hit follows from the input: one input is always answered alike.
+
+    Attributes:
+        slower: Every answer takes so many times as long.
+        errors: Share of the requests that fail.
+        wrong: Share of the requests that get another class.
+        not_finite: Share of the requests that get a NaN.
+    """
+
+    slower: float = 1.0
+    errors: float = 0.0
+    wrong: float = 0.0
+    not_finite: float = 0.0
+
+
+NONE = Fault()
+
+
+def publish(repository: Path, version: int, fault: Fault = NONE) -> None:
+    """Write a version; it appears in one step."""
+    folder = repository / MODEL
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "config.pbtxt").is_file():
+        (folder / "labels.txt").write_text("red\ngreen\nblue\n", encoding="utf-8")
+        (folder / "config.pbtxt").write_text(_CONFIG, encoding="utf-8")
+    staged = folder / f".{version}"
+    staged.mkdir()
+    values = {name: repr(getattr(fault, name)) for name in Fault.__dataclass_fields__}
+    (staged / "model.py").write_text(_CODE.format(**values), encoding="utf-8")
+    staged.rename(folder / str(version))
+
+
+def write_data(path: Path) -> None:
+    """Write inputs, no two alike, in the form that the load generator reads."""
+    rows = np.random.default_rng(_SEED).standard_normal((_ROWS, WIDTH)).astype(np.float32)
+    np.savez(path, x=rows, labels=rows[:, :3].argmax(axis=1))
+
+
+_CONFIG = f"""name: "{MODEL}"
+backend: "python"
+max_batch_size: 8
+input [{{ name: "x" data_type: TYPE_FP32 dims: [{WIDTH}] }}]
+output [{{ name: "scores" data_type: TYPE_FP32 dims: [3] label_filename: "labels.txt" }}]
+instance_group [{{ kind: KIND_CPU count: 4 }}]
+model_warmup [{{
+  name: "zeros" batch_size: 1
+  inputs {{ key: "x" value {{ data_type: TYPE_FP32 dims: [{WIDTH}] zero_data: true }} }}
+}}]
+"""
+
+_CODE = '''"""Answers the first three inputs as scores, after a while that depends on the input."""
+
+import time
+import zlib
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+SLOWER, ERRORS, WRONG, NOT_FINITE = {slower}, {errors}, {wrong}, {not_finite}
+MEDIAN_S, SIGMA = 0.004, 0.4
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(pb_utils.get_input_tensor_by_name(request, "x").as_numpy()) for request in requests]
+
+    def answer(self, x):
+        chance = np.random.default_rng(zlib.crc32(x.tobytes()))
+        time.sleep(SLOWER * MEDIAN_S * float(np.exp(SIGMA * chance.standard_normal())))
+        luck = chance.random()
+        if luck < ERRORS:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError("a known fault"))
+        scores = x[:, :3].copy()
+        if luck < WRONG:
+            scores = np.roll(scores, 1, axis=1)
+        if luck < NOT_FINITE:
+            scores[0, 0] = np.nan
+        return pb_utils.InferenceResponse([pb_utils.Tensor("scores", scores)])
+'''
