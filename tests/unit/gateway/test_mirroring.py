@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ BOTH = Mirror(2, 100)
 QUICK = MirrorSettings(timeout_s=0.1, longest_wait_s=0.2, drain_s=0.1)
 
 
-def mirrored(mirror: Mirror | None = BOTH, generation: int = 2, **changes: int) -> RouteTable:
+def mirrored(mirror: Mirror | None = BOTH, generation: int = 2, **changes: Any) -> RouteTable:
     """Return the standard table, with version 3 of ``digits`` too, mirrored."""
     table = standard_table(generation)
     route = replace(table.routes["digits"], versions=frozenset({1, 2, 3}), mirror=mirror, **changes)
