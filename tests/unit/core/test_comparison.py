@@ -7,28 +7,10 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.comparison import MAX_SLICES, OTHER, Comparison, OutputComparison, PairCounts
+from services.core.comparison import MAX_SLICES, OTHER, Comparison, PairCounts
 from services.core.difference import BUCKET_COUNT, DifferenceHistogram, bucket_of, upper_bound
-from services.core.histogram import LatencyHistogram
+from tests.fakes.comparisons import comparisons, pairs
 
-counts = st.integers(0, 10_000)
-pairs = st.builds(PairCounts, counts, counts, counts, counts, counts)
-differences = st.dictionaries(st.integers(0, BUCKET_COUNT - 1), st.integers(1, 99), max_size=4).map(DifferenceHistogram)
-latencies = st.dictionaries(st.integers(0, 400), st.integers(1, 99), max_size=4).map(LatencyHistogram)
-outputs = st.builds(
-    OutputComparison, counts, counts, counts, counts, differences, differences, differences, differences
-)
-comparisons = st.builds(
-    Comparison,
-    pairs,
-    counts,
-    counts,
-    counts,
-    latencies,
-    latencies,
-    st.dictionaries(st.sampled_from(["scores", "boxes"]), outputs, max_size=2),
-    st.dictionaries(st.sampled_from(["tier=a", "tier=b", OTHER]), pairs, max_size=3),
-)
 many_slices = st.builds(
     Comparison, slices=st.dictionaries(st.integers(0, 60).map(lambda n: f"tier={n}"), pairs, max_size=40)
 )
