@@ -40,8 +40,8 @@ def test_the_order_of_workers_does_not_matter(a: Comparison, b: Comparison, c: C
 
 @given(many_slices, many_slices)
 def test_slices_stay_bounded_keep_their_names_and_lose_no_pair(one: Comparison, other: Comparison) -> None:
-    first = Comparison() + one
-    total = first + other
+    first = Comparison().absorbing(one)
+    total = first.absorbing(other)
     assert len(total.slices.keys() - {OTHER}) <= MAX_SLICES
     assert total.slices.keys() >= first.slices.keys()
     everything = sum((*one.slices.values(), *other.slices.values()), PairCounts())
@@ -50,7 +50,7 @@ def test_slices_stay_bounded_keep_their_names_and_lose_no_pair(one: Comparison, 
 
 def test_of_too_many_new_slices_the_largest_have_a_place() -> None:
     slices = {f"tier={n}": PairCounts(pairs=n) for n in range(MAX_SLICES + 10)}
-    total = Comparison() + Comparison(slices=slices)
+    total = Comparison().absorbing(Comparison(slices=slices))
     assert total.slices.keys() == {f"tier={n}" for n in range(10, MAX_SLICES + 10)} | {OTHER}
     assert total.slices[OTHER].pairs == sum(range(10))
 
