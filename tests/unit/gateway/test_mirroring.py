@@ -326,6 +326,34 @@ async def test_live_requests_leave_room_for_copies_only_below_every_limit() -> N
     assert not admission.has_spare("m", 1, 2, 0)
 
 
+@pytest.mark.parametrize("batching", [False, True])
+@in_loop
+async def test_a_floor_copy_becomes_a_row_of_a_batch_or_waits_until_nobody_is_there(batching: bool) -> None:
+    upstream = alike()
+    model = upstream.models["digits"]
+    model.schema = replace(model.schema, at_once=8 if batching else 1)
+    settings = MirrorSettings(longest_wait_s=60.0, drain_s=0.0)
+    async with serving(upstream, mirroring=settings) as running, client(running, "grpc-raw") as asker:
+        await ask(asker)
+        upstream.holds[1] = asyncio.Event()
+        running.routes.replace(mirrored(Mirror(2, 100, 100)))
+        one = asyncio.create_task(ask(asker))
+        await eventually(lambda: len(upstream.requests) == 2)
+        upstream.holds[1].set()
+        await one  # its floor copy may wait now
+        upstream.holds[1] = asyncio.Event()
+        others = [asyncio.create_task(ask(asker)) for _ in range(3)]
+        await eventually(lambda: sum(not request.is_copy for request, _ in upstream.requests) == 5)
+        await asyncio.sleep(0.05)
+        copies = sum(request.is_copy for request, _ in upstream.requests)
+        assert copies == 1, "with nobody there at once, or as soon as a request waits"
+        upstream.holds[1].set()
+        await asyncio.gather(*others)
+        del upstream.holds[1]
+        if not batching:
+            await ended(running, lambda c: c.pairs == 4, 1, 1)
+
+
 @in_loop
 async def test_slices_are_counted_apart_and_are_bounded() -> None:
     async with serving(alike()) as running, client(running, "grpc-raw") as asker:
