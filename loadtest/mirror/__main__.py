@@ -27,6 +27,7 @@ from loadtest.run import run_command
 )
 @click.option("--elements", type=click.IntRange(1), default=256, show_default=True, help="FP32 elements of a request.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Workers of the gateway.")
+@click.option("--inline-bytes", type=click.IntRange(0), help="Answers up to this are compared on the event loop.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the arrivals.")
 def main(  # noqa: PLR0917 - options
     rate: float,
@@ -38,6 +39,7 @@ def main(  # noqa: PLR0917 - options
     row_ms: float,
     elements: int,
     workers: int,
+    inline_bytes: int | None,
     seed: int,
 ) -> None:
     """Offer the same load without and with a mirror, in turns, and compare the latency of live answers."""
@@ -46,7 +48,7 @@ def main(  # noqa: PLR0917 - options
         sys.stderr.write(text + "\n")
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends, like Ctrl-C, with everything that was started
-    plan = Plan(rate, seconds, rounds, percent, floor, workers, seed)
+    plan = Plan(rate, seconds, rounds, percent, floor, workers, seed, inline_bytes)
     model = MirroredModel(32, base_ms / 1e3, row_ms / 1e3, elements)
     with tempfile.TemporaryDirectory(prefix="penstock-mirror-") as name:
         found, copies = run(model, plan, Path(name), say)

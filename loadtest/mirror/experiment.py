@@ -41,6 +41,7 @@ class Plan:
         floor_percent: Share of the copies that go to the version that answered.
         workers: Worker processes of the gateway.
         seed: Of the arrivals.
+        inline_bytes: Setting ``gateway.mirroring.inline_bytes``; None for its default.
     """
 
     rate: float
@@ -50,6 +51,7 @@ class Plan:
     floor_percent: int
     workers: int
     seed: int
+    inline_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,10 @@ def _stage(plan: Plan, folder: Path) -> Iterator[tuple[Part, RouteServer]]:
     ):
         with LiveTriton(triton.grpc, _LOAD_S) as control:
             control.load(NAME, None)
-        with lone_gateway(folder, triton.rest, routes.address, NAME, workers=plan.workers) as gateway:
+        mirroring = {} if plan.inline_bytes is None else {"inline_bytes": plan.inline_bytes}
+        settings = {"gateway": {"mirroring": mirroring}}
+        address = routes.address
+        with lone_gateway(folder, triton.rest, address, NAME, workers=plan.workers, settings=settings) as gateway:
             yield gateway, routes
 
 

@@ -144,7 +144,7 @@ def longest_end_s(settings: Settings) -> float:
 
 
 def _gateway_grace_s(settings: Settings) -> float:
-    return settings.gateway.limits.drain_s + _GATEWAY_EXTRA_GRACE_S
+    return settings.gateway.limits.drain_s + settings.gateway.mirroring.drain_s + _GATEWAY_EXTRA_GRACE_S
 
 
 def _triton_grace_s(settings: Settings) -> float:

@@ -8,7 +8,7 @@ subtract across time, as those of ``Tally`` do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from services.core.difference import DifferenceHistogram
 from services.core.histogram import LatencyHistogram
@@ -146,8 +146,8 @@ class Comparison:
         original: Time at Triton of the originals of the pairs, seconds: the same requests as ``copy``.
         copy: Time at Triton of the copies of the pairs, seconds.
         outputs: What was compared, by output name.
-        slices: Pairs by slice, named ``key=value``; at most ``MAX_SLICES`` of them and ``OTHER``. Empty without a
-            slice key.
+        slices: Pairs by slice, named ``key=value``, and ``OTHER``. Empty without a slice key. A worker names at most
+            ``MAX_SLICES`` for each of four keys, evidence at most ``MAX_SLICES`` (``absorbing``).
     """
 
     all: PairCounts = field(default_factory=PairCounts)
@@ -175,10 +175,11 @@ class Comparison:
         return self.all.pairs + self.failed
 
     def __add__(self, other: Comparison) -> Comparison:
-        """Return the sum; slices beyond ``MAX_SLICES`` go to ``OTHER``, those that are here already stay."""
-        outputs = dict(self.outputs)
+        outputs, slices = dict(self.outputs), dict(self.slices)
         for name, output in other.outputs.items():
             outputs[name] = outputs[name] + output if name in outputs else output
+        for name, counts in other.slices.items():
+            slices[name] = slices[name] + counts if name in slices else counts
         return Comparison(
             self.all + other.all,
             self.failed + other.failed,
@@ -187,7 +188,7 @@ class Comparison:
             self.original + other.original,
             self.copy + other.copy,
             outputs,
-            _bounded_sum(self.slices, other.slices),
+            slices,
         )
 
     def __sub__(self, earlier: Comparison) -> Comparison:
@@ -205,6 +206,10 @@ class Comparison:
             {name: output for name, output in outputs.items() if output != nothing},
             {name: counts for name, counts in slices.items() if counts != none},
         )
+
+    def absorbing(self, added: Comparison) -> Comparison:
+        """Return the sum with bounded slices: those that are here stay, new ones beyond the bound go to ``OTHER``."""
+        return replace(self + added, slices=_bounded_sum(self.slices, added.slices))
 
     def grew_from(self, earlier: Comparison) -> bool:
         """Return whether the counts can have grown out of earlier ones."""

@@ -126,8 +126,8 @@ class Evidence:
                 continue
             stable += seen.stable - cursor.stable
             candidate += seen.candidate - cursor.candidate
-            comparison += seen.comparison - cursor.comparison
-            floor += seen.floor - cursor.floor
+            comparison = comparison.absorbing(seen.comparison - cursor.comparison)
+            floor = floor.absorbing(seen.floor - cursor.floor)
         if cursors == self.cursors:
             return self
         return Evidence(stable, candidate, cursors, comparison, floor, since_generation, self.measurements)

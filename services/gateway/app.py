@@ -79,7 +79,7 @@ class Gateway:
         self._mirroring = Mirroring(
             upstream=upstream,
             schemas=self._schemas,
-            spare=self._admission.has_spare,
+            capacity=self._admission,
             recorder=observation.recorder,
             limits=limits,
             settings=mirroring,

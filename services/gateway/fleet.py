@@ -119,14 +119,15 @@ class Fleet:
         return listeners
 
     def _worker(self, number: int, listeners: tuple[socket.socket, socket.socket]) -> WorkerProcess:
-        limits = self._settings.behaviour.limits
+        behaviour = self._settings.behaviour
+        drain_s = behaviour.limits.unready_s + behaviour.limits.drain_s + behaviour.mirroring.drain_s
         return WorkerProcess(
             number,
             listeners=listeners,
             settings=partial(self._worker_settings, listeners),
             slab_dir=_slab_dir(self._settings.state_dir),
             slabs=self._slabs,
-            grace_s=limits.unready_s + limits.drain_s + _GRACE_AFTER_DRAIN_S,
+            grace_s=drain_s + _GRACE_AFTER_DRAIN_S,
         )
 
     def _worker_settings(

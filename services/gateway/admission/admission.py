@@ -200,6 +200,11 @@ class Admission:
         gate = self._gates.get((model, mirrored))
         return gate is None or gate.load + copies < gate.limit.value
 
+    def load_of(self, model: str, version: int) -> int:
+        """Return how many requests of one version Triton has, without copies."""
+        gate = self._gates.get((model, version))
+        return 0 if gate is None else gate.load
+
     def states(self) -> list[GateState]:
         """Return what every gate is like now."""
         return [gate.state() for gate in self._gates.values()]

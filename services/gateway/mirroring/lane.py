@@ -50,6 +50,11 @@ class Lane:
         return self.model, self.answered, self.mirrored
 
     @property
+    def is_floor(self) -> bool:
+        """Whether the copies go to the version that answers clients."""
+        return self.answered == self.mirrored
+
+    @property
     def has_place(self) -> bool:
         """Whether one more may be sent, as far as the copies themselves are concerned."""
         return self.in_flight < (1 if self._timeouts >= _SILENT_AFTER else self._max_in_flight)

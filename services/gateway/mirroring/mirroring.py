@@ -43,17 +43,25 @@ from services.triton.upstream import Upstream
 # together then, so that they go to Triton as one where the version allows that.
 _LOOK_AGAIN_S = 0.01
 _MOST_AT_ONCE = 8
+# With so many requests in flight, one is computed and one may wait for it.
+_ONE_WAITS = 2
+# The part of the longest wait for which a copy looks for a batch to be a row of.
+_RIDE_SHARE = 0.2
 
 LaneKey = tuple[str, int, int]
 
 _log = logging.getLogger(__name__)
 
 
-class Spare(Protocol):
-    """Says whether live requests leave capacity."""
+class Capacity(Protocol):
+    """What live requests leave to copies: ``Admission``."""
 
-    def __call__(self, model: str, answered: int, mirrored: int, copies: int) -> bool:
+    def has_spare(self, model: str, answered: int, mirrored: int, copies: int) -> bool:
         """Whether one more copy may go to a version beside ``copies`` others."""
+        ...
+
+    def load_of(self, model: str, version: int) -> int:
+        """Return how many live requests of a version Triton has."""
         ...
 
 
@@ -71,7 +79,7 @@ class Mirroring:
     Args:
         upstream: Where models run.
         schemas: What versions take.
-        spare: Says whether live requests leave capacity.
+        capacity: Says what live requests leave.
         recorder: Where everything is counted.
         limits: Bounds on requests.
         settings: Bounds on copies.
@@ -83,7 +91,7 @@ class Mirroring:
         *,
         upstream: Upstream,
         schemas: SchemaCache,
-        spare: Spare,
+        capacity: Capacity,
         recorder: Recorder,
         limits: Limits,
         settings: MirrorSettings | None = None,
@@ -92,7 +100,7 @@ class Mirroring:
         self._settings = settings or MirrorSettings()
         self._upstream = upstream
         self._schemas = schemas
-        self._spare = spare
+        self._capacity = capacity
         self._recorder = recorder
         self._limits = limits
         self._clock = clock
@@ -237,14 +245,15 @@ class Mirroring:
     def _pump(self, lane: Lane) -> None:
         """Begin the copies for which there is room now, and drop those that have waited for too long."""
         del self._pumps[lane]
-        now, oldest = self._clock(), self._clock() - self._settings.longest_wait_s
+        now = self._clock()
+        oldest = now - self._settings.longest_wait_s
         begun = 0
         while lane.queue and begun < _MOST_AT_ONCE:
             if lane.rests(now):
                 self._ended(lane, lane.queue.popleft(), Outcome.RESTING)
             elif lane.queue[0].since < oldest:
                 self._ended(lane, lane.queue.popleft(), Outcome.BUSY)
-            elif self._has_room(lane):
+            elif self._has_room(lane, lane.queue[0], now):
                 begun += 1
                 self._begin(lane, lane.queue.popleft())
             else:
@@ -252,10 +261,24 @@ class Mirroring:
         if lane.queue:
             self._pump_soon(lane, 0.0 if begun == _MOST_AT_ONCE else _LOOK_AGAIN_S)
 
-    def _has_room(self, lane: Lane) -> bool:
+    def _has_room(self, lane: Lane, copy: Copy, now: float) -> bool:
         if not lane.has_place or len(self._tasks) >= self._settings.most_in_flight:
             return False
-        return self._spare(lane.model, lane.answered, lane.mirrored, lane.in_flight)
+        if not self._capacity.has_spare(lane.model, lane.answered, lane.mirrored, lane.in_flight):
+            return False
+        return not lane.is_floor or self._rides_along(lane, copy, now)
+
+    def _rides_along(self, lane: Lane, copy: Copy, now: float) -> bool:
+        """Whether a copy for the version that answers clients costs them least now.
+
+        Where that version computes batches, a copy that finds a request waiting becomes a row of its batch, and one
+        that finds nobody becomes a batch that the next request waits for. Where it does not, or where no request
+        waited for a while, it goes when nobody is there.
+        """
+        live = self._capacity.load_of(lane.model, lane.answered)
+        if copy.schema.at_once > 1 and now - copy.since < _RIDE_SHARE * self._settings.longest_wait_s:
+            return live >= _ONE_WAITS
+        return live == 0
 
     def _begin(self, lane: Lane, copy: Copy) -> None:
         lane.in_flight += 1

@@ -10,10 +10,13 @@ import pytest
 from services.controller.sql_store import SqlStore
 from services.controller.store import Store
 from services.core.analysis import Terms, assess
+from services.core.comparison import Comparison, OutputComparison, PairCounts
+from services.core.difference import DifferenceHistogram
 from services.core.errors import ConfigurationError, Conflict, MissingDependency, NotFound, Unavailable
 from services.core.evidence import Evidence, Seen, Sighting
 from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry, Judged, beginning
+from services.core.mirror import Mirror
 from services.core.rollout import Phase, Rollout, new_rollout
 from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step
 from services.core.route import Route
@@ -45,9 +48,18 @@ def tally() -> Tally:
     return Tally(1000, 2, 1, LatencyHistogram({3: 900, 400: 98}, 12.125), {"scores": (500, 498), "empty": ()})
 
 
+def comparison() -> Comparison:
+    counts = PairCounts(100, 7, 1, 90, 88)
+    differences = DifferenceHistogram({0: 93, 120: 7})
+    output = OutputComparison(99, 90, 88, 2, differences, differences, differences, differences)
+    latency = LatencyHistogram({300: 100}, 1.5)
+    return Comparison(counts, 3, 4, 5, latency, latency, {"scores": output}, {"tier=a": counts})
+
+
 def rich(rollout: Rollout) -> Rollout:
     verdict = assess(Terms(AnalysisConfig(), 5, 10, 2, final=False), Seen(tally(), tally()))
-    evidence = Evidence(tally(), tally(), {"worker-1": Sighting(8, 101, tally(), Tally())})
+    seen = Sighting(8, 101, tally(), Tally(), comparison(), Comparison())
+    evidence = Evidence(tally(), tally(), {"worker-1": seen}, comparison(), Comparison())
     return replace(rollout, evidence=evidence, verdict=verdict, phase=Phase.PROGRESSING, step=1)
 
 
@@ -58,7 +70,7 @@ async def test_an_empty_store_has_no_routes_and_the_first_generation(store: Stor
 
 async def test_a_route_comes_back_as_it_went_in_and_moves_the_generation(store: Store) -> None:
     route = Route("digits", 1, 2, 25, frozenset({1, 2}))
-    other = Route("other", 3, versions=frozenset({3}))
+    other = Route("other", 3, versions=frozenset({3, 4}), mirror=Mirror(4, 20, 5, "tier", 0.01, 0.5))
     await store.put_route(route, 100)
     book = await store.put_route(other, 101)
     assert book == await store.book()

@@ -7,28 +7,10 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.comparison import MAX_SLICES, OTHER, Comparison, OutputComparison, PairCounts
+from services.core.comparison import MAX_SLICES, OTHER, Comparison, PairCounts
 from services.core.difference import BUCKET_COUNT, DifferenceHistogram, bucket_of, upper_bound
-from services.core.histogram import LatencyHistogram
+from tests.fakes.comparisons import comparisons, pairs
 
-counts = st.integers(0, 10_000)
-pairs = st.builds(PairCounts, counts, counts, counts, counts, counts)
-differences = st.dictionaries(st.integers(0, BUCKET_COUNT - 1), st.integers(1, 99), max_size=4).map(DifferenceHistogram)
-latencies = st.dictionaries(st.integers(0, 400), st.integers(1, 99), max_size=4).map(LatencyHistogram)
-outputs = st.builds(
-    OutputComparison, counts, counts, counts, counts, differences, differences, differences, differences
-)
-comparisons = st.builds(
-    Comparison,
-    pairs,
-    counts,
-    counts,
-    counts,
-    latencies,
-    latencies,
-    st.dictionaries(st.sampled_from(["scores", "boxes"]), outputs, max_size=2),
-    st.dictionaries(st.sampled_from(["tier=a", "tier=b", OTHER]), pairs, max_size=3),
-)
 many_slices = st.builds(
     Comparison, slices=st.dictionaries(st.integers(0, 60).map(lambda n: f"tier={n}"), pairs, max_size=40)
 )
@@ -58,8 +40,8 @@ def test_the_order_of_workers_does_not_matter(a: Comparison, b: Comparison, c: C
 
 @given(many_slices, many_slices)
 def test_slices_stay_bounded_keep_their_names_and_lose_no_pair(one: Comparison, other: Comparison) -> None:
-    first = Comparison() + one
-    total = first + other
+    first = Comparison().absorbing(one)
+    total = first.absorbing(other)
     assert len(total.slices.keys() - {OTHER}) <= MAX_SLICES
     assert total.slices.keys() >= first.slices.keys()
     everything = sum((*one.slices.values(), *other.slices.values()), PairCounts())
@@ -68,7 +50,7 @@ def test_slices_stay_bounded_keep_their_names_and_lose_no_pair(one: Comparison, 
 
 def test_of_too_many_new_slices_the_largest_have_a_place() -> None:
     slices = {f"tier={n}": PairCounts(pairs=n) for n in range(MAX_SLICES + 10)}
-    total = Comparison() + Comparison(slices=slices)
+    total = Comparison().absorbing(Comparison(slices=slices))
     assert total.slices.keys() == {f"tier={n}" for n in range(10, MAX_SLICES + 10)} | {OTHER}
     assert total.slices[OTHER].pairs == sum(range(10))
 

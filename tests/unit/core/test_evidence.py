@@ -3,6 +3,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.core.comparison import Comparison, OutputComparison, PairCounts
+from services.core.difference import DifferenceHistogram
 from services.core.evidence import Evidence, Sighting
 from services.core.histogram import LatencyHistogram
 from services.core.tally import Tally
@@ -67,6 +69,37 @@ def test_a_new_step_begins_with_no_answers_and_keeps_its_place_in_every_report()
     evidence = absorb(absorb(Evidence(), a=sighting(1, 0)), a=sighting(2, 10)).next_step()
     assert evidence.stable.requests == 0
     assert absorb(evidence, a=sighting(3, 12)).stable.requests == 2
+
+
+def compared(pairs: int, failed: int = 0) -> Comparison:
+    output = OutputComparison(pairs=pairs, absolute=DifferenceHistogram({0: pairs} if pairs else {}))
+    all_ = PairCounts(pairs, pairs // 2)
+    return Comparison(all_, failed, outputs={"scores": output}, slices={"tier=a": all_})
+
+
+def mirrored(sequence: int, pairs: int, floor: int, failed: int = 0, served: int = GENERATION) -> Sighting:
+    return Sighting(sequence, served, comparison=compared(pairs, failed), floor=compared(floor))
+
+
+def test_copies_are_counted_once_like_answers() -> None:
+    evidence = absorb(Evidence(), a=mirrored(1, 1000, 100), b=mirrored(1, 0, 0))
+    assert (evidence.comparison, evidence.floor) == (Comparison(), Comparison())
+    evidence = absorb(evidence, a=mirrored(2, 1010, 102, failed=1), b=mirrored(1, 0, 0))
+    evidence = absorb(evidence, a=mirrored(2, 1010, 102, failed=1), b=mirrored(2, 4, 0))
+    assert (evidence.comparison.pairs, evidence.comparison.differing, evidence.comparison.failed) == (14, 7, 1)
+    assert evidence.comparison.mirrored == 15
+    assert evidence.comparison.outputs["scores"].absolute.total == 14
+    assert evidence.comparison.slices["tier=a"].pairs == 14
+    assert (evidence.floor.pairs, evidence.floor.differing) == (2, 1)
+    assert (evidence.next_step().comparison, evidence.next_step().floor) == (Comparison(), Comparison())
+
+
+def test_copies_that_shrank_or_were_made_under_another_route_are_no_evidence() -> None:
+    evidence = absorb(absorb(Evidence(), a=mirrored(1, 100, 0)), a=mirrored(2, 40, 0))
+    assert evidence.comparison.pairs == 0
+    assert absorb(evidence, a=mirrored(3, 45, 0)).comparison.pairs == 5
+    other = absorb(absorb(Evidence(), a=mirrored(1, 0, 0, served=GENERATION - 1)), a=mirrored(2, 9, 9))
+    assert (other.comparison.pairs, other.floor.pairs) == (0, 0)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(0, 9)), max_size=40), st.integers())

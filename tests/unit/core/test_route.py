@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.core.mirror import Mirror
 from services.core.route import BUCKETS, Role, Route, bucket_of
 
 KEYS = [f"user-{i}" for i in range(20_000)]
@@ -46,6 +47,12 @@ def test_a_bucket_is_within_bounds_for_any_text(model: str, key: str) -> None:
 def test_the_bucket_of_a_key_is_the_same_in_every_release() -> None:
     # A changed hash would move every sticky client at once.
     assert [bucket_of("digits_cnn", key) for key in ("a", "b", "user-42")] == [7358, 1447, 2291]
+
+
+def test_a_mirror_goes_to_a_version_that_is_loaded() -> None:
+    assert Route("m", 1, versions=frozenset({1, 2}), mirror=Mirror(2, 100)).mirror == Mirror(2, 100)
+    with pytest.raises(ValueError, match="mirrored to version 3"):
+        Route("m", 1, versions=frozenset({1, 2}), mirror=Mirror(3, 100))
 
 
 def test_without_a_candidate_everything_goes_to_stable() -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from services.core.errors import InvalidRequest
 from services.core.histogram import LatencyHistogram
+from services.core.mirror import Mirror
 from services.core.route import Route, RouteTable
 from services.core.tally import Tally
 from services.gateway.control.channel import controller_channel
+from services.gateway.control.messages import table_from
 from services.gateway.control.reporter import StatisticsReporter
 from services.gateway.control.route_watch import RouteWatch
 from services.gateway.control.table_cache import TableCache
@@ -26,7 +31,7 @@ Saved = list[RouteTable]
 
 
 def table(generation: int, stable: int = 1) -> RouteTable:
-    route = Route("digits", stable, 2, 25, frozenset({1, 2}))
+    route = Route("digits", stable, 2, 25, frozenset({1, 2}), Mirror(2, 50, 10, "tier", 0.01, 0.001))
     return RouteTable(generation, {"digits": route})
 
 
@@ -105,6 +110,31 @@ async def test_a_table_that_breaks_the_rules_changes_nothing() -> None:
         assert routes.table == table(1)
         await controller.publish(table(3))
         await eventually(lambda: routes.table == table(3))
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        routes_pb2.Mirror(version=3, percent=10),
+        routes_pb2.Mirror(version=2, percent=101),
+        routes_pb2.Mirror(version=2, percent=1, floor_percent=101),
+        routes_pb2.Mirror(percent=1),
+        routes_pb2.Mirror(version=2, percent=1, absolute_tolerance=-1.0),
+        routes_pb2.Mirror(version=2, percent=1, relative_tolerance=math.nan),
+        routes_pb2.Mirror(version=2, percent=1, slice_key="x" * 65),
+    ],
+)
+def test_a_mirror_that_breaks_the_rules_makes_no_table(mirror: routes_pb2.Mirror) -> None:
+    route = routes_pb2.Route(model="digits", stable=1, versions=[1, 2], mirror=mirror)
+    with pytest.raises(InvalidRequest, match="makes no sense"):
+        table_from(routes_pb2.RouteTable(generation=2, routes=[route]))
+
+
+def test_a_table_that_was_saved_before_there_were_mirrors_has_none(tmp_path: Path) -> None:
+    route = {"model": "m", "stable": 1, "candidate": None, "weight_percent": 0, "versions": [1]}
+    (tmp_path / "routes.json").write_text(json.dumps({"generation": 3, "routes": [route]}))
+    loaded = TableCache(tmp_path / "routes.json").load()
+    assert loaded == RouteTable(3, {"m": Route("m", 1, versions=frozenset({1}))})
 
 
 def test_a_saved_table_is_loaded_as_it_was(tmp_path: Path) -> None:

@@ -63,15 +63,17 @@ def test_a_version_that_is_silent_again_and_again_rests_longer_each_time_and_the
         rests.append(next(s for s in (*range(1, 70),) if not lane.rests(100.0 + s)))
     assert rests[:3] == [1, 2, 4]
     assert rests[-1] == 60
-    assert lane.has_place
-    lane.in_flight = 1
-    assert not lane.has_place
+    places = []
+    for in_flight in (0, 1):
+        lane.in_flight = in_flight
+        places.append(lane.has_place)
     lane.heard()
-    assert lane.has_place
+    assert [*places, lane.has_place] == [True, False, True]
 
 
 def test_of_the_noise_floor_there_is_one_copy_at_a_time(series: MirrorSeries) -> None:
-    lane = Lane("m", 1, 1, series, 16)
-    assert lane.has_place
-    lane.in_flight = 1
-    assert not lane.has_place
+    lane, places = Lane("m", 1, 1, series, 16), []
+    for in_flight in (0, 1):
+        lane.in_flight = in_flight
+        places.append(lane.has_place)
+    assert places == [True, False]

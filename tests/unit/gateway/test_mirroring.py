@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ BOTH = Mirror(2, 100)
 QUICK = MirrorSettings(timeout_s=0.1, longest_wait_s=0.2, drain_s=0.1)
 
 
-def mirrored(mirror: Mirror | None = BOTH, generation: int = 2, **changes: int) -> RouteTable:
+def mirrored(mirror: Mirror | None = BOTH, generation: int = 2, **changes: Any) -> RouteTable:
     """Return the standard table, with version 3 of ``digits`` too, mirrored."""
     table = standard_table(generation)
     route = replace(table.routes["digits"], versions=frozenset({1, 2, 3}), mirror=mirror, **changes)
@@ -323,6 +324,34 @@ async def test_live_requests_leave_room_for_copies_only_below_every_limit() -> N
     second.leave(0.01, "ok")
     admission.close()
     assert not admission.has_spare("m", 1, 2, 0)
+
+
+@pytest.mark.parametrize("batching", [False, True])
+@in_loop
+async def test_a_floor_copy_becomes_a_row_of_a_batch_or_waits_until_nobody_is_there(batching: bool) -> None:
+    upstream = alike()
+    model = upstream.models["digits"]
+    model.schema = replace(model.schema, at_once=8 if batching else 1)
+    settings = MirrorSettings(longest_wait_s=60.0, drain_s=0.0)
+    async with serving(upstream, mirroring=settings) as running, client(running, "grpc-raw") as asker:
+        await ask(asker)
+        upstream.holds[1] = asyncio.Event()
+        running.routes.replace(mirrored(Mirror(2, 100, 100)))
+        one = asyncio.create_task(ask(asker))
+        await eventually(lambda: len(upstream.requests) == 2)
+        upstream.holds[1].set()
+        await one  # its floor copy may wait now
+        upstream.holds[1] = asyncio.Event()
+        others = [asyncio.create_task(ask(asker)) for _ in range(3)]
+        await eventually(lambda: sum(not request.is_copy for request, _ in upstream.requests) == 5)
+        await asyncio.sleep(0.05)
+        copies = sum(request.is_copy for request, _ in upstream.requests)
+        assert copies == 1, "with nobody there at once, or as soon as a request waits"
+        upstream.holds[1].set()
+        await asyncio.gather(*others)
+        del upstream.holds[1]
+        if not batching:
+            await ended(running, lambda c: c.pairs == 4, 1, 1)
 
 
 @in_loop

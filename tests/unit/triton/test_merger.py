@@ -756,3 +756,34 @@ def test_answers_are_bounded_as_requests_are(run: Run) -> None:
         assert await rows_of(tasks) == [b"a", b"b", b"c", b"d"]
 
     run(scenario())
+
+
+def test_copies_are_merged_with_copies_and_never_with_what_clients_wait_for(run: Run) -> None:
+    async def scenario() -> None:
+        them = Gathered()
+        asked = [request(b"a"), request(b"b", is_copy=True), request(b"c"), request(b"d", is_copy=True)]
+        tasks = [them.ask(one) for one in asked]
+        await them.sent(2)
+        assert sorted(them.send.rows) == [b"ac", b"bd"]
+        for sent in them.send.sent:
+            assert sent.request.is_copy is (sent.rows == b"bd")
+            sent.answer()
+        assert await rows_of(tasks) == [b"a", b"b", b"c", b"d"]
+
+    run(scenario())
+
+
+def test_copies_that_nobody_waits_for_any_more_are_not_counted_among_the_requests_that_linger(run: Run) -> None:
+    async def scenario() -> None:
+        lingering: list[int] = []
+        them = Gathered()
+        them.merger = Merger(them.send, MergeSettings(), lingering.append)
+        tasks = [them.ask(request(rows, is_copy=True)) for rows in (b"a", b"b")]
+        await them.sent(1)
+        tasks[0].cancel()
+        await asyncio.gather(tasks[0], return_exceptions=True)
+        them.send.sent[0].answer()
+        assert await rows_of(tasks[1:]) == [b"b"]
+        assert lingering == []
+
+    run(scenario())

@@ -214,3 +214,37 @@ def test_a_hedged_request_fails_only_when_both_attempts_have() -> None:
             assert answer.attempts == 2
 
     aio.run(scenario())
+
+
+@pytest.mark.parametrize("hedged", [False, True])
+def test_a_copy_is_sent_once_and_takes_nothing_of_the_budget(hedged: bool) -> None:
+    async def scenario() -> None:
+        async with serving(2, replace(QUICK, hedge=hedged), watched=False) as set_:
+            assert not failures(await set_.ask_many(40))
+            for triton in set_.tritons:
+                triton.reply = fake_triton.QUEUE_FULL
+                triton.inferences.clear()
+            for _ in range(20):
+                with pytest.raises(Overloaded):
+                    await set_.replicas.infer(replace(request(), is_copy=True), 1, 5.0)
+            assert sum(len(triton.inferences) for triton in set_.tritons) == 20
+            assert not set_.events.second
+
+    aio.run(scenario())
+
+
+def test_a_copy_that_is_late_leaves_no_request_that_lingers() -> None:
+    async def scenario() -> None:
+        async with serving(1, watched=False) as set_:
+            changes: list[int] = []
+            set_.replicas.on_lingering(lambda _model, _version, change: changes.append(change))
+            await set_.ask()
+            set_.tritons[0].stuck = True
+            with pytest.raises(DeadlineExceeded):
+                await set_.replicas.infer(replace(request(), is_copy=True), 1, 0.1)
+            assert not changes
+            with pytest.raises(DeadlineExceeded):
+                await set_.ask(timeout_s=0.1)
+            assert changes == [1]
+
+    aio.run(scenario())

@@ -636,3 +636,17 @@ def test_where_triton_caches_answers_by_their_inputs_nothing_goes_through_memory
             assert version.by_memory is not cached
 
     aio.run_quietly(scenario())
+
+
+def test_copies_leave_the_memory_to_clients() -> None:
+    async def scenario() -> None:
+        async with fleet() as set_:
+            await set_.register()
+            before = set_.in_memory()
+            copy = InferRequest("m", inputs=[tensor(LEAST)], is_copy=True)
+            for _ in range(4):
+                answer = await set_.replicas.infer(copy, 1, TIMEOUT_S)
+                assert bytes(answer.outputs[0].data) == bytes(copy.inputs[0].data)
+            assert set_.in_memory() == before
+
+    aio.run_quietly(scenario())
