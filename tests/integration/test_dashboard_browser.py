@@ -87,7 +87,7 @@ def test_a_rollout_is_started_watched_paused_resumed_and_aborted_by_clicking(
     page.evaluate("window.sameDocument = true")
     expect(page.locator("#state")).to_contain_text("Progressing")
     expect(page.locator(".steps [aria-current=step]")).to_contain_text("50 %")
-    expect(page.locator("#progress")).to_contain_text("the gateway worker serves with it")
+    expect(page.locator("#progress")).to_contain_text("The gateway worker serves with the present route")
     expect(page.locator("#progress")).to_contain_text(re.compile(r"Actual weight\s+50\.0"))
     expect(page.locator("#course svg").first).to_be_visible()
     before = page.locator(".compare tbody tr").first.inner_text()

@@ -42,6 +42,7 @@ class RolloutPage:
         phase_words: What its phase means.
         reason: Why it is there.
         timing: How long it has been where it is.
+        step_words: Which step the evidence is of.
         steps: The steps.
         weight: Share of the traffic, meant and seen.
         rows: Stable beside candidate.
@@ -58,6 +59,7 @@ class RolloutPage:
     phase_words: str
     reason: str
     timing: str
+    step_words: str
     steps: tuple[StepView, ...]
     weight: Weight
     rows: tuple[Row, ...]
@@ -88,6 +90,7 @@ def rollout_page(
         phase_words=words.PHASES[rollout.phase.value],
         reason=words.brief(rollout.reason),
         timing=_timing(rollout, now),
+        step_words="this step" if rollout.phase.weighted else "the last step",
         steps=steps_of(rollout),
         weight=weight_of(rollout, serving),
         rows=rows(evidence.stable, evidence.candidate, _rates(rollout, trend)),

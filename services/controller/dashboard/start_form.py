@@ -46,7 +46,8 @@ class StartForm:
     def tolerances(self) -> list[Field]:
         """The fields that say how much worse a candidate may be."""
         return [
-            Field(name, _label(key), info.description or "", self.values.get(name, ""))
+            # The API's null is an empty field here.
+            Field(name, _label(key), (info.description or "").replace("null asks", "empty asks"), self._text(name))
             for key, info in AnalysisModel.model_fields.items()
             for name in [_TOLERANCE + key]
         ]

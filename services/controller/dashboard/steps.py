@@ -71,15 +71,8 @@ def weight_of(rollout: Rollout, serving: dict[str, Any]) -> Weight:
     """
     mine, theirs = rollout.evidence.candidate.requests, rollout.evidence.stable.requests
     share = mine / (mine + theirs) if mine + theirs else None
-    counts = f"{words.count(mine)} of {words.count(mine + theirs)} requests of this step"
-    workers, acknowledged = serving["workers"], serving["acknowledged"]
-    if not workers:
-        told = "no gateway worker reports"
-    elif acknowledged == workers:
-        told = f"all {workers} gateway workers serve with it" if workers > 1 else "the gateway worker serves with it"
-    else:
-        told = f"{acknowledged} of {workers} gateway workers serve with it"
-    actual_words = "no requests in this step yet" if share is None else f"{words.percent(share)}: {counts}"
-    return Weight(
-        rollout.weight_percent, None if share is None else 100 * share, actual_words, told, tuple(serving["lagging"])
-    )
+    place = "this step" if rollout.phase.weighted else "the last step"
+    counts = f"{words.count(mine)} of {words.count(mine + theirs)} requests of {place}"
+    actual = f"no requests in {place}" if share is None else f"{words.percent(share)}: {counts}"
+    percent = None if share is None else 100 * share
+    return Weight(rollout.weight_percent, percent, actual, words.serving(serving), tuple(serving["lagging"]))
