@@ -39,6 +39,7 @@
       old.replaceChildren(...part.childNodes);
       if (path) (at(path, old) ?? main).focus({ preventScroll: true });
     }
+    if (document.querySelector("#state [data-over]")) finish();
   };
   const shown = new Map([...document.querySelectorAll("[data-live]")].map((part) => [part.id, part.innerHTML]));
 
@@ -81,10 +82,7 @@
     source = new EventSource(main.dataset.events);
     source.onopen = () => say("Live");
     for (const kind of ["rollout", "models"]) {
-      source.addEventListener(kind, (event) => {
-        refresh();
-        if (kind === "rollout" && main.dataset.events.includes("/rollouts/") && !JSON.parse(event.data).active) finish();
-      });
+      source.addEventListener(kind, refresh);
     }
     source.onerror = () => {
       say("Not connected; trying again");
@@ -125,6 +123,7 @@
       location.assign(link.href);
       return;
     }
+    if (dialog.open) return;
     dialog.replaceChildren(form);
     form.querySelector("#actor").value = sessionStorage.getItem("actor") ?? "";
     form.addEventListener("submit", () => sessionStorage.setItem("actor", form.querySelector("#actor").value));
