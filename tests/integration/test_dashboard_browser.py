@@ -110,6 +110,7 @@ def test_a_rollout_is_started_watched_paused_resumed_and_aborted_by_clicking(
     controller.until("/v1/rollouts/scale-1", lambda rollout: rollout["phase"] == "aborted")
     expect(page.locator("#state")).to_contain_text("Aborted")
     expect(page.locator("#connection")).to_have_text("Over")
+    expect(page).to_have_title("scale-1: Aborted - Penstock")
     expect(page.locator("#actions a")).to_have_count(0)
     lines = controller.get("/v1/rollouts/scale-1/history")["history"]
     assert [(line["event"], line["actor"]) for line in lines if line["actor"] == "grace"] == [
@@ -144,7 +145,10 @@ def test_mistakes_are_shown_beside_their_fields(controller: RunningController, v
     fill_start(page, "2", [("50", "3", "50"), ("10", "3", "50")])
     page.get_by_role("button", name="Start rollout").click()
     expect(page.locator("#steps-error")).to_contain_text("higher than the one before")
+    expect(page.locator("#steps-error")).to_be_in_viewport()
     expect(page.get_by_label("Your name")).to_have_value("ada")
+    assert visitor.audit() == []
+    visitor.shoot(PICTURES, "mistakes-1280-light")
     # Chromium writes the status of a refused form to the console.
     visitor.faults[:] = [fault for fault in visitor.faults if "400" not in fault]
     assert controller.get("/v1/rollouts")["rollouts"] == []

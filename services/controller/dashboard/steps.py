@@ -11,7 +11,7 @@ from services.core.rollout import Phase, Rollout
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """One step: ``state`` is done, current, skipped or ahead."""
+    """One step: ``state`` is done, current, ahead, left (where the rollout ended) or skipped."""
 
     number: int
     weight_percent: int
@@ -58,8 +58,15 @@ def _state(rollout: Rollout, index: int) -> str:
         return "current" if index == rollout.step else "ahead"
     if rollout.phase is Phase.PREPARING:
         return "ahead"
-    passed = rollout.phase in {Phase.PROMOTING, Phase.PROMOTED} and rollout.on_last_step and index == rollout.step
-    return "done" if passed else "skipped"
+    promoted = rollout.phase in {Phase.PROMOTING, Phase.PROMOTED}
+    if index > rollout.step or (not promoted and not _was_taken(rollout)):
+        return "skipped"
+    return "done" if promoted and rollout.on_last_step else "left"
+
+
+def _was_taken(rollout: Rollout) -> bool:
+    """Whether the candidate ever had traffic: a rollout may be over before that."""
+    return rollout.step > 0 or bool(rollout.evidence.cursors) or rollout.verdict is not None
 
 
 def weight_of(rollout: Rollout, serving: dict[str, Any]) -> Weight:

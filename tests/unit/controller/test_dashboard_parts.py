@@ -76,7 +76,9 @@ def test_every_phase_and_verb_has_words() -> None:
         (Phase.PROGRESSING, 1, ["done", "current", "ahead"]),
         (Phase.PAUSED, 2, ["done", "done", "current"]),
         (Phase.PROMOTED, 2, ["done", "done", "done"]),
-        (Phase.ROLLED_BACK, 1, ["done", "skipped", "skipped"]),
+        (Phase.ROLLED_BACK, 1, ["done", "left", "skipped"]),
+        (Phase.PROMOTED, 1, ["done", "left", "skipped"]),
+        (Phase.ABORTED, 0, ["skipped", "skipped", "skipped"]),
         (Phase.FAILED, 0, ["skipped", "skipped", "skipped"]),
     ],
 )
@@ -142,18 +144,27 @@ def test_a_comparison_is_shown_whatever_it_holds_and_nothing_without_one() -> No
             "pairs": 1200,
             "differing": 3,
             "agreement": 0.9975,
-            "outputs": {"logits": {"agreement": 0.99, "max_abs": 0.25}, "probs": {"max_abs": None}},
+            "copy": {"p50_s": 0.002, "p99_s": 0.0105},
+            "outputs": {
+                "logits": {"agree": 99, "absolute": {"p50": 0.001, "max": 0.25}},
+                "probs": {"agree": None, "absolute": {"max": [1, 2, 3]}},
+            },
             "worst": [{"output": "logits", "max_abs": 3.0}, {"name": "other"}],
             "odd": {"flat": 1, "deep": {"a": [1, 2]}},
+            "buckets": [1, 2, 3],
+            "empty": {},
         }
     )
     assert found is not None
-    assert [label for label, _ in found.numbers] == ["pairs", "differing", "agreement"]
+    numbers = {label: text.replace("\N{NO-BREAK SPACE}", " ") for label, text in found.numbers}
+    assert numbers["differing"] == "3"
+    assert numbers["agreement"] == "99.8 %"
+    assert numbers["copy: p99"] == "10.5 ms"
     outputs, worst, odd = found.tables
-    assert outputs.columns == ("agreement", "max abs")
-    assert outputs.rows[1] == ("probs", ("", "not bounded yet"))
+    assert outputs.columns == ("agree", "absolute: p50", "absolute: max")
+    assert outputs.rows[1] == ("probs", ("not bounded yet", "", "3 values"))
     assert [name for name, _ in worst.rows] == ["logits", "other"]
-    assert len(odd.rows) == 2
+    assert dict(odd.rows)["flat"] == ("1", "")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@
       old.replaceChildren(...part.childNodes);
       if (path) (at(path, old) ?? main).focus({ preventScroll: true });
     }
-    if (document.querySelector("#state [data-over]")) finish();
+    const state = document.querySelector("#state [data-title]");
+    if (state) document.title = state.dataset.title;
+    if (state && "over" in state.dataset) finish();
   };
   const shown = new Map([...document.querySelectorAll("[data-live]")].map((part) => [part.id, part.innerHTML]));
 
