@@ -50,7 +50,7 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
 
     def announce(http_port: int, grpc_port: int) -> None:
         http, grpc = Address(chosen.host, http_port), Address(chosen.host, grpc_port)
-        console.say(f"controller: REST on http://{http} (OpenAPI at /docs), gRPC on {grpc}")
+        console.say(f"controller: dashboard and REST on http://{http} (OpenAPI at /docs), gRPC on {grpc}")
         console.result({"http": f"http://{http}", "grpc": str(grpc)})
 
     asyncio.run(run_controller(options, announce))

@@ -80,9 +80,7 @@ class Story:
             self._console.say(f"NOT AS PROMISED: {words}", style="bold red")
         if not self.broken:
             self._console.say("everything was as promised", style="bold green")
-        self._console.say(
-            f"\n  rollouts  {endpoints.controller_url}/v1/rollouts   OpenAPI {endpoints.controller_url}/docs"
-        )
+        self._console.say(f"\n  dashboard {endpoints.controller_url}/   OpenAPI {endpoints.controller_url}/docs")
         self._console.say(f"  metrics   {endpoints.metrics_url}")
         self._console.say(f"  logs      {self._settings.state_dir / 'logs'}\n")
         self._console.say(f"Ask it yourself:\n  {self._curl()}")

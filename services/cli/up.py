@@ -81,7 +81,7 @@ def announce(console: Console, endpoints: Endpoints) -> None:
         ("REST", f"http://{endpoints.rest}", "as Triton's port 8000"),
         ("gRPC", endpoints.grpc, "as Triton's port 8001"),
         ("metrics", endpoints.metrics_url, "all workers in one scrape"),
-        ("controller", endpoints.controller_url, "rollouts and routes; OpenAPI at /docs"),
+        ("controller", endpoints.controller_url, "dashboard, rollouts and routes; OpenAPI at /docs"),
         ("Triton", f"http://{endpoints.triton_rest}", "loopback only; clients use the gateway"),
     ]
     console.table("", ("what", "where", ""), rows)

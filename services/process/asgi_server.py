@@ -32,10 +32,13 @@ class AsgiServer:
         app: What answers; it is not told of the server's start and end.
         listener: A bound socket; closed by the server.
         grace_s: Longest time that requests in progress may take after ``stop``; then they are cancelled.
+        frozen_s: Longest time for a client to take what was sent to it; then its connection is cut.
     """
 
-    def __init__(self, app: ASGIApp, listener: socket.socket, grace_s: float = 2.0) -> None:
+    def __init__(self, app: ASGIApp, listener: socket.socket, grace_s: float = 2.0, frozen_s: float = 20.0) -> None:
         self._listener = listener
+        # Inherited by every connection. Closing one that is not read would wait for its buffer, without an end.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * frozen_s))
         config = uvicorn.Config(
             app,
             ws="none",
@@ -57,6 +60,11 @@ class AsgiServer:
         """The port that it listens on."""
         port: int = self._listener.getsockname()[1]
         return port
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._server.server_state.connections)
 
     async def start(self) -> None:
         """Listen; returns when connections are accepted.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 from services.controller.events.watch import Watch
 from services.controller.ledger import Ledger
@@ -12,8 +13,15 @@ from services.core.history import HistoryEntry
 from services.core.rollout import Rollout
 
 _LISTED = 50
-_KEPT_HISTORIES = 32
+_KEPT = 32
 _FRESH_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    turnover: int
+    read_at: float
+    rollouts: list[Rollout]
 
 
 class Archive:
@@ -32,8 +40,7 @@ class Archive:
         self._watch = watch
         self._clock = clock
         self._histories: OrderedDict[str, tuple[Hashable, list[HistoryEntry]]] = OrderedDict()
-        self._latest: list[Rollout] = []
-        self._read_at: tuple[int, float] | None = None
+        self._lists: OrderedDict[str | None, _Listed] = OrderedDict()
 
     async def rollout(self, rollout_id: str) -> Rollout:
         """Return one rollout; errors as in ``Operations.get``."""
@@ -49,22 +56,24 @@ class Archive:
         if kept is None or kept[0] != stamp:
             kept = self._histories[rollout.id] = (stamp, await self._operations.history(rollout.id))
         self._histories.move_to_end(rollout.id)
-        while len(self._histories) > _KEPT_HISTORIES:
+        while len(self._histories) > _KEPT:
             self._histories.popitem(last=False)
         return kept[1]
 
-    async def latest(self) -> list[Rollout]:
-        """Return the latest rollouts, those under way as they are now; errors as in ``Operations.find``."""
-        now = self._clock()
-        if self._read_at is None or self._read_at[0] != self._watch.turnover or now - self._read_at[1] > _FRESH_S:
-            turnover = self._watch.turnover
-            self._latest = await self._operations.find(None, active=False, limit=_LISTED)
-            self._read_at = (turnover, now)
-        active = {rollout.id: rollout for rollout in self._ledger.active.values()}
-        known = {rollout.id for rollout in self._latest}
-        newer = [rollout for rollout in active.values() if rollout.id not in known]
-        return newer + [active.get(rollout.id, rollout) for rollout in self._latest]
+    async def latest(self, model: str | None = None) -> list[Rollout]:
+        """Return the latest rollouts, of one model or of all, those under way as they are now.
 
-    async def of_model(self, model: str) -> list[Rollout]:
-        """Return a model's latest rollouts; errors as in ``Operations.find``."""
-        return await self._operations.find(model, active=False, limit=_LISTED)
+        Read again when a rollout began or ended, and from time to time; errors as in ``Operations.find``.
+        """
+        now, kept = self._clock(), self._lists.get(model)
+        if kept is None or kept.turnover != self._watch.turnover or now - kept.read_at > _FRESH_S:
+            turnover = self._watch.turnover
+            found = await self._operations.find(model, active=False, limit=_LISTED)
+            kept = self._lists[model] = _Listed(turnover, now, found)
+        self._lists.move_to_end(model)
+        while len(self._lists) > _KEPT:
+            self._lists.popitem(last=False)
+        active = {each.id: each for each in self._ledger.active.values() if model in (None, each.model)}
+        known = {rollout.id for rollout in kept.rollouts}
+        newer = [rollout for rollout in active.values() if rollout.id not in known]
+        return newer + [active.get(rollout.id, rollout) for rollout in kept.rollouts]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.controller.dashboard import words
 from services.controller.dashboard.index_page import ModelLine, RolloutLine, model_line, rollout_line
 from services.core.rollout import Rollout
 
@@ -69,7 +70,7 @@ def model_page(model: dict[str, Any], rollouts: Sequence[Rollout], serving: dict
         () if refusal else choices,
         refusal,
         tuple(rollout_line(rollout) for rollout in rollouts),
-        f"{serving['acknowledged']} of {serving['workers']} gateway workers serve with the present route",
+        words.serving(serving),
     )
 
 

@@ -9,10 +9,12 @@ from starlette.responses import RedirectResponse, Response
 
 from services.controller.dashboard.archive import Archive
 from services.controller.dashboard.form_token import remember, token_of
+from services.controller.dashboard.fragments import Fragments
 from services.controller.dashboard.guard import own_form
 from services.controller.dashboard.model_page import ModelPage, model_page
 from services.controller.dashboard.renderer import HEADERS, Renderer
 from services.controller.dashboard.start_form import STEP_ROWS, StartForm, fresh_form, place, read
+from services.controller.events.event_feed import EventFeed
 from services.controller.operations import Operations
 from services.controller.overview import Overview
 from services.core.errors import PenstockError, status_of
@@ -28,14 +30,27 @@ class ModelPages:
         operations: Starts rollouts.
         archive: Rollouts of a model.
         overview: What is published, loaded and routed.
+        feed: Its last number says whether anything changed.
         renderer: Templates.
+        fragments: What was rendered already.
     """
 
-    def __init__(self, operations: Operations, archive: Archive, overview: Overview, renderer: Renderer) -> None:
+    def __init__(
+        self,
+        *,
+        operations: Operations,
+        archive: Archive,
+        overview: Overview,
+        feed: EventFeed,
+        renderer: Renderer,
+        fragments: Fragments,
+    ) -> None:
         self._operations = operations
         self._archive = archive
         self._overview = overview
+        self._feed = feed
         self._renderer = renderer
+        self._fragments = fragments
 
     async def show(self, request: Request) -> Response:
         """The whole page, with a form of defaults."""
@@ -44,7 +59,12 @@ class ModelPages:
 
     async def live(self, request: Request) -> Response:
         """The parts of the page that change."""
-        return self._renderer.fragment(self._renderer.text("_model.html.j2", page=await self._page(request)))
+
+        async def render() -> str:
+            return self._renderer.text("_model.html.j2", page=await self._page(request))
+
+        page = ("model", request.path_params["model"])
+        return self._renderer.fragment(await self._fragments.html(page, self._feed.last, render))
 
     async def start(self, request: Request) -> Response:
         """Begin a rollout, or say beside each field what is wrong with it."""
@@ -63,7 +83,7 @@ class ModelPages:
     async def _page(self, request: Request) -> ModelPage:
         name = request.path_params["model"]
         model = self._overview.model(name)
-        return model_page(model, await self._archive.of_model(name), self._overview.serving(name))
+        return model_page(model, await self._archive.latest(name), self._overview.serving(name))
 
     def _shown(self, request: Request, page: ModelPage, form: StartForm, status: int = 200) -> Response:
         token = token_of(request)

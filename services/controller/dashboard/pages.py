@@ -47,7 +47,14 @@ class Dashboard:
         self._renderer = Renderer()
         archive, fragments = Archive(operations, ledger, watch, clock), Fragments()
         self._index = IndexPages(archive, overview, feed, self._renderer, fragments)
-        self._models = ModelPages(operations, archive, overview, self._renderer)
+        self._models = ModelPages(
+            operations=operations,
+            archive=archive,
+            overview=overview,
+            feed=feed,
+            renderer=self._renderer,
+            fragments=fragments,
+        )
         self._rollouts = RolloutPages(
             operations=operations,
             archive=archive,

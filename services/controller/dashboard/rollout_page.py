@@ -19,6 +19,8 @@ from services.controller.views import rollout_view
 from services.core.history import HistoryEntry
 from services.core.rollout import Phase, Rollout
 
+_SHOWN_LINES = 200
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
@@ -42,6 +44,7 @@ class RolloutPage:
         phase_words: What its phase means.
         reason: Why it is there.
         timing: How long it has been where it is.
+        step_words: Which step the evidence is of.
         steps: The steps.
         weight: Share of the traffic, meant and seen.
         rows: Stable beside candidate.
@@ -50,7 +53,8 @@ class RolloutPage:
         mixes: Predicted classes.
         sparklines: The course of this step.
         differences: Shadow differences, where there are any.
-        history: The audit trail, oldest first.
+        history: The audit trail, oldest first; of a long one its end.
+        earlier: Lines before that.
         verbs: What a person may do now.
     """
 
@@ -58,6 +62,7 @@ class RolloutPage:
     phase_words: str
     reason: str
     timing: str
+    step_words: str
     steps: tuple[StepView, ...]
     weight: Weight
     rows: tuple[Row, ...]
@@ -67,6 +72,7 @@ class RolloutPage:
     sparklines: tuple[Sparkline, ...]
     differences: Differences | None
     history: tuple[HistoryLine, ...]
+    earlier: int
     verbs: tuple[VerbView, ...]
 
 
@@ -88,6 +94,7 @@ def rollout_page(
         phase_words=words.PHASES[rollout.phase.value],
         reason=words.brief(rollout.reason),
         timing=_timing(rollout, now),
+        step_words="this step" if rollout.phase.weighted else "the last step",
         steps=steps_of(rollout),
         weight=weight_of(rollout, serving),
         rows=rows(evidence.stable, evidence.candidate, _rates(rollout, trend)),
@@ -96,7 +103,8 @@ def rollout_page(
         mixes=mixes_of(evidence.stable, evidence.candidate),
         sparklines=sparklines(trend.points) if trend is not None else (),
         differences=differences_of(rollout_view(rollout)["evidence"].get("comparison")),
-        history=tuple(_line(entry) for entry in history),
+        history=tuple(_line(entry) for entry in history[-_SHOWN_LINES:]),
+        earlier=max(0, len(history) - _SHOWN_LINES),
         verbs=verbs_of(rollout),
     )
 

@@ -39,31 +39,52 @@ def differences_of(comparison: object) -> Differences | None:
         return None
     numbers, tables = [], []
     for name, value in islice(comparison.items(), _MOST_ROWS):
-        if isinstance(value, Mapping):
-            tables.append(_table(str(name), value))
-        elif isinstance(value, list | tuple):
-            tables.append(_table(str(name), {str(_name(index, each)): each for index, each in enumerate(value)}))
-        else:
-            numbers.append(words.labelled(str(name), value))
-    return Differences(tuple(numbers), tuple(table for table in tables if table.rows))
+        rows = _named(value)
+        if rows is None:
+            numbers.append((words.labelled(str(name), None)[0], _text(str(name), value)))
+        elif rows and all(not isinstance(each, Mapping) for each in rows.values()):
+            numbers += [_within(str(name), inner, each) for inner, each in rows.items()]
+        elif rows:
+            tables.append(_table(str(name), rows))
+    return Differences(tuple(numbers), tuple(tables))
 
 
-def _name(index: int, value: object) -> object:
+def _named(value: object) -> dict[str, object] | None:
+    """Return the parts of a value by name, so many of them as are shown; None where it is a single one."""
     if isinstance(value, Mapping):
-        return value.get("output") or value.get("name") or index
-    return index
+        return {str(name): each for name, each in islice(value.items(), _MOST_ROWS)}
+    if isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value):
+        return {str(each.get("output") or each.get("name") or i): each for i, each in enumerate(value[:_MOST_ROWS])}
+    return None
 
 
-def _table(title: str, document: Mapping[object, object]) -> DifferenceTable:
-    found = list(islice(document.items(), _MOST_ROWS))
-    names: dict[str, None] = {}
-    for _, value in found:
-        names |= dict.fromkeys(str(name) for name in value) if isinstance(value, Mapping) else {"": None}
-    columns = tuple(islice(names, _MOST_COLUMNS))
-    rows = []
-    for name, value in found:
-        inner = {str(key): each for key, each in value.items()} if isinstance(value, Mapping) else {"": value}
-        cells = tuple(words.labelled(column, inner[column])[1] if column in inner else "" for column in columns)
-        rows.append((str(name), cells))
-    heads = tuple(column.removesuffix("_s").replace("_", " ") or "value" for column in columns)
-    return DifferenceTable(title.replace("_", " "), heads, tuple(rows))
+def _table(title: str, rows: Mapping[str, object]) -> DifferenceTable:
+    flat = {name: _flat(value) for name, value in rows.items()}
+    columns = tuple(islice(dict.fromkeys(column for cells in flat.values() for column in cells), _MOST_COLUMNS))
+    lines = tuple((name, tuple(cells.get(column, "") for column in columns)) for name, cells in flat.items())
+    return DifferenceTable(title.replace("_", " "), columns, lines)
+
+
+def _flat(value: object) -> dict[str, str]:
+    """Return a line's cells by column; what is nested once more has a column for each part."""
+    if not isinstance(value, Mapping):
+        return {"value": _text("", value)}
+    cells: dict[str, str] = {}
+    for name, each in islice(value.items(), _MOST_COLUMNS):
+        if isinstance(each, Mapping):
+            cells |= dict(_within(str(name), str(inner), part) for inner, part in islice(each.items(), _MOST_COLUMNS))
+        else:
+            label, _ = words.labelled(str(name), None)
+            cells[label] = _text(str(name), each)
+    return cells
+
+
+def _within(outer: str, name: str, value: object) -> tuple[str, str]:
+    label, _ = words.labelled(name, None)
+    return f"{outer.replace('_', ' ')}: {label}", _text(name, value)
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, Mapping | list | tuple):
+        return f"{len(value)} values"
+    return words.labelled(name, value)[1]

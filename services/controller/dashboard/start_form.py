@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from services.controller.rest_models import AnalysisModel, RolloutModel, StartModel
 from services.core.errors import InvalidRequest
-from services.core.rollout_spec import DEFAULT_STEPS, OnInconclusive, RolloutSpec
+from services.core.rollout_spec import DEFAULT_STEPS, OnInconclusive, RolloutSpec, Strategy
 
 STEP_ROWS = 6
 STEP_FIELDS = ("weight_percent", "duration_s", "min_requests")
@@ -46,10 +46,16 @@ class StartForm:
     def tolerances(self) -> list[Field]:
         """The fields that say how much worse a candidate may be."""
         return [
-            Field(name, _label(key), info.description or "", self.values.get(name, ""))
+            # The API's null is an empty field here.
+            Field(name, _label(key), (info.description or "").replace("null asks", "empty asks"), self._text(name))
             for key, info in AnalysisModel.model_fields.items()
             for name in [_TOLERANCE + key]
         ]
+
+    @property
+    def strategies(self) -> list[str]:
+        """How a candidate may get its traffic."""
+        return [strategy.value for strategy in Strategy]
 
     @property
     def tolerance_errors(self) -> bool:
@@ -68,7 +74,7 @@ class StartForm:
             if any(step.values()):
                 steps.append(step)
         document: dict[str, Any] = {"model": model, "version": self._text("version"), "actor": self._text("actor")}
-        document |= {key: self._text(key) for key in ("max_step_duration_s", "on_inconclusive")}
+        document |= {key: self._text(key) for key in ("strategy", "max_step_duration_s", "on_inconclusive")}
         # A field that was emptied is a mistake, not a default; empty says something only where nothing is asked for.
         document["analysis"] = {
             key: self._text(_TOLERANCE + key) or (None if info.default is None else "")
@@ -91,6 +97,7 @@ def fresh_form(version: int | None) -> StartForm:
         values |= {f"step-{row}-{key}": _shown(getattr(step, key)) for key in STEP_FIELDS}
     values |= {_TOLERANCE + key: _shown(info.default) for key, info in AnalysisModel.model_fields.items()}
     values["max_step_duration_s"] = _shown(RolloutModel.model_fields["max_step_duration_s"].default)
+    values["strategy"] = Strategy.CANARY.value
     values["on_inconclusive"] = OnInconclusive.ABORT.value
     return StartForm(values)
 

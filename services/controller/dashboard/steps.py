@@ -11,7 +11,7 @@ from services.core.rollout import Phase, Rollout
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """One step: ``state`` is done, current, skipped or ahead."""
+    """One step: ``state`` is done, current, ahead, left (where the rollout ended) or skipped."""
 
     number: int
     weight_percent: int
@@ -58,8 +58,15 @@ def _state(rollout: Rollout, index: int) -> str:
         return "current" if index == rollout.step else "ahead"
     if rollout.phase is Phase.PREPARING:
         return "ahead"
-    passed = rollout.phase in {Phase.PROMOTING, Phase.PROMOTED} and rollout.on_last_step and index == rollout.step
-    return "done" if passed else "skipped"
+    promoted = rollout.phase in {Phase.PROMOTING, Phase.PROMOTED}
+    if index > rollout.step or (not promoted and not _was_taken(rollout)):
+        return "skipped"
+    return "done" if promoted and rollout.on_last_step else "left"
+
+
+def _was_taken(rollout: Rollout) -> bool:
+    """Whether the candidate ever had traffic: a rollout may be over before that."""
+    return rollout.step > 0 or bool(rollout.evidence.cursors) or rollout.verdict is not None
 
 
 def weight_of(rollout: Rollout, serving: dict[str, Any]) -> Weight:
@@ -71,15 +78,8 @@ def weight_of(rollout: Rollout, serving: dict[str, Any]) -> Weight:
     """
     mine, theirs = rollout.evidence.candidate.requests, rollout.evidence.stable.requests
     share = mine / (mine + theirs) if mine + theirs else None
-    counts = f"{words.count(mine)} of {words.count(mine + theirs)} requests of this step"
-    workers, acknowledged = serving["workers"], serving["acknowledged"]
-    if not workers:
-        told = "no gateway worker reports"
-    elif acknowledged == workers:
-        told = f"all {workers} gateway workers serve with it" if workers > 1 else "the gateway worker serves with it"
-    else:
-        told = f"{acknowledged} of {workers} gateway workers serve with it"
-    actual_words = "no requests in this step yet" if share is None else f"{words.percent(share)}: {counts}"
-    return Weight(
-        rollout.weight_percent, None if share is None else 100 * share, actual_words, told, tuple(serving["lagging"])
-    )
+    place = "this step" if rollout.phase.weighted else "the last step"
+    counts = f"{words.count(mine)} of {words.count(mine + theirs)} requests of {place}"
+    actual = f"no requests in {place}" if share is None else f"{words.percent(share)}: {counts}"
+    percent = None if share is None else 100 * share
+    return Weight(rollout.weight_percent, percent, actual, words.serving(serving), tuple(serving["lagging"]))

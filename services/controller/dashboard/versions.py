@@ -72,6 +72,8 @@ def _p99(tally: Tally) -> Cell:
         return Cell(words.NOTHING)
     below = bounds.rank_below_quantile(n, _P99, _ALPHA)
     above = bounds.rank_above_quantile(n, _P99, _ALPHA)
-    low = words.milliseconds(None if below is None else tally.latency.at_rank(below))
-    high = "no bound yet" if above is None else words.milliseconds(tally.latency.at_rank(above))
-    return Cell(words.milliseconds(estimate), f"{low} to {high}" if below is not None else high)
+    at = tally.latency.at_rank
+    low = None if below is None else words.milliseconds(at(below))
+    high = None if above is None else words.milliseconds(at(above))
+    both = f"{low} to {high}" if low and high else None
+    return Cell(words.milliseconds(estimate), both or (f"at least {low}" if low else "no bounds yet"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 NOTHING = "\N{EN DASH}"
 _THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -101,6 +103,18 @@ def labelled(name: str, value: object) -> tuple[str, str]:
 
 def _is_share(name: str) -> bool:
     return bool(re.search(r"(share|_lower|_upper|_error|increase|agreement)$", name)) and "p99" not in name
+
+
+def serving(workers: Mapping[str, Any]) -> str:
+    """Return what ``Overview.serving`` says."""
+    known, acknowledged = workers["workers"], workers["acknowledged"]
+    if not known:
+        return "No gateway worker reports"
+    if acknowledged < known:
+        return f"{acknowledged} of {known} gateway workers serve with the present route"
+    return (
+        f"{f'All {known} gateway workers serve' if known > 1 else 'The gateway worker serves'} with the present route"
+    )
 
 
 def state(phase: str) -> str:

@@ -137,7 +137,7 @@ async def test_the_page_of_a_rollout_shows_numbers_bounds_checks_weights_and_who
     for words in (
         "Progressing",
         "Desired weight 50 %",
-        "all 2 gateway workers serve with it",
+        "All 2 gateway workers serve with the present route",
         "p50 latency",
         "p99 latency",
         "Bad answers",

@@ -213,3 +213,25 @@ async def test_streams_end_with_the_watch(world: ControlPlane) -> None:
     await asyncio.gather(watching, return_exceptions=True)
     await asyncio.wait_for(running, 5.0)
     assert follower.status == 200
+
+
+async def test_a_mistake_in_what_is_told_takes_nothing_else_down(
+    world: ControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = world.overview.models
+
+    def broken() -> list[dict[str, Any]]:
+        raise RuntimeError("a bug")
+
+    world.overview.models = broken  # type: ignore[method-assign]
+    watching = asyncio.create_task(world.events.run())
+    await world.tick()
+    await asyncio.sleep(0.01)
+    assert "a tick was not told" in caplog.text
+    world.overview.models = models  # type: ignore[method-assign]
+    before = world.feed.last
+    await world.tick()
+    await asyncio.sleep(0.01)
+    assert world.feed.last > before
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)

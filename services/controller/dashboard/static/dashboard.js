@@ -39,6 +39,9 @@
       old.replaceChildren(...part.childNodes);
       if (path) (at(path, old) ?? main).focus({ preventScroll: true });
     }
+    const state = document.querySelector("#state [data-title]");
+    if (state) document.title = state.dataset.title;
+    if (state && "over" in state.dataset) finish();
   };
   const shown = new Map([...document.querySelectorAll("[data-live]")].map((part) => [part.id, part.innerHTML]));
 
@@ -81,10 +84,7 @@
     source = new EventSource(main.dataset.events);
     source.onopen = () => say("Live");
     for (const kind of ["rollout", "models"]) {
-      source.addEventListener(kind, (event) => {
-        refresh();
-        if (kind === "rollout" && main.dataset.events.includes("/rollouts/") && !JSON.parse(event.data).active) finish();
-      });
+      source.addEventListener(kind, refresh);
     }
     source.onerror = () => {
       say("Not connected; trying again");
@@ -125,6 +125,7 @@
       location.assign(link.href);
       return;
     }
+    if (dialog.open) return;
     dialog.replaceChildren(form);
     form.querySelector("#actor").value = sessionStorage.getItem("actor") ?? "";
     form.addEventListener("submit", () => sessionStorage.setItem("actor", form.querySelector("#actor").value));
