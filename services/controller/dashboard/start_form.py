@@ -16,7 +16,7 @@ from services.core.errors import InvalidRequest
 from services.core.rollout_spec import DEFAULT_STEPS, OnInconclusive, RolloutSpec, Strategy
 
 STEP_ROWS = 6
-STEP_FIELDS = ("weight_percent", "duration_s", "min_requests")
+STEP_FIELDS = ("weight_percent", "duration_s", "min_requests", "mirror_percent")
 _TOLERANCE = "analysis."
 
 
@@ -80,10 +80,20 @@ class StartForm:
             key: self._text(_TOLERANCE + key) or (None if info.default is None else "")
             for key, info in AnalysisModel.model_fields.items()
         }
+        # Rows that nobody touched are a canary's; another strategy then has steps of its own.
+        if document["strategy"] != Strategy.CANARY.value and steps == _CANARY_ROWS:
+            return document
         return {**document, "steps": steps}
 
     def _text(self, name: str) -> str:
         return self.values.get(name, "").strip()
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+_CANARY_ROWS = [{key: _shown(getattr(step, key)) for key in STEP_FIELDS} for step in DEFAULT_STEPS]
 
 
 def fresh_form(version: int | None) -> StartForm:
@@ -115,7 +125,7 @@ def read(form: StartForm, model: str) -> tuple[RolloutSpec, str] | StartForm:
     except ValidationError as error:
         return form.with_errors(dict(_placed(error, form)))
     faults: dict[str, str] = {}
-    for row, step in zip(_filled(form), body.steps or [], strict=True):
+    for row, step in zip(_filled(form), body.steps or (), strict=body.steps is not None):
         try:
             step.step()
         except InvalidRequest as error:
@@ -185,6 +195,3 @@ def _label(key: str) -> str:
     unit = " (seconds)" if key.endswith("_s") else ""
     return key.removesuffix("_s").replace("_", " ").capitalize() + unit
 
-
-def _shown(value: object) -> str:
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -17,15 +17,18 @@ _PASSED = " passed: "
 # What each phase means, for somebody who does not know the state machine.
 PHASES = {
     "preparing": "The candidate is being loaded",
+    "warming": "The candidate gets warm-up samples, and must answer as when it was built",
     "progressing": "The candidate has its share while evidence is collected",
     "paused": "The weight is held until a person decides; harm still rolls back",
     "promoting": "The candidate has all traffic; gateways let go of the old version",
     "rolling_back": "Stable has all traffic; gateways let go of the candidate",
     "aborting": "Stable has all traffic, because a person said so",
+    "concluding": "The shadow is over; gateways let go of the candidate",
     "promoted": "The candidate is the stable version now",
     "rolled_back": "Stable kept the traffic",
     "aborted": "Stable kept the traffic, because a person said so",
-    "failed": "The candidate did not load and never got traffic",
+    "concluded": "The candidate did well as a shadow; stable kept the traffic",
+    "failed": "The candidate did not get ready and never got traffic",
 }
 _MARKS = {
     "pass": "\N{CHECK MARK}",

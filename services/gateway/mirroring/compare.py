@@ -164,7 +164,8 @@ def _integers(name: str, left: Array, right: Array, ranking: _Ranking) -> tuple[
 
 
 def _numbers(name: str, left: Array, right: Array, ranking: _Ranking, mirror: Mirror) -> tuple[OutputResult, bool]:
-    a, b = left.astype(np.float64), right.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+        a, b = left.astype(np.float64), right.astype(np.float64)
     agree = ranking.ranked and bool((a.argmax(axis=1) == b.argmax(axis=1)).all())
     finite = np.isfinite(a) & np.isfinite(b)
     non_finite = False

@@ -8,9 +8,11 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from services.controller.dashboard import start_form
 from services.controller.dashboard.form_token import COOKIE
 from services.core.history import HistoryEntry
 from services.core.rollout import Phase
+from services.core.rollout_spec import STEPS_OF
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 pytestmark = pytest.mark.anyio
@@ -279,9 +281,19 @@ async def started(client: httpx2.AsyncClient, **changes: str) -> httpx2.Response
     }
     return await client.post(
         "/models/digits",
-        data=fields | {"version": "2", "on_inconclusive": "abort", "actor": "ada"} | changes,
+        data=fields | {"version": "2", "strategy": "canary", "on_inconclusive": "abort", "actor": "ada"} | changes,
         headers=OWN,
     )
+
+
+@pytest.mark.parametrize("strategy", ["blue-green", "shadow"])
+async def test_another_strategy_has_its_own_steps_where_nobody_touched_them(
+    client: httpx2.AsyncClient, world: ControlPlane, strategy: str
+) -> None:
+    assert (await started(client, strategy=strategy)).status_code == 303
+    rollout = await world.rollout("digits-1")
+    assert rollout.spec.strategy.value == strategy
+    assert rollout.spec.steps == STEPS_OF[rollout.spec.strategy]
 
 
 async def test_the_form_as_it_is_starts_a_rollout_with_the_apis_defaults(
@@ -301,11 +313,11 @@ async def test_the_form_as_it_is_starts_a_rollout_with_the_apis_defaults(
     [
         ({"version": "7"}, "version", "published: 1, 2"),
         ({"version": ""}, "version", "choose a version"),
-        ({"step-0-weight_percent": "100"}, "step-0-weight_percent", "needs a mirror"),
+        ({"step-0-weight_percent": "100"}, "step-0-mirror_percent", "needs a mirror"),
         ({"step-1-min_requests": "many"}, "step-1-min_requests", "whole number"),
         ({"step-1-duration_s": ""}, "step-1-duration_s", "expected a number"),
         ({"step-1-weight_percent": "5"}, "steps", "higher than the one before"),
-        ({f"step-{row}-{key}": "" for row in range(6) for key in ("weight_percent", "duration_s", "min_requests")},
+        ({f"step-{row}-{key}": "" for row in range(6) for key in start_form.STEP_FIELDS},
          "steps", "at least one step"),
         ({"analysis.max_p99_ratio": "0.5"}, "analysis.max_p99_ratio", "from 1 to"),
         ({"analysis.max_error_increase": ""}, "analysis.max_error_increase", "expected a number"),
