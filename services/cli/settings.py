@@ -34,6 +34,9 @@ _TRITONS = (
     "The Tritons as HOST:HTTPPORT[/GRPCPORT], separated by commas, or dns:NAME:HTTPPORT[/GRPCPORT] for all addresses "
     "of a name; default is the section triton's."
 )
+_CONTROLLERS = (
+    "HOST:PORT of the controller's gRPC, or of every controller's, separated by commas; default is its section's."
+)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -60,7 +63,7 @@ class GatewaySettings(Section):
     tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
     triton: str | None = Field(None, description=_TRITONS)
-    controller: str | None = Field(None, description="HOST:PORT of the controller's gRPC; default is its section's.")
+    controller: str | None = Field(None, description=_CONTROLLERS)
 
 
 class ControllerSettings(Section):
@@ -70,6 +73,7 @@ class ControllerSettings(Section):
     http_port: Port = 9000
     grpc_port: Port = 9001
     database_url: str | None = Field(None, description="SQLAlchemy URL; default is SQLite in the state directory.")
+    advertise: str | None = Field(None, description="Host by which others reach this controller; default is its own.")
     tick_s: float = Field(1.0, gt=0, le=60)
     triton: str | None = Field(None, description=_TRITONS)
 

@@ -24,7 +24,7 @@ class Behaviour:
 
     Attributes:
         triton: The replicas of Triton.
-        controller: The controller's gRPC address.
+        controllers: The gRPC address of every controller; one of them leads.
         limits: Bounds on clients.
         admission: How many requests go to Triton at once, and how long others wait.
         replicas: How replicas are chosen, watched and tried again.
@@ -35,7 +35,7 @@ class Behaviour:
     """
 
     triton: Targets
-    controller: Address
+    controllers: tuple[Address, ...]
     limits: Limits = field(default_factory=Limits)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     replicas: ReplicaSettings = field(default_factory=ReplicaSettings)

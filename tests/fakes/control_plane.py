@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from services.controller.fleet import Fleet
+from services.controller.leadership import Leader, Mandate
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.metrics import ControllerMetrics
@@ -18,6 +19,7 @@ from services.controller.reconciler import Reconciler
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
+from services.controller.store import Store
 from services.core.errors import NotFound
 from services.core.rollout import Rollout
 from services.triton.model_server_group import ModelServerGroup
@@ -52,14 +54,14 @@ class ControlPlane:
 
     def __init__(
         self,
-        store: FakeStore | None = None,
+        store: Store | None = None,
         server: FakeModelServer | None = None,
         repository: FakeRepository | None = None,
         switch: KillSwitch | None = None,
         further: Sequence[FakeModelServer] = (),
     ) -> None:
         self.clock = FakeClock()
-        self.store = store or FakeStore()
+        self.store: Any = store or FakeStore()
         self.server = server or FakeModelServer()
         self.servers = [self.server, *further]
         self.repository = repository or FakeRepository(digits=[1])
@@ -86,7 +88,8 @@ class ControlPlane:
         store = KillingStore(self.store, self.switch)
         self.watch = RepositoryWatch(self.repository, timeout_s=10.0)
         self.board = RouteBoard()
-        self.ledger = Ledger(store, self.board)
+        self.mandate = Mandate(Leader(f"controller-{self.starts}", "here:9000", "here:9001"), self.clock, epoch=0)
+        self.ledger = Ledger(store, self.board, self.mandate, self.clock)
         self.fleet = Fleet(self.clock, stale_after_s=10.0)
         self.group = ModelServerGroup(FakeMembers(self.servers), look_timeout_s=0.2, clock=self.clock)
         server = KillingModelServer(self.group if len(self.servers) > 1 else self.server, self.switch)
@@ -101,6 +104,7 @@ class ControlPlane:
             clock=self.clock,
             pace=Pace(),
             newcomers=self.newcomers,
+            mandate=self.mandate,
         )
         self.operations = Operations(
             ledger=self.ledger,
@@ -109,6 +113,7 @@ class ControlPlane:
             published=self.repository,
             wake=self.reconciler.wake,
             clock=self.clock,
+            mandate=self.mandate,
         )
         self.overview = Overview(
             ledger=self.ledger,
@@ -118,8 +123,9 @@ class ControlPlane:
             repository=self.watch,
             loader=self.loader,
             newcomers=self.newcomers,
+            mandate=self.mandate,
         )
-        self.metrics = ControllerMetrics(self.ledger, self.fleet, self.reconciler)
+        self.metrics = ControllerMetrics(self.ledger, self.fleet, self.reconciler, self.mandate)
 
     async def restart(self) -> None:
         """Drop everything that was in memory and begin with what is stored."""
@@ -165,4 +171,5 @@ class ControlPlane:
 
     async def rollout(self, rollout_id: str) -> Rollout:
         """Return the stored state of a rollout."""
-        return await self.store.get(rollout_id)
+        found: Rollout = await self.store.get(rollout_id)
+        return found

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from services.controller.store import RouteBook
+from services.controller.store import RouteBook, Store
+from services.core.audit import AuditRecord
 from services.core.history import HistoryEntry
 from services.core.rollout import Rollout
 from services.core.route import Route
 from services.triton.model_server import NOTHING, ModelServer
-from tests.fakes.store import FakeStore
 
 
 class Killed(BaseException):
@@ -43,31 +43,41 @@ class KillSwitch:
 class KillingStore:
     """A store behind which the process may die at every write."""
 
-    def __init__(self, store: FakeStore, switch: KillSwitch) -> None:
+    def __init__(self, store: Store, switch: KillSwitch) -> None:
         self._store = store
         self._switch = switch
         self.book = store.book
         self.get = store.get
         self.find = store.find
         self.history = store.history
+        self.audit = store.audit
+        self.done_by = store.done_by
+        self.lead = store.lead
 
-    async def put_route(self, route: Route, expected_generation: int) -> RouteBook:
+    async def put_route(self, route: Route, expected_generation: int, record: AuditRecord) -> RouteBook:
         self._die(after=False)
-        book = await self._store.put_route(route, expected_generation)
+        book = await self._store.put_route(route, expected_generation, record)
         self._die(after=True)
         return book
 
-    async def create(self, rollout: Rollout, entry: HistoryEntry) -> Rollout:
+    async def create(self, rollout: Rollout, entry: HistoryEntry, record: AuditRecord) -> Rollout:
         self._die(after=False)
-        created = await self._store.create(rollout, entry)
+        created = await self._store.create(rollout, entry, record)
         self._die(after=True)
         return created
 
-    async def save(self, rollout: Rollout, entry: HistoryEntry | None) -> Rollout:
+    async def save(
+        self, rollout: Rollout, entry: HistoryEntry | None = None, record: AuditRecord | None = None
+    ) -> Rollout:
         self._die(after=False)
-        saved = await self._store.save(rollout, entry)
+        saved = await self._store.save(rollout, entry, record)
         self._die(after=True)
         return saved
+
+    async def note(self, record: AuditRecord) -> None:
+        self._die(after=False)
+        await self._store.note(record)
+        self._die(after=True)
 
     def _die(self, *, after: bool) -> None:
         if self._switch.hit(after=after):
