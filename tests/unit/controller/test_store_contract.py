@@ -5,7 +5,6 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -14,7 +13,7 @@ from loadtest.postgres import Postgres
 from services.controller.leadership import Leader, NotLeading
 from services.controller.store import AuditQuery, Store
 from services.core.analysis import Terms, assess
-from services.core.audit import ROUTE, AuditOutcome, AuditRecord, Standing
+from services.core.audit import ROUTE, AuditOutcome, Standing
 from services.core.errors import ConfigurationError, Conflict, MissingDependency, NotFound, Unavailable
 from services.core.evidence import Evidence, Sighting
 from services.core.histogram import LatencyHistogram
@@ -23,6 +22,7 @@ from services.core.rollout import Phase, Rollout, new_rollout
 from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step
 from services.core.route import Route
 from services.core.tally import Tally
+from tests.fakes.audit_records import record_of
 from tests.fakes.opened_store import OpenedStore, sqlite_url
 from tests.fakes.store import FakeStore
 
@@ -70,23 +70,6 @@ async def stores(request: pytest.FixtureRequest, urls: Callable[[str], str]) -> 
     yield another
     for each in opened:
         await each.close()
-
-
-def record_of(action: str = "start", model: str = "digits", **fields: Any) -> AuditRecord:
-    now = Standing(1, 2, 5, Phase.PROGRESSING, 0)
-    known: dict[str, Any] = {
-        "at": 12.5,
-        "actor": "ada",
-        "action": action,
-        "model": model,
-        "rollout": None,
-        "reason": "because",
-        "outcome": AuditOutcome.DONE,
-        "source": None,
-        "target": now,
-        "instance": "controller-1",
-    }
-    return AuditRecord(**known | fields)
 
 
 async def created_in(store: Store, model: str = "digits", version: int = 2, actor: str = "ada") -> Rollout:
