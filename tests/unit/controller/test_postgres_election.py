@@ -72,7 +72,7 @@ async def start(postgres: Postgres) -> AsyncIterator[Start]:
 
 @asynccontextmanager
 async def doing(*works: "asyncio._CoroutineLike[object]") -> AsyncIterator[list["asyncio.Task[object]"]]:
-    tasks = [asyncio.create_task(work) for work in works]  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(work) for work in works]
     try:
         yield tasks
     finally:
