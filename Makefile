@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := embedded,build,recipes,stores,mlflow,loadtest,dev
+EXTRAS := embedded,build,recipes,stores,mlflow,postgres,loadtest,dev
 
 .PHONY: help install demo up test lint proto recipes gpu-check bench peers chaos overload
 .DEFAULT_GOAL := help

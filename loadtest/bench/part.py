@@ -90,6 +90,11 @@ class Part:
             process.wait()
             _kill(family[1:])
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the process and all its children."""
+        for process in self.family():
+            process.send_signal(number)
+
     def restart(self) -> None:
         """Stop and start again, on the same ports."""
         self.stop()

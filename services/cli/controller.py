@@ -24,10 +24,14 @@ from services.core.address import Address
 @click.option("--triton", metavar="ADDRESSES", help="The Tritons: HOST:HTTPPORT[/GRPCPORT],...")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Directory of the SQLite database.")
 @click.option("--database-url", help="SQLAlchemy URL, instead of SQLite in the state directory.")
+@click.option("--advertise", metavar="HOST", help="Name by which other controllers reach this one.")
 @click.option("--tick-s", type=float, help="Seconds between two looks at the world.")
 @click.pass_obj
 def controller(console: Console, /, file: Path | None, **flags: object) -> None:
-    """Run the controller until SIGTERM: route table, rollouts, models loaded in Triton."""
+    """Run the controller until SIGTERM: route table, rollouts, models loaded in Triton.
+
+    Of several with one PostgreSQL one leads; the others follow and take over within seconds.
+    """
     settings = load_settings(os.environ, file, under_section("controller", flags))
 
     from services.controller.app import ControllerOptions, run_controller
@@ -46,6 +50,7 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
         pace=Pace(tick_s=chosen.tick_s),
         public_key=settings.public_key,
         accelerator=accelerator_finder(settings.triton),
+        advertise=chosen.advertise,
     )
 
     def announce(http_port: int, grpc_port: int) -> None:

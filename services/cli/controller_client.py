@@ -41,6 +41,15 @@ def controller_option(command: Any) -> Any:
     )(command)
 
 
+def request_id_option(command: Any) -> Any:
+    """Give a verb the option that names its request, as ``request_id``."""
+    return click.option(
+        "--request-id",
+        default="",
+        help="A name for this request: sent again with it, it is answered and not done a second time.",
+    )(command)
+
+
 class ControllerClient:
     """One controller. Used as a context; every refusal is an error of ours with the controller's words.
 

@@ -23,7 +23,7 @@ from services.core.address import Address
 @click.option("--metrics-port", type=int, help="Metrics; 0 chooses a free one. Default is 8002.")
 @click.option("--workers", type=int, help="Worker processes. Default is 2.")
 @click.option("--triton", metavar="TRITONS", help="HOST:HTTPPORT[/GRPCPORT], comma-separated, or dns:NAME:PORT.")
-@click.option("--controller", metavar="HOST:PORT", help="The controller's gRPC address.")
+@click.option("--controller", metavar="ADDRESSES", help="gRPC address of every controller: HOST:PORT,...")
 @click.pass_obj
 def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
     """Run the gateway: REST and gRPC on ports that all workers share, metrics of all of them on a third.
@@ -37,13 +37,13 @@ def gateway(console: Console, /, file: Path | None, **flags: object) -> None:
 
     read = load_settings(os.environ, file, under_section("gateway", flags))
     chosen = read.gateway
-    control = Address(read.controller.host, read.controller.grpc_port)
+    control: tuple[Address, ...] = (Address(read.controller.host, read.controller.grpc_port),)
     if chosen.controller is not None:
-        control = Address.parse(chosen.controller, "gateway.controller")
+        control = tuple(Address.parse(text.strip(), "gateway.controller") for text in chosen.controller.split(","))
     settings = GatewaySettings(
         Behaviour(
             triton=triton_targets(read, chosen.triton, "gateway.triton"),
-            controller=control,
+            controllers=control,
             limits=chosen.limits,
             admission=chosen.admission,
             mirroring=chosen.mirroring,

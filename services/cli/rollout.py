@@ -11,11 +11,20 @@ from typing import Any
 import click
 
 from services.cli.console import Console
-from services.cli.controller_client import ControllerClient, controller_option
+from services.cli.controller_client import ControllerClient, controller_option, request_id_option
 from services.cli.rollout_options import asked_options
 from services.cli.rollout_replay import replayed
 from services.cli.rollout_start import body_of
-from services.cli.rollout_text import HISTORY_COLUMNS, LIST_COLUMNS, describe, history_row, list_row, one_line
+from services.cli.rollout_text import (
+    AUDIT_COLUMNS,
+    HISTORY_COLUMNS,
+    LIST_COLUMNS,
+    audit_row,
+    describe,
+    history_row,
+    list_row,
+    one_line,
+)
 from services.core.errors import MissingDependency, PenstockError
 
 _WATCH_S = 1.0
@@ -38,11 +47,13 @@ def rollout() -> None:
 @rollout.command()
 @asked_options
 @click.option("--actor", default=_actor, show_default="you", help="Who starts it; goes into the history.")
+@request_id_option
 @click.pass_obj
-def start(console: Console, /, *, url: str, actor: str, **asked: Any) -> None:
+def start(console: Console, /, *, url: str, actor: str, request_id: str, **asked: Any) -> None:
     """Start a rollout of MODEL to a published version."""
     with ControllerClient(url) as client:
-        started = client.post("/v1/rollouts", {**body_of(**asked), "actor": actor})
+        body = {**body_of(**asked), "actor": actor, "request_id": request_id}
+        started = client.post("/v1/rollouts", body)
     console.say(f"{started['id']}: {one_line(started)}")
     console.say(f"watch it with: penstock rollout get {started['id']} --watch")
     console.result(started)
@@ -151,15 +162,48 @@ def history(console: Console, rollout_id: str, url: str) -> None:
     console.result(lines)
 
 
+@rollout.command()
+@click.argument("rollout_id", required=False)
+@click.option("--model", help="Only of this model.")
+@click.option("--actor", help="Only by this actor.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="The latest so many.")
+@click.option("--before", type=click.IntRange(1), help="Older than this place, as the last call named it.")
+@controller_option
+@click.pass_obj
+def audit(
+    console: Console,
+    /,
+    *,
+    rollout_id: str | None,
+    model: str | None,
+    actor: str | None,
+    limit: int,
+    before: int | None,
+    url: str,
+) -> None:
+    """Tell who did what, when, from which state to which, and what was refused; the latest first."""
+    with ControllerClient(url) as client:
+        page = client.get("/v1/audit", rollout=rollout_id, model=model, actor=actor, limit=limit, before=before)
+    if page["audit"]:
+        console.table("", AUDIT_COLUMNS, [audit_row(record) for record in page["audit"]])
+    else:
+        console.say("nothing was done")
+    if page["more"]:
+        console.say(f"older ones: --before {page['more']}")
+    console.result(page)
+
+
 def _add_verb(verb: str, words: str) -> None:
     @click.argument("rollout_id")
     @click.option("--reason", default="", help="Why; goes into the history.")
     @click.option("--actor", default=_actor, show_default="you", help="Who says it; goes into the history.")
+    @request_id_option
     @controller_option
     @click.pass_obj
-    def steer(console: Console, rollout_id: str, reason: str, actor: str, url: str) -> None:
+    def steer(console: Console, /, *, rollout_id: str, reason: str, actor: str, request_id: str, url: str) -> None:
+        said = {"actor": actor, "reason": reason, "request_id": request_id}
         with ControllerClient(url) as client:
-            steered = client.post(f"/v1/rollouts/{rollout_id}/{verb}", {"actor": actor, "reason": reason})
+            steered = client.post(f"/v1/rollouts/{rollout_id}/{verb}", said)
         console.say(f"{steered['id']}: {one_line(steered)}")
         console.result(steered)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 LIST_COLUMNS = ("rollout", "stable", "candidate", "phase", "step", "weight", "reason")
 _LISTED_REASON = 110
+AUDIT_COLUMNS = ("when", "who", "what", "rollout", "outcome", "from", "to", "why", "controller")
 HISTORY_COLUMNS = ("when", "phase", "weight", "event", "who", "why")
 
 
@@ -55,9 +56,27 @@ def _beginning(reason: str) -> str:
     return reason if len(reason) <= _LISTED_REASON else f"{reason[:_LISTED_REASON].rstrip()} ..."
 
 
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _standing_words(standing: dict[str, Any] | None) -> str:
+    if standing is None:
+        return "-"
+    versions = f"{standing['stable']}" + (f"/{standing['candidate']}" if standing["candidate"] else "")
+    phase = f"{standing['phase']}, step {standing['step'] + 1}, " if standing["phase"] else ""
+    return f"{phase}version {versions}, {standing['weight_percent']} %"
+
+
+def audit_row(record: dict[str, Any]) -> tuple[object, ...]:
+    """Return a row under ``AUDIT_COLUMNS``; times are UTC."""
+    states = (_standing_words(record["source"]), _standing_words(record["target"]))
+    what = (record["action"], record["rollout"] or record["model"], record["outcome"])
+    return (_when(record["at"]), record["actor"], *what, *states, _beginning(record["reason"]), record["instance"])
+
+
 def history_row(line: dict[str, Any]) -> tuple[object, ...]:
     """Return a row under ``HISTORY_COLUMNS``; times are UTC."""
-    when = datetime.fromtimestamp(line["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
     phase = f"{line['source']} -> {line['target']}" if line["source"] else line["target"]
     weight = f"{line['source_weight_percent']} -> {line['target_weight_percent']} %"
-    return when, phase, weight, line["event"], line["actor"], line["reason"]
+    return _when(line["at"]), phase, weight, line["event"], line["actor"], line["reason"]

@@ -35,6 +35,9 @@ _TRITONS = (
     "The Tritons as HOST:HTTPPORT[/GRPCPORT], separated by commas, or dns:NAME:HTTPPORT[/GRPCPORT] for all addresses "
     "of a name; default is the section triton's."
 )
+_CONTROLLERS = (
+    "HOST:PORT of the controller's gRPC, or of every controller's, separated by commas; default is its section's."
+)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -62,7 +65,7 @@ class GatewaySettings(Section):
     tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()
     triton: str | None = Field(None, description=_TRITONS)
-    controller: str | None = Field(None, description="HOST:PORT of the controller's gRPC; default is its section's.")
+    controller: str | None = Field(None, description=_CONTROLLERS)
 
 
 class ControllerSettings(Section):
@@ -73,6 +76,7 @@ class ControllerSettings(Section):
     grpc_port: Port = 9001
     database_url: str | None = Field(None, description="SQLAlchemy URL; default is SQLite in the state directory.")
     prometheus_url: str | None = Field(None, description="Prometheus that custom metrics of rollouts are asked from.")
+    advertise: str | None = Field(None, description="Host by which others reach this controller; default is its own.")
     tick_s: float = Field(1.0, gt=0, le=60)
     triton: str | None = Field(None, description=_TRITONS)
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from services.controller.dashboard.pages import Dashboard
+from services.controller.database import Database
 from services.controller.events.event_feed import EventFeed
 from services.controller.events.event_routes import add_events
 from services.controller.events.watch import Watch
 from services.controller.fleet import Fleet
+from services.controller.forwarding import ToLeader
+from services.controller.governor import Governor
 from services.controller.grpc_server import GrpcServer
 from services.controller.grpc_services import RouteService, StatisticsService
 from services.controller.insight import Insight
+from services.controller.leadership import Election, Leader, Mandate
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.measuring import Measuring
@@ -25,24 +33,29 @@ from services.controller.metrics import ControllerMetrics
 from services.controller.newcomers import Newcomers
 from services.controller.operations import Operations
 from services.controller.overview import Overview
+from services.controller.postgres_election import PostgresElection
 from services.controller.prometheus_query import PrometheusQuery
 from services.controller.reconciler import Reconciler
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.rest import rest_app
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
+from services.controller.sole_election import SoleElection, sole_lock
 from services.controller.sql_store import SqlStore
 from services.controller.warmups import Warmups
 from services.core.accelerator import Accelerator
+from services.core.address import Address
 from services.core.errors import PenstockError
 from services.core.replica_address import Targets
 from services.process.asgi_server import AsgiServer
-from services.process.ports import listen_shared
+from services.process.ports import choose_free_port, listen_shared, port_of
 from services.triton.layout import RepositoryLayout
 from services.triton.model_server_group import ModelServerGroup
 from services.triton.triton_members import TritonMembers
 from services.triton.trust import Trust
 from services.triton.warming.triton_warmer import TritonWarmer
+
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ class ControllerOptions:
         public_key: The key that versions must be signed for to be loaded; None asks for no signature.
         accelerator: Finds the GPU that engines must be built for to be loaded.
         prometheus_url: Where custom metrics of rollouts are asked from; None where nobody said.
+        advertise: Name or address by which other controllers and gateways reach this one; None where it is ``host``.
     """
 
     repository: Path
@@ -72,6 +86,7 @@ class ControllerOptions:
     public_key: Path | None = None
     accelerator: Callable[[], Accelerator | None] = lambda: None
     prometheus_url: str | None = None
+    advertise: str | None = None
 
 
 async def run_controller(options: ControllerOptions, announce: Callable[[int, int], None]) -> None:
@@ -84,14 +99,29 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     Raises:
         ConfigurationError: A port is taken, or the database was written by another version.
     """
+    database = Database(options.database_url)
+    [listener] = listen_shared(options.host, options.http_port, 1, "the controller's HTTP port")
+    with closing(listener), sole_lock(database):
+        try:
+            await _run(options, announce, database, listener)
+        finally:
+            await database.close()
+
+
+async def _run(
+    options: ControllerOptions, announce: Callable[[int, int], None], database: Database, listener: socket.socket
+) -> None:
     pace, layout = options.pace, RepositoryLayout(options.repository)
-    store = SqlStore(options.database_url, least_generation=int(time.time()))
-    tritons = TritonMembers(options.triton, layout, trust=Trust(layout, options.public_key, options.accelerator))
+    grpc_port = options.grpc_port or choose_free_port(options.host)
+    mandate = Mandate(_identity(options, port_of(listener), grpc_port), time.monotonic)
+    store = SqlStore(database, mandate)
+    trust = Trust(layout, options.public_key, options.accelerator)
+    tritons = TritonMembers(options.triton, layout, trust=trust, permit=mandate.require)
     server = ModelServerGroup(tritons)
 
     repository = RepositoryWatch(layout, pace.observe_timeout_s)
     board = RouteBoard()
-    ledger = Ledger(store, board)
+    ledger = Ledger(store, board, mandate, time.time)
     fleet = Fleet(time.monotonic, pace.stale_after_s)
     loader = Loader(server, time.monotonic)
     warmups = Warmups(TritonWarmer(tritons, layout), time.monotonic)
@@ -109,6 +139,7 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
         clock=time.time,
         pace=pace,
         newcomers=newcomers,
+        mandate=mandate,
     )
     operations = Operations(
         ledger=ledger,
@@ -118,6 +149,7 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
         published=layout,
         wake=reconciler.wake,
         clock=time.time,
+        mandate=mandate,
     )
     overview = Overview(
         ledger=ledger,
@@ -127,6 +159,14 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
         repository=repository,
         loader=loader,
         newcomers=newcomers,
+        mandate=mandate,
+    )
+    election = _election(database, mandate.me)
+    governor = Governor(
+        election,
+        mandate,
+        begins=(fleet.begin, loader.drop, ledger.doubt, reconciler.wake),
+        ends=(loader.drop, ledger.doubt, board.wake),
     )
     feed = EventFeed(epoch=f"{time.time_ns():x}")
     watch = Watch(
@@ -137,22 +177,40 @@ async def run_controller(options: ControllerOptions, announce: Callable[[int, in
     )
 
     insight = Insight(ledger=ledger, store=store, fleet=fleet, clock=time.time)
-    rest = rest_app(operations, overview, insight, ControllerMetrics(ledger, fleet, reconciler), dashboard)
+    to_leader = ToLeader(mandate)
+    metrics = ControllerMetrics(ledger, fleet, reconciler, mandate)
+    rest = rest_app(operations, overview, insight, metrics, dashboard=dashboard, to_leader=to_leader)
     add_events(rest, operations, feed, watch)
-    [listener] = listen_shared(options.host, options.http_port, 1, "the controller's HTTP port")
     http = AsgiServer(rest, listener)
     try:
-        grpc = GrpcServer(RouteService(board), StatisticsService(fleet, board), options.host, options.grpc_port)
+        routes, statistics = RouteService(board, mandate), StatisticsService(fleet, board, mandate)
+        grpc = GrpcServer(routes, statistics, options.host, grpc_port)
         async with loader, warmups, measuring:
-            await _serve(http, grpc, (reconciler.run, tritons.run, watch.run), board, announce)
+            await _serve(http, grpc, (governor.run, reconciler.run, tritons.run, watch.run), board, announce)
     finally:
         await http.stop()
+        await to_leader.aclose()
         await repository.close()
-        await store.close()
         if prometheus is not None:
             await prometheus.aclose()
         await server.aclose()
         await tritons.aclose()
+
+
+def _identity(options: ControllerOptions, http_port: int, grpc_port: int) -> Leader:
+    host = options.advertise or (socket.gethostname() if options.host in _EVERYWHERE else options.host)
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    return Leader(name, str(Address(host, http_port)), str(Address(host, grpc_port)))
+
+
+def _election(database: Database, me: Leader) -> Election:
+    if database.shared:
+        return PostgresElection(database, me, _least_generation)
+    return SoleElection(database, me, _least_generation())
+
+
+def _least_generation() -> int:
+    return int(time.time())
 
 
 async def _serve(

@@ -84,6 +84,11 @@ class Fleet:
         """Whether it has been watched for so long that every worker that lives has reported."""
         return self._clock() - self._watching_since >= self._stale_after_s
 
+    def begin(self) -> None:
+        """Know of no worker: they report to whoever leads, and this process leads from now on."""
+        self._workers.clear()
+        self._watching_since = self._clock()
+
     def expect(self, instances: Iterable[str]) -> None:
         """Count workers as alive that were known before a restart, until they report or stay silent for too long."""
         now = self._clock()

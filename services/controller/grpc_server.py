@@ -19,7 +19,7 @@ _OPTIONS = [
     # A worker that is gone without a word ends its stream within half a minute.
     ("grpc.keepalive_time_ms", 15_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
 ]
 _MAX_CALLS = 4096

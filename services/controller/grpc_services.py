@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import grpc
 
 from services.controller.fleet import Fleet
+from services.controller.leadership import Mandate, NotLeading
 from services.controller.route_board import RouteBoard
 from services.controller.wire import checked_instance, report_from, table_message
 from services.core.errors import Overloaded, PenstockError, status_of
@@ -15,16 +16,25 @@ from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2,
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
+# A worker that has no table yet takes one from any controller.
+ANY_CONTROLLER = "penstock-any-controller"
+
+
 class RouteService(routes_pb2_grpc.RouteServiceServicer):  # type: ignore[misc] # generated code has no types
-    """Streams the whole route table to every worker, at once and after every change.
+    """Streams the whole route table to every worker, at once and after every change, while this controller leads.
+
+    A follower's table may be behind, and what it does not know of it cannot tell: it refuses, with the leader's
+    address, and the worker tries the next controller. Only a worker that has no table at all gets the follower's first.
 
     Args:
         board: Where the newest table is.
+        mandate: Whether this process leads.
         max_watchers: Bound on the streams.
     """
 
-    def __init__(self, board: RouteBoard, max_watchers: int = 1024) -> None:
+    def __init__(self, board: RouteBoard, mandate: Mandate, max_watchers: int = 1024) -> None:
         self._board = board
+        self._mandate = mandate
         self._max_watchers = max_watchers
         self.watchers = 0
 
@@ -41,9 +51,14 @@ class RouteService(routes_pb2_grpc.RouteServiceServicer):  # type: ignore[misc] 
         self.watchers += 1
         try:
             generation = -1
-            while (book := await self._board.newer_than(generation)) is not None:
+            while (book := await self._board.newer_than(generation, lambda: self._mandate.held)) is not None:
                 generation = book.generation
                 yield table_message(book.table)
+            if not self._mandate.held:
+                first = self._board.book
+                if generation < 0 and first is not None and first.generation and _takes_any(context):
+                    yield table_message(first.table)
+                await _abort(context, NotLeading(self._mandate.refusal()))
         finally:
             self.watchers -= 1
 
@@ -54,22 +69,29 @@ class StatisticsService(statistics_pb2_grpc.StatisticsServiceServicer):  # type:
     Args:
         fleet: Keeps the last report of every worker.
         board: Where the newest table is; its generation is the receipt.
+        mandate: Whether this process leads: what others are told is no evidence of theirs.
     """
 
-    def __init__(self, fleet: Fleet, board: RouteBoard) -> None:
+    def __init__(self, fleet: Fleet, board: RouteBoard, mandate: Mandate) -> None:
         self._fleet = fleet
         self._board = board
+        self._mandate = mandate
 
     async def ReportStatistics(  # noqa: N802 - the name is the protocol's
         self, request: statistics_pb2.StatisticsReport, context: grpc.aio.ServicerContext
     ) -> statistics_pb2.StatisticsReceipt:
         """Take in one report."""
         try:
+            self._mandate.require()
             self._fleet.report(report_from(request))
         except PenstockError as error:
             await _abort(context, error)
         book = self._board.book
         return statistics_pb2.StatisticsReceipt(generation=book.generation if book else 0)
+
+
+def _takes_any(context: grpc.aio.ServicerContext) -> bool:
+    return any(key == ANY_CONTROLLER for key, _ in context.invocation_metadata() or ())
 
 
 async def _abort(context: grpc.aio.ServicerContext, error: PenstockError) -> None:

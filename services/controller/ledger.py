@@ -7,12 +7,15 @@ wrote, nobody knows what is stored: the ledger then is stale, and nothing is dec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from services.controller.leadership import Mandate
 from services.controller.route_board import RouteBoard
 from services.controller.store import Store
+from services.core.audit import ROUTE, AuditOutcome, AuditRecord, change_of, route_standing
 from services.core.errors import Unavailable
+from services.core.event import CONTROLLER
 from services.core.history import HistoryEntry
 from services.core.rollout import Rollout
 from services.core.route import Route
@@ -24,11 +27,15 @@ class Ledger:
     Args:
         store: Where they are kept.
         board: Where the route table is shown to gateways.
+        mandate: Who leads, as far as this process knows.
+        clock: Wall clock, seconds since the epoch.
     """
 
-    def __init__(self, store: Store, board: RouteBoard) -> None:
+    def __init__(self, store: Store, board: RouteBoard, mandate: Mandate, clock: Callable[[], float]) -> None:
         self._store = store
         self._board = board
+        self._mandate = mandate
+        self._clock = clock
         self._current = False
         self._active: dict[str, Rollout] = {}
         self.problem: str | None = "the database was not read yet"
@@ -50,6 +57,10 @@ class Ledger:
         """Return the generation of the route table that brought a model's present route; 0 without one."""
         return self._board.book.changed.get(model, 0) if self._board.book else 0
 
+    def doubt(self) -> None:
+        """Have the next ``refresh`` read everything again: others may have written."""
+        self._current = False
+
     async def refresh(self) -> bool:
         """Read the stored state where the one in memory is stale, and return whether it was.
 
@@ -61,35 +72,54 @@ class Ledger:
         async with self._marking_stale():
             book = await self._store.book()
             active = await self._store.find(active=True, limit=10_000)
+            self._mandate.seen = await self._store.lead()
         self._board.publish(book)
         self._active = {rollout.model: rollout for rollout in active}
         self._current = True
         self.problem = None
         return True
 
-    async def create(self, rollout: Rollout, entry: HistoryEntry) -> Rollout:
+    async def create(self, rollout: Rollout, entry: HistoryEntry, request_id: str = "") -> Rollout:
         """Store a new rollout; errors as in ``RolloutStore.create``."""
+        record = change_of(None, rollout, entry, self._mandate.me.instance, request_id)
         async with self._marking_stale():
-            created = await self._store.create(rollout, entry)
+            created = await self._store.create(rollout, entry, record)
         self._remember(created, entry)
         return created
 
-    async def save(self, rollout: Rollout, entry: HistoryEntry | None) -> Rollout:
+    async def save(
+        self, before: Rollout, rollout: Rollout, entry: HistoryEntry | None, request_id: str = ""
+    ) -> Rollout:
         """Store what a rollout became; errors as in ``RolloutStore.save``."""
+        record = None
+        if entry is not None:
+            record = change_of(before, rollout, entry, self._mandate.me.instance, request_id)
         async with self._marking_stale():
-            saved = await self._store.save(rollout, entry)
+            saved = await self._store.save(rollout, entry, record)
         self._remember(saved, entry)
         return saved
 
-    async def set_route(self, route: Route) -> None:
+    async def set_route(self, route: Route, reason: str, rollout_id: str | None = None) -> None:
         """Store a route and show the new table, unless it is the present one; errors as in ``RouteStore.put_route``."""
         book = self._board.book
         if book is None:
             raise Unavailable("the route table was not read yet")
         if book.routes.get(route.model) == route:
             return
+        record = AuditRecord(
+            at=self._clock(),
+            actor=CONTROLLER,
+            action=ROUTE,
+            model=route.model,
+            rollout=rollout_id,
+            outcome=AuditOutcome.DONE,
+            source=route_standing(book.routes.get(route.model)),
+            target=route_standing(route),
+            reason=reason,
+            instance=self._mandate.me.instance,
+        )
         async with self._marking_stale():
-            stored = await self._store.put_route(route, book.generation)
+            stored = await self._store.put_route(route, book.generation, record)
         self._board.publish(stored)
 
     def _remember(self, rollout: Rollout, entry: HistoryEntry | None) -> None:

@@ -93,6 +93,13 @@ class Loader:
         self._attempts.pop(model, None)
         self._refusals.pop(model, None)
 
+    def drop(self) -> None:
+        """Begin anew: end what is under way, and forget what failed."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._attempts.clear()
+        self._refusals.clear()
+
     async def idle(self) -> None:
         """Wait until no load is under way."""
         while self._tasks:

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from services.controller.fleet import Fleet
+from services.controller.leadership import Mandate
 from services.controller.ledger import Ledger
 from services.controller.reconciler import Reconciler
 from services.core.rollout import Phase
@@ -21,12 +22,14 @@ class ControllerMetrics(Collector):
         ledger: Routes, rollouts and decisions.
         fleet: Live workers.
         reconciler: Ticks, and whether Triton answers.
+        mandate: Whether this process leads.
     """
 
-    def __init__(self, ledger: Ledger, fleet: Fleet, reconciler: Reconciler) -> None:
+    def __init__(self, ledger: Ledger, fleet: Fleet, reconciler: Reconciler, mandate: Mandate) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._reconciler = reconciler
+        self._mandate = mandate
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -85,6 +88,9 @@ class ControllerMetrics(Collector):
             "penstock_controller_triton_up",
             "1 while a Triton answers.",
             value=float(self._reconciler.server_problem is None),
+        )
+        yield GaugeMetricFamily(
+            "penstock_controller_leading", "1 while this controller decides.", value=float(self._mandate.held)
         )
         loaded = self._reconciler.loaded
         replicas = GaugeMetricFamily(

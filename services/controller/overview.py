@@ -6,6 +6,7 @@ from typing import Any
 
 from services.controller.documents import route_document
 from services.controller.fleet import Fleet
+from services.controller.leadership import Mandate
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.newcomers import Newcomers
@@ -27,6 +28,7 @@ class Overview:
         repository: What is published.
         loader: Why the last loads failed.
         newcomers: Why models have no stable version yet.
+        mandate: Who leads.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Overview:
         repository: RepositoryWatch,
         loader: Loader,
         newcomers: Newcomers,
+        mandate: Mandate,
     ) -> None:
         self._ledger = ledger
         self._board = board
@@ -47,6 +50,7 @@ class Overview:
         self._repository = repository
         self._loader = loader
         self._newcomers = newcomers
+        self._mandate = mandate
 
     def models(self) -> list[dict[str, Any]]:
         """Return all models that are published or routed, by name."""
@@ -79,6 +83,17 @@ class Overview:
         """Return how many gateway workers there are, how many serve with a model's present route, and which do not."""
         live, lagging = self._fleet.live(), self._fleet.lagging(self._ledger.changed(model))
         return {"workers": len(live), "acknowledged": len(live - lagging), "lagging": sorted(lagging)}
+
+    def leader(self) -> dict[str, Any]:
+        """Return who decides, as far as this process knows; ``leader`` is None where nobody does."""
+        me, held, seen = self._mandate.me, self._mandate.held, self._mandate.seen
+        leader = me if held else seen.leader
+        return {
+            "instance": me.instance,
+            "leading": held,
+            "epoch": self._mandate.epoch if held else seen.epoch,
+            "leader": leader and {"instance": leader.instance, "http": leader.http, "grpc": leader.grpc},
+        }
 
     def readiness(self) -> dict[str, Any]:
         """Return whether decisions can be made, and what keeps them from it."""

@@ -2,6 +2,8 @@
 
     observe -> core.advance(state, event, now) -> store the state with its evidence -> act
 
+Only the controller that leads decides and acts; the others look, and read again at every tick what is stored.
+
 Each tick performs the actions of every state again. They are idempotent, so a controller that was killed anywhere
 needs no recovery of its own: it reads the stored state and ticks.
 """
@@ -14,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from services.controller.fleet import Fleet
+from services.controller.leadership import Mandate
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.measuring import Measuring
@@ -49,6 +52,7 @@ class Reconciler:
         clock: Wall clock, seconds since the epoch: what is stored must mean the same after a restart.
         pace: How often, how long.
         newcomers: Chooses the stable version of models without a route.
+        mandate: Whether this process leads.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Reconciler:
         clock: Callable[[], float],
         pace: Pace,
         newcomers: Newcomers,
+        mandate: Mandate,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
@@ -75,6 +80,7 @@ class Reconciler:
         self._clock = clock
         self._pace = pace
         self._newcomers = newcomers
+        self._mandate = mandate
         self._wake = asyncio.Event()
         self._ticked = asyncio.Event()
         self.server_problem: str | None = "Triton was not asked yet"
@@ -102,15 +108,16 @@ class Reconciler:
         await self._repository.look()
         async with self._ledger.lock:
             try:
-                if await self._ledger.refresh() and not self._fleet.settled:
-                    self._expect_known_workers()
-                for rollout in self._ledger.active.values():
-                    await self._step(rollout)
-                await self._welcome()
+                if self._mandate.held:
+                    await self._decide()
+                else:
+                    self._ledger.doubt()
+                    await self._ledger.refresh()
             except (Unavailable, Conflict) as error:
                 # The state in memory is stale now and is read again by the next tick; nothing was acted upon.
                 _LOG.warning("nothing is decided in this tick: %s", error)
-            self._keep_loaded()
+            if self._mandate.held:
+                self._keep_loaded()
         self.ticks += 1
         ticked, self._ticked = self._ticked, asyncio.Event()
         ticked.set()
@@ -118,6 +125,14 @@ class Reconciler:
     async def ticked(self) -> None:
         """Wait for the end of the next tick."""
         await self._ticked.wait()
+
+    async def _decide(self) -> None:
+        await self._ledger.refresh()
+        if not self._fleet.settled:
+            self._expect_known_workers()
+        for rollout in self._ledger.active.values():
+            await self._step(rollout)
+        await self._welcome()
 
     def _expect_known_workers(self) -> None:
         """Wait for the workers whose reports are counted already, as if they had just been heard of."""
@@ -146,14 +161,14 @@ class Reconciler:
         if event is not None:
             after, _ = advance(current, event, now)
             entry = entry_of(current, after, event, now)
-            current = await self._ledger.save(after, entry)
+            current = await self._ledger.save(rollout, after, entry)
             if entry is not None:
                 _LOG.info("rollout %s: %s -> %s: %s", current.id, entry.source, entry.target, entry.reason)
         elif current is not rollout:
-            current = await self._ledger.save(current, None)
+            current = await self._ledger.save(rollout, current, None)
         for action in actions_of(current):
             if isinstance(action, SetRoute):
-                await self._ledger.set_route(action.route)
+                await self._ledger.set_route(action.route, current.reason, current.id)
             elif isinstance(action, WarmVersion):
                 self._warmups.ensure(action.model, action.version)
 
@@ -224,7 +239,8 @@ class Reconciler:
                 continue
             stable = self._newcomers.settle(model, published, self.loaded.get(model, frozenset()))
             if stable is not None:
-                await self._ledger.set_route(Route(model, stable, versions=frozenset({stable})))
+                route = Route(model, stable, versions=frozenset({stable}))
+                await self._ledger.set_route(route, f"version {stable} is the latest that loads")
                 _LOG.info("model %s: version %d is stable", model, stable)
 
     def _keep_loaded(self) -> None:

@@ -11,15 +11,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from services.controller.audit_documents import record_document
 from services.controller.body_limit import BodyLimit
 from services.controller.dashboard.negotiation import prefers_html
 from services.controller.dashboard.pages import Dashboard
+from services.controller.forwarding import Forwarding, ToLeader
 from services.controller.insight import Insight
 from services.controller.metrics import ControllerMetrics
 from services.controller.operations import Operations
 from services.controller.overview import Overview
 from services.controller.rest_models import RolloutModel, StartModel, VerbModel
 from services.controller.same_origin import SameOrigin
+from services.controller.store import AuditQuery
 from services.controller.views import forecast_view, history_view, plan_view, rollout_view
 from services.core.errors import PenstockError, status_of
 from services.core.event import VERBS, Event, EventKind
@@ -35,7 +38,9 @@ def rest_app(
     overview: Overview,
     insight: Insight,
     metrics: ControllerMetrics,
+    *,
     dashboard: Dashboard | None = None,
+    to_leader: ToLeader | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -45,8 +50,11 @@ def rest_app(
         insight: Explanations and plans.
         metrics: What Prometheus reads.
         dashboard: Pages for browsers; without them the API alone.
+        to_leader: Passes writes on to the controller that leads; None where there is only this one.
     """
     app = FastAPI(title="Penstock controller", version="v1", redoc_url=None)
+    if to_leader is not None:
+        app.add_middleware(Forwarding, to_leader=to_leader)
     app.add_middleware(BodyLimit, max_bytes=_MAX_BODY_BYTES)
     app.add_middleware(SameOrigin)
     _add_errors(app, dashboard)
@@ -55,6 +63,7 @@ def rest_app(
     _add_rollouts(app, operations)
     _add_insight(app, insight)
     _add_verbs(app, operations)
+    _add_audit(app, operations)
     return app
 
 
@@ -63,7 +72,8 @@ def _add_index(app: FastAPI, dashboard: Dashboard | None) -> None:
     async def index(request: Request) -> Response:
         if dashboard is not None and prefers_html(request.headers):
             return await dashboard.index(request)
-        paths = ("/v1/models", "/v1/routes", "/v1/rollouts", "/v1/events", "/healthz", "/readyz", "/metrics", "/docs")
+        data = ("/v1/models", "/v1/routes", "/v1/rollouts", "/v1/events", "/v1/audit", "/v1/leader")
+        paths = (*data, "/healthz", "/readyz", "/metrics", "/docs")
         return JSONResponse({"service": "penstock controller", "paths": paths}, headers={"vary": "accept"})
 
     if dashboard is not None:
@@ -85,6 +95,11 @@ def _add_world(app: FastAPI, overview: Overview, metrics: ControllerMetrics) -> 
     async def routes() -> dict[str, Any]:
         """The route table, and the gateway workers that do not serve with it yet."""
         return overview.routes()
+
+    @app.get("/v1/leader", tags=["process"])
+    async def leader() -> dict[str, Any]:
+        """Which controller decides, and whether it is this one."""
+        return overview.leader()
 
     @app.get("/healthz", tags=["process"])
     async def healthz() -> dict[str, Any]:
@@ -109,7 +124,7 @@ def _add_rollouts(app: FastAPI, operations: Operations) -> None:
     @app.post("/v1/rollouts", status_code=201, tags=["rollouts"])
     async def start(body: StartModel) -> dict[str, Any]:
         """Start a rollout."""
-        return rollout_view(await operations.start(body.spec(), body.actor))
+        return rollout_view(await operations.start(body.spec(), body.actor, body.request_id))
 
     @app.get("/v1/rollouts", tags=["rollouts"])
     async def find(
@@ -144,11 +159,26 @@ def _add_insight(app: FastAPI, insight: Insight) -> None:
         return plan_view(body.model, steps, per_s)
 
 
+def _add_audit(app: FastAPI, operations: Operations) -> None:
+    @app.get("/v1/audit", tags=["rollouts"])
+    async def audit(
+        model: str | None = None,
+        rollout: str | None = None,
+        actor: str | None = None,
+        before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> dict[str, Any]:
+        """Who did what, also what was refused, the latest first; older ones with ``before`` = ``more``."""
+        page = await operations.audit(AuditQuery(model, rollout, actor, before, limit))
+        return {"audit": [record_document(record) for record in page.records], "more": page.more}
+
+
 def _add_verbs(app: FastAPI, operations: Operations) -> None:
     def add(verb: EventKind) -> None:
         async def steer(rollout_id: str, body: VerbModel | None = None) -> dict[str, Any]:
             said = body or VerbModel()
-            return rollout_view(await operations.steer(rollout_id, Event(verb, said.actor, said.reason)))
+            event = Event(verb, said.actor, said.reason)
+            return rollout_view(await operations.steer(rollout_id, event, said.request_id))
 
         app.post(
             f"/v1/rollouts/{{rollout_id}}/{verb.value}",

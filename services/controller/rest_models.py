@@ -156,10 +156,14 @@ class RolloutModel(_Strict):
         )
 
 
+_REQUEST_ID = "A name of the client's for this request: sent again with it, it is answered and not done again."
+
+
 class StartModel(RolloutModel):
     """A rollout to start, and who starts it."""
 
     actor: str = Field("anonymous", min_length=1, max_length=200, description="Who asks; goes into the history.")
+    request_id: str = Field("", max_length=200, description=_REQUEST_ID)
 
 
 class VerbModel(_Strict):
@@ -167,3 +171,4 @@ class VerbModel(_Strict):
 
     actor: str = Field("anonymous", min_length=1, max_length=200, description="Who asks; goes into the history.")
     reason: str = Field("", max_length=2000, description="Why; goes into the history.")
+    request_id: str = Field("", max_length=200, description=_REQUEST_ID)

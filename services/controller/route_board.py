@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from services.controller.store import RouteBook
 
@@ -27,22 +28,28 @@ class RouteBoard:
         """Show a table, unless a newer one is shown already."""
         if self._book is None or book.generation > self._book.generation:
             self._book = book
-            self._wake()
+            self.wake()
 
     def close(self) -> None:
         """Let every reader end."""
         self._closed = True
-        self._wake()
+        self.wake()
 
-    async def newer_than(self, generation: int) -> RouteBook | None:
-        """Wait for a table beyond a generation and return it; None when the board is closed."""
-        while not self._closed:
+    async def newer_than(self, generation: int, wanted: Callable[[], bool] = lambda: True) -> RouteBook | None:
+        """Wait for a table beyond a generation and return it; None when the board is closed.
+
+        Args:
+            generation: The table that is known.
+            wanted: Looked at after every ``wake``; None is returned as soon as it is false.
+        """
+        while not self._closed and wanted():
             changed = self._changed
             if self._book is not None and self._book.generation > generation:
                 return self._book
             await changed.wait()
         return None
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let every reader look whether it still wants to wait."""
         woken, self._changed = self._changed, asyncio.Event()
         woken.set()

@@ -54,3 +54,34 @@ HISTORY = Table(
     Column("rollout_id", String(300), ForeignKey("rollouts.id"), nullable=False, index=True),
     Column("document", Text, nullable=False),
 )
+
+# One row: who leads. Every write compares its epoch with this one in its own transaction.
+LEADERSHIP = Table(
+    "leadership",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("instance", String(300)),
+    Column("http", String(300)),
+    Column("grpc", String(300)),
+)
+
+# Triggers refuse to change or remove what is here.
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("model", String(255), nullable=False, index=True),
+    Column("rollout_id", String(300), index=True),
+    Column("actor", String(200), nullable=False, index=True),
+    # Of what was done: a request is done once, also by clients that repeat it at the same moment.
+    Column("request_id", String(200)),
+    Column("document", Text, nullable=False),
+)
+Index(
+    "one_request_once",
+    AUDIT.c.request_id,
+    unique=True,
+    sqlite_where=AUDIT.c.request_id.is_not(None),
+    postgresql_where=AUDIT.c.request_id.is_not(None),
+)

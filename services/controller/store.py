@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from services.controller.leadership import Lead
+from services.core.audit import AuditRecord
 from services.core.history import HistoryEntry
 from services.core.rollout import Rollout
 from services.core.route import Route, RouteTable
@@ -46,33 +48,43 @@ class RouteStore(Protocol):
         """
         ...
 
-    async def put_route(self, route: Route, expected_generation: int) -> RouteBook:
-        """Store one model's route and return the new table.
+    async def put_route(self, route: Route, expected_generation: int, record: AuditRecord) -> RouteBook:
+        """Store one model's route with its record and return the new table.
 
         Raises:
             Conflict: The stored table is not at ``expected_generation``; nothing was changed.
+            NotLeading: Another controller was given the lead; nothing was changed.
             Unavailable: The database does not answer; whether it stored the route is not known.
         """
         ...
 
 
 class RolloutStore(Protocol):
-    """Where rollouts are kept. A rollout and the line of history that explains it are stored in one transaction."""
+    """Where rollouts are kept.
 
-    async def create(self, rollout: Rollout, entry: HistoryEntry) -> Rollout:
-        """Store a new rollout; return it with its number and its first generation.
+    A rollout, the line of history that explains it and its record in the audit log are stored in one transaction.
+    """
+
+    async def create(self, rollout: Rollout, entry: HistoryEntry, record: AuditRecord) -> Rollout:
+        """Store a new rollout; return it with its number and its first generation; the record gets its id.
 
         Raises:
-            Conflict: The model has a rollout that is not over; the message names it.
+            Conflict: The model has a rollout that is not over, which the message names, or the record's request was
+                done already; nothing was changed.
+            NotLeading: Another controller was given the lead; nothing was changed.
             Unavailable: The database does not answer; whether it stored the rollout is not known.
         """
         ...
 
-    async def save(self, rollout: Rollout, entry: HistoryEntry | None) -> Rollout:
+    async def save(
+        self, rollout: Rollout, entry: HistoryEntry | None = None, record: AuditRecord | None = None
+    ) -> Rollout:
         """Store what a rollout became; return it with its next generation.
 
         Raises:
-            Conflict: The stored rollout is not at ``rollout.generation``; nothing was changed.
+            Conflict: The stored rollout is not at ``rollout.generation``, or the record's request was done already;
+                nothing was changed.
+            NotLeading: Another controller was given the lead; nothing was changed.
             Unavailable: The database does not answer; whether it stored the rollout is not known.
         """
         ...
@@ -108,5 +120,73 @@ class HistoryStore(Protocol):
         ...
 
 
-class Store(RouteStore, RolloutStore, HistoryStore, Protocol):
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Which records of the audit log are wanted; None asks for no such thing.
+
+    Attributes:
+        model: Of this model.
+        rollout: Of this rollout.
+        actor: Of this actor.
+        before: Older than this place, as an ``AuditPage`` names it.
+        limit: At most so many.
+    """
+
+    model: str | None = None
+    rollout: str | None = None
+    actor: str | None = None
+    before: int | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Records, the latest first, and the place from which older ones can be asked for; None where there are none."""
+
+    records: tuple[AuditRecord, ...]
+    more: int | None
+
+
+class AuditStore(Protocol):
+    """Where it is kept who did what. Records are only ever added."""
+
+    async def note(self, record: AuditRecord) -> None:
+        """Add a record of an attempt that changed nothing.
+
+        Raises:
+            NotLeading: Another controller was given the lead; nothing was added.
+            Unavailable: The database does not answer; whether it added the record is not known.
+        """
+        ...
+
+    async def audit(self, query: AuditQuery) -> AuditPage:
+        """Return records, the latest first.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        ...
+
+    async def done_by(self, request_id: str) -> AuditRecord | None:
+        """Return the record of what a request did; None where it did nothing.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        ...
+
+
+class LeadStore(Protocol):
+    """Where it is kept who leads."""
+
+    async def lead(self) -> Lead:
+        """Return who was given the lead last.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        ...
+
+
+class Store(RouteStore, RolloutStore, HistoryStore, AuditStore, LeadStore, Protocol):
     """Everything that the controller keeps."""

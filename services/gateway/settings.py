@@ -25,7 +25,7 @@ class Behaviour:
 
     Attributes:
         triton: The replicas of Triton.
-        controller: The controller's gRPC address.
+        controllers: The gRPC address of every controller; one of them leads.
         limits: Bounds on clients.
         admission: How many requests go to Triton at once, and how long others wait.
         mirroring: Bounds on copies of requests.
@@ -37,7 +37,7 @@ class Behaviour:
     """
 
     triton: Targets
-    controller: Address
+    controllers: tuple[Address, ...]
     limits: Limits = field(default_factory=Limits)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     mirroring: MirrorSettings = field(default_factory=MirrorSettings)

@@ -15,7 +15,7 @@ import uvloop
 from services.core.errors import PenstockError
 from services.gateway import logs
 from services.gateway.app import Gateway
-from services.gateway.control.channel import controller_channel
+from services.gateway.control.controllers import Controllers
 from services.gateway.control.reporter import StatisticsReporter
 from services.gateway.control.route_watch import RouteWatch
 from services.gateway.control.table_cache import TableCache
@@ -75,10 +75,10 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     if saved is not None:
         routes.replace(saved)
 
-    channel = controller_channel(str(behaviour.controller))
-    watch = RouteWatch(channel, settings.instance, routes, save=cache.save)
+    controllers = Controllers([str(address) for address in behaviour.controllers])
+    watch = RouteWatch(controllers, settings.instance, routes, save=cache.save)
     reporter = StatisticsReporter(
-        channel,
+        controllers,
         settings.instance,
         lambda: tallies(counted.records(FAMILIES)),
         routes,
@@ -98,7 +98,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         await reporter.report()
     finally:
         await observation.aclose()
-        await channel.close()
+        await controllers.aclose()
         await triton.aclose()
         memory.close()
 

@@ -8,6 +8,7 @@ it: while a model took 5 s to load, 10 to 32 of 32 connections got no answer to 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import grpc
@@ -53,10 +54,12 @@ class GrpcModelControl:
 
     Args:
         target: HOST:PORT of Triton's gRPC endpoint.
+        permit: Called right before every change; raises where it may not be made.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, permit: Callable[[], object] = lambda: None) -> None:
         self._target = target
+        self._permit = permit
         self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
         self._load = self._call("RepositoryModelLoad", service_pb2.RepositoryModelLoadResponse)
         self._unload = self._call("RepositoryModelUnload", service_pb2.RepositoryModelUnloadResponse)
@@ -90,6 +93,7 @@ class GrpcModelControl:
             raise Unavailable(f"no gRPC connection to {self._target} within {_CONNECT_TIMEOUT_S:g} s") from error
         except grpc.aio.UsageError as error:
             raise Unavailable(f"the connection to {self._target} is closed") from error
+        self._permit()
         try:
             await call(request)
         except grpc.aio.AioRpcError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from services.core.replica_address import DnsName, ReplicaAddress, Targets
 from services.triton.http import HttpPool
@@ -25,11 +25,18 @@ class TritonConnections:
         address: Where it is; nothing is connected yet.
         repository: The repository that it serves.
         trust: Looks at every version before it is loaded; default asks for no signature.
+        permit: As in ``GrpcModelControl``.
     """
 
-    def __init__(self, address: ReplicaAddress, repository: RepositoryLayout, trust: Trust | None = None) -> None:
+    def __init__(
+        self,
+        address: ReplicaAddress,
+        repository: RepositoryLayout,
+        trust: Trust | None = None,
+        permit: Callable[[], object] = lambda: None,
+    ) -> None:
         self._pool = HttpPool(address.host, address.http_port, max_connections=_CONNECTIONS)
-        self._control = GrpcModelControl(address.grpc_target)
+        self._control = GrpcModelControl(address.grpc_target, permit)
         self.server = TritonModelServer(self._pool, self._control, repository, trust=trust)
         self.upstream = TritonUpstream(self._pool)
 
@@ -47,10 +54,16 @@ class TritonMembers:
         repository: The repository that all of them serve.
         look_up: Asks for a name's addresses.
         trust: Looks at every version before it is loaded.
+        permit: As in ``GrpcModelControl``.
     """
 
     def __init__(
-        self, targets: Targets, repository: RepositoryLayout, look_up: LookUp = look_up, trust: Trust | None = None
+        self,
+        targets: Targets,
+        repository: RepositoryLayout,
+        look_up: LookUp = look_up,
+        trust: Trust | None = None,
+        permit: Callable[[], object] = lambda: None,
     ) -> None:
         self._addresses: list[ReplicaAddress] = []
         self._resolver: Resolver | None = None
@@ -60,6 +73,7 @@ class TritonMembers:
             self._follow(list(targets))
         self._repository = repository
         self._trust = trust
+        self._permit = permit
         self._known: dict[ReplicaAddress, TritonConnections] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -82,7 +96,7 @@ class TritonMembers:
             self._close(self._known.pop(address))
         for address in present:
             if address not in self._known:
-                self._known[address] = TritonConnections(address, self._repository, self._trust)
+                self._known[address] = TritonConnections(address, self._repository, self._trust, self._permit)
         return {address.name: self._known[address] for address in present}
 
     async def aclose(self) -> None:

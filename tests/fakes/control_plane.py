@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from fastapi import FastAPI
 
@@ -15,6 +15,7 @@ from services.controller.events.event_routes import add_events
 from services.controller.events.watch import Watch
 from services.controller.fleet import Fleet
 from services.controller.insight import Insight
+from services.controller.leadership import Leader, Mandate
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.measuring import Measuring
@@ -27,6 +28,7 @@ from services.controller.repository_watch import RepositoryWatch
 from services.controller.rest import rest_app
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
+from services.controller.store import Store
 from services.controller.warmups import Warmups
 from services.core.errors import NotFound
 from services.core.rollout import Rollout
@@ -64,14 +66,14 @@ class ControlPlane:
 
     def __init__(
         self,
-        store: FakeStore | None = None,
+        store: Store | None = None,
         server: FakeModelServer | None = None,
         repository: FakeRepository | None = None,
         switch: KillSwitch | None = None,
         further: Sequence[FakeModelServer] = (),
     ) -> None:
         self.clock = FakeClock()
-        self.store = store or FakeStore()
+        self.store: Any = store or FakeStore()
         self.server = server or FakeModelServer()
         self.servers = [self.server, *further]
         self.warmer = FakeWarmer()
@@ -102,7 +104,8 @@ class ControlPlane:
         store = KillingStore(self.store, self.switch)
         self.watch = RepositoryWatch(self.repository, timeout_s=10.0)
         self.board = RouteBoard()
-        self.ledger = Ledger(store, self.board)
+        self.mandate = Mandate(Leader(f"controller-{self.starts}", "here:9000", "here:9001"), self.clock, epoch=0)
+        self.ledger = Ledger(store, self.board, self.mandate, self.clock)
         self.fleet = Fleet(self.clock, stale_after_s=10.0)
         self.group = ModelServerGroup(FakeMembers(self.servers), look_timeout_s=0.2, clock=self.clock)
         server = KillingModelServer(self.group if len(self.servers) > 1 else self.server, self.switch)
@@ -121,6 +124,7 @@ class ControlPlane:
             clock=self.clock,
             pace=Pace(),
             newcomers=self.newcomers,
+            mandate=self.mandate,
         )
         self.operations = Operations(
             ledger=self.ledger,
@@ -130,6 +134,7 @@ class ControlPlane:
             published=self.repository,
             wake=self.reconciler.wake,
             clock=self.clock,
+            mandate=self.mandate,
         )
         self.overview = Overview(
             ledger=self.ledger,
@@ -139,9 +144,10 @@ class ControlPlane:
             repository=self.watch,
             loader=self.loader,
             newcomers=self.newcomers,
+            mandate=self.mandate,
         )
         self.insight = Insight(ledger=self.ledger, store=self.store, fleet=self.fleet, clock=self.clock)
-        self.metrics = ControllerMetrics(self.ledger, self.fleet, self.reconciler)
+        self.metrics = ControllerMetrics(self.ledger, self.fleet, self.reconciler, self.mandate)
         self.feed = EventFeed(f"start{self.starts}")
         self.events = Watch(
             ledger=self.ledger,
@@ -162,7 +168,7 @@ class ControlPlane:
             feed=self.feed,
             clock=self.clock,
         )
-        app = rest_app(self.operations, self.overview, self.insight, self.metrics, dashboard)
+        app = rest_app(self.operations, self.overview, self.insight, self.metrics, dashboard=dashboard)
         add_events(app, self.operations, self.feed, self.events)
         return app
 
@@ -215,4 +221,5 @@ class ControlPlane:
 
     async def rollout(self, rollout_id: str) -> Rollout:
         """Return the stored state of a rollout."""
-        return await self.store.get(rollout_id)
+        found: Rollout = await self.store.get(rollout_id)
+        return found

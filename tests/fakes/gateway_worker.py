@@ -17,6 +17,7 @@ class FakeGatewayWorker:
 
     Attributes:
         deaf: Whether it takes no new tables.
+        mute: Whether it reports nothing.
         error: Share of the requests that fail, by version; exact.
         latency_s: Latency by version, seconds.
         truth: Requests by model, version and role since its start.
@@ -26,6 +27,7 @@ class FakeGatewayWorker:
         self.instance = instance
         self.sequence = 0
         self.deaf = False
+        self.mute = False
         self.error: dict[int, float] = {}
         self.latency_s: dict[int, float] = {}
         self.tallies: dict[TallyKey, Tally] = {}
@@ -48,6 +50,8 @@ class FakeGatewayWorker:
 
     def report_to(self, fleet: Fleet) -> None:
         """Report everything since its start."""
+        if self.mute:
+            return
         self.sequence += 1
         fleet.report(Report(self.instance, self.sequence, self._table.generation, dict(self.tallies)))
 

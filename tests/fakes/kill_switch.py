@@ -1,15 +1,21 @@
-"""Kills a controller at the n-th of its writes and loads: before the operation, or after it took effect."""
+"""Kills a controller at the n-th of its calls to the store or to Triton: before the call, or after it took effect."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
-from services.controller.store import RouteBook
+from services.controller.leadership import Lead
+from services.controller.store import AuditPage, AuditQuery, RouteBook, Store
+from services.core.audit import AuditRecord
 from services.core.history import HistoryEntry
+from services.core.inventory import Inventory
 from services.core.rollout import Rollout
 from services.core.route import Route
 from services.triton.model_server import NOTHING, ModelServer
-from tests.fakes.store import FakeStore
+
+Result = TypeVar("Result")
 
 
 class Killed(BaseException):
@@ -41,33 +47,52 @@ class KillSwitch:
 
 
 class KillingStore:
-    """A store behind which the process may die at every write."""
+    """A store behind which the process may die at every call, reading or writing."""
 
-    def __init__(self, store: FakeStore, switch: KillSwitch) -> None:
+    def __init__(self, store: Store, switch: KillSwitch) -> None:
         self._store = store
         self._switch = switch
-        self.book = store.book
-        self.get = store.get
-        self.find = store.find
-        self.history = store.history
 
-    async def put_route(self, route: Route, expected_generation: int) -> RouteBook:
-        self._die(after=False)
-        book = await self._store.put_route(route, expected_generation)
-        self._die(after=True)
-        return book
+    async def book(self) -> RouteBook:
+        return await self._call(self._store.book)
 
-    async def create(self, rollout: Rollout, entry: HistoryEntry) -> Rollout:
-        self._die(after=False)
-        created = await self._store.create(rollout, entry)
-        self._die(after=True)
-        return created
+    async def put_route(self, route: Route, expected_generation: int, record: AuditRecord) -> RouteBook:
+        return await self._call(self._store.put_route, route, expected_generation, record)
 
-    async def save(self, rollout: Rollout, entry: HistoryEntry | None) -> Rollout:
+    async def create(self, rollout: Rollout, entry: HistoryEntry, record: AuditRecord) -> Rollout:
+        return await self._call(self._store.create, rollout, entry, record)
+
+    async def save(
+        self, rollout: Rollout, entry: HistoryEntry | None = None, record: AuditRecord | None = None
+    ) -> Rollout:
+        return await self._call(self._store.save, rollout, entry, record)
+
+    async def get(self, rollout_id: str) -> Rollout:
+        return await self._call(self._store.get, rollout_id)
+
+    async def find(self, model: str | None = None, *, active: bool = False, limit: int = 100) -> list[Rollout]:
+        return await self._call(lambda: self._store.find(model, active=active, limit=limit))
+
+    async def history(self, rollout_id: str) -> list[HistoryEntry]:
+        return await self._call(self._store.history, rollout_id)
+
+    async def note(self, record: AuditRecord) -> None:
+        await self._call(self._store.note, record)
+
+    async def audit(self, query: AuditQuery) -> AuditPage:
+        return await self._call(self._store.audit, query)
+
+    async def done_by(self, request_id: str) -> AuditRecord | None:
+        return await self._call(self._store.done_by, request_id)
+
+    async def lead(self) -> Lead:
+        return await self._call(self._store.lead)
+
+    async def _call(self, call: Callable[..., Awaitable[Result]], *arguments: Any) -> Result:
         self._die(after=False)
-        saved = await self._store.save(rollout, entry)
+        result = await call(*arguments)
         self._die(after=True)
-        return saved
+        return result
 
     def _die(self, *, after: bool) -> None:
         if self._switch.hit(after=after):
@@ -75,19 +100,29 @@ class KillingStore:
 
 
 class KillingModelServer:
-    """A model server behind which the process may die at every load: the call then never returns."""
+    """A model server behind which the process may die at every call: a load then never returns."""
 
     def __init__(self, server: ModelServer, switch: KillSwitch) -> None:
         self._server = server
         self._switch = switch
-        self.loaded = server.loaded
         self.unload = server.unload
         self.ready = server.ready
 
+    async def loaded(self) -> Inventory:
+        # Asked by the tick itself, which dies with the process.
+        if self._switch.hit(after=False):
+            raise Killed
+        found = await self._server.loaded()
+        if self._switch.hit(after=True):
+            raise Killed
+        return found
+
     async def load(self, model: str, versions: frozenset[int], tolerated: frozenset[int] = NOTHING) -> None:
         await self._die(after=False)
-        await self._server.load(model, versions, tolerated)
-        await self._die(after=True)
+        try:
+            await self._server.load(model, versions, tolerated)
+        finally:  # also of a load that failed nobody hears any more
+            await self._die(after=True)
 
     async def _die(self, *, after: bool) -> None:
         if self._switch.hit(after=after):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.controller.store import RouteBook
+from services.controller.leadership import Lead, NotLeading
+from services.controller.store import AuditPage, AuditQuery, RouteBook
+from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, NotFound, Unavailable
 from services.core.history import HistoryEntry
 from services.core.rollout import Rollout
@@ -17,11 +19,15 @@ class FakeStore:
     Attributes:
         away: Whether it does not answer.
         routes_away: Whether it does not answer to writes of routes.
+        deposed: Whether somebody else has the lead.
+        records: The audit log.
     """
 
     def __init__(self, first_generation: int = 100) -> None:
         self.away = False
         self.routes_away = False
+        self.deposed = False
+        self.records: list[AuditRecord] = []
         self._book = RouteBook(first_generation)
         self._rollouts: dict[str, Rollout] = {}
         self._history: dict[str, list[HistoryEntry]] = {}
@@ -30,12 +36,13 @@ class FakeStore:
         self._answer()
         return self._book
 
-    async def put_route(self, route: Route, expected_generation: int) -> RouteBook:
-        self._answer()
+    async def put_route(self, route: Route, expected_generation: int, record: AuditRecord) -> RouteBook:
+        self._take()
         if self.routes_away:
             raise Unavailable("the fake database is away")
         if self._book.generation != expected_generation:
             raise Conflict(f"the route table is no longer at generation {expected_generation}")
+        self._remember(record)
         generation = expected_generation + 1
         self._book = RouteBook(
             generation,
@@ -44,22 +51,27 @@ class FakeStore:
         )
         return self._book
 
-    async def create(self, rollout: Rollout, entry: HistoryEntry) -> Rollout:
-        self._answer()
+    async def create(self, rollout: Rollout, entry: HistoryEntry, record: AuditRecord) -> Rollout:
+        self._take()
         mine = [each for each in self._rollouts.values() if each.model == rollout.model]
         for each in mine:
             if not each.phase.terminal:
                 raise Conflict(f"model '{rollout.model}' has rollout {each.id} under way")
         created = replace(rollout, number=len(mine) + 1, generation=1)
+        self._remember(replace(record, rollout=created.id))
         self._rollouts[created.id] = created
         self._history[created.id] = [entry]
         return created
 
-    async def save(self, rollout: Rollout, entry: HistoryEntry | None) -> Rollout:
-        self._answer()
+    async def save(
+        self, rollout: Rollout, entry: HistoryEntry | None = None, record: AuditRecord | None = None
+    ) -> Rollout:
+        self._take()
         stored = self._rollouts.get(rollout.id)
         if stored is None or stored.generation != rollout.generation:
             raise Conflict(f"rollout {rollout.id} is no longer at generation {rollout.generation}")
+        if record is not None:
+            self._remember(record)
         saved = replace(rollout, generation=rollout.generation + 1)
         self._rollouts[rollout.id] = saved
         if entry is not None:
@@ -86,6 +98,44 @@ class FakeStore:
         if rollout_id not in self._history:
             raise NotFound(f"no rollout '{rollout_id}'")
         return list(self._history[rollout_id])
+
+    async def note(self, record: AuditRecord) -> None:
+        self._take()
+        self._remember(record)
+
+    async def audit(self, query: AuditQuery) -> AuditPage:
+        self._answer()
+        found = [
+            (place, record)
+            for place, record in reversed(list(enumerate(self.records, 1)))
+            if (query.before is None or place < query.before)
+            and query.model in {None, record.model}
+            and query.rollout in {None, record.rollout}
+            and query.actor in {None, record.actor}
+        ]
+        shown = found[: query.limit]
+        return AuditPage(tuple(record for _, record in shown), shown[-1][0] if len(found) > len(shown) else None)
+
+    async def done_by(self, request_id: str) -> AuditRecord | None:
+        self._answer()
+        done = (r for r in self.records if r.request_id == request_id and r.outcome is AuditOutcome.DONE)
+        return next(done, None)
+
+    async def lead(self) -> Lead:
+        self._answer()
+        return Lead()
+
+    def _remember(self, record: AuditRecord) -> None:
+        if record.request_id and record.outcome is AuditOutcome.DONE:
+            done = {each.request_id for each in self.records if each.outcome is AuditOutcome.DONE}
+            if record.request_id in done:
+                raise Conflict(f"request '{record.request_id}' was done already")
+        self.records.append(record)
+
+    def _take(self) -> None:
+        self._answer()
+        if self.deposed:
+            raise NotLeading("another controller was given the lead")
 
     def _answer(self) -> None:
         if self.away:

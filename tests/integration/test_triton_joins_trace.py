@@ -55,7 +55,7 @@ async def tracing_gateway(
     """Run a gateway with one worker that sends its spans to the collector, and return its REST port."""
     behaviour = Behaviour(
         (ReplicaAddress("127.0.0.1", triton.http, triton.grpc),),
-        Address("127.0.0.1", controller.port),
+        (Address("127.0.0.1", controller.port),),
         tracing=TracingSettings(endpoint=collector.endpoint, period_s=0.1),
     )
     settings = GatewaySettings(behaviour, folder / "gateway", http_port=0, grpc_port=0, metrics_port=0, workers=1)

@@ -194,4 +194,3 @@ def _mentioned(message: str, names: Iterable[str], otherwise: str) -> str:
 def _label(key: str) -> str:
     unit = " (seconds)" if key.endswith("_s") else ""
     return key.removesuffix("_s").replace("_", " ").capitalize() + unit
-

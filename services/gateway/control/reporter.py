@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import grpc
 
 from services.core.comparison import Comparison
 from services.core.tally import Tally
+from services.gateway.control.controllers import Controllers
 from services.gateway.control.messages import report_from
 from services.gateway.metrics.comparisons import ComparisonKey
 from services.gateway.metrics.tallies import TallyKey
 from services.gateway.routes import Routes
 from services.pb.penstock.v1 import statistics_pb2_grpc
 
+_SILENT_AFTER = 2
 _log = logging.getLogger(__name__)
 
 
@@ -24,7 +25,7 @@ class StatisticsReporter:
     """Sends reports.
 
     Args:
-        channel: gRPC channel to the controller.
+        controllers: The controllers; reports go to the one that is followed.
         instance: This worker's name.
         tallies: Gives the present cumulative tallies.
         comparisons: Gives the present cumulative comparisons.
@@ -35,7 +36,7 @@ class StatisticsReporter:
 
     def __init__(
         self,
-        channel: Any,
+        controllers: Controllers,
         instance: str,
         tallies: Callable[[], Mapping[TallyKey, Tally]],
         routes: Routes,
@@ -44,7 +45,7 @@ class StatisticsReporter:
         period_s: float = 1.0,
         timeout_s: float = 2.0,
     ) -> None:
-        self._stub = statistics_pb2_grpc.StatisticsServiceStub(channel)
+        self._controllers = controllers
         self._instance = instance
         self._tallies = tallies
         self._comparisons = comparisons
@@ -52,7 +53,7 @@ class StatisticsReporter:
         self._period_s = period_s
         self._timeout_s = timeout_s
         self._sequence = 0
-        self._failing = False
+        self._failures = 0
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -66,11 +67,17 @@ class StatisticsReporter:
         self._sequence += 1
         generation = table.generation if table else 0
         message = report_from(self._instance, self._sequence, generation, self._tallies(), self._comparisons())
+        chosen = self._controllers.chosen
+        stub = statistics_pb2_grpc.StatisticsServiceStub(chosen.channel)
         try:
-            await self._stub.ReportStatistics(message, timeout=self._timeout_s)
+            await stub.ReportStatistics(message, timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
-            if not self._failing:
+            if not self._failures:
                 _log.warning("statistics do not reach the controller: %s %s", error.code().name, error.details())
-            self._failing = True
+            self._failures += 1
+            if self._failures >= _SILENT_AFTER:
+                # One that is frozen takes connections and answers nothing: its stream of routes would only be quiet.
+                self._controllers.move_on(chosen)
+                self._failures = 0
             return
-        self._failing = False
+        self._failures = 0

@@ -1,4 +1,4 @@
-"""Follows the controller's route table; requests never wait for it.
+"""Follows the route table of the controller that leads; requests never wait for it.
 
 A table older than the one in force is not taken: it may come from a controller that lags behind. One case is different:
 the controller's database was replaced, and its generations start again. That shows in the controller saying the older
@@ -12,12 +12,12 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Any
 
 import grpc
 
 from services.core.errors import InvalidRequest
 from services.core.route import RouteTable
+from services.gateway.control.controllers import ANY_CONTROLLER, Controller, Controllers
 from services.gateway.control.messages import table_from
 from services.gateway.routes import Routes
 from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc
@@ -34,7 +34,7 @@ class RouteWatch:
     """Keeps ``routes`` at the controller's table.
 
     Args:
-        channel: gRPC channel to the controller.
+        controllers: The controllers; a follower refuses, and the next one is tried.
         instance: This worker's name.
         routes: What to keep up to date.
         rewind_after_s: How long a controller must insist on an older table.
@@ -43,14 +43,14 @@ class RouteWatch:
 
     def __init__(
         self,
-        channel: Any,
+        controllers: Controllers,
         instance: str,
         routes: Routes,
         *,
         save: Callable[[RouteTable], None],
         rewind_after_s: float = 5.0,
     ) -> None:
-        self._stub = routes_pb2_grpc.RouteServiceStub(channel)
+        self._controllers = controllers
         self._instance = instance
         self._routes = routes
         self._save = save
@@ -62,19 +62,34 @@ class RouteWatch:
         """Watch until cancelled; a controller that is away is tried again and again."""
         backoff = Backoff(_FIRST_RETRY_S, _MOST_RETRY_S, _HEALTHY_S)
         while True:
-            began = time.monotonic()
-            try:
-                reason = await self._follow()
-            except grpc.aio.AioRpcError as error:
-                reason = f"{error.code().name}: {error.details()}"
-            except InvalidRequest as error:
-                reason = error.message
-            self._note(connected=False, reason=reason)
+            began, chosen = time.monotonic(), self._controllers.chosen
+            reason = await self._until_left(chosen)
+            self._note(connected=False, reason=f"{chosen.address}: {reason}")
+            self._controllers.move_on(chosen)
             await asyncio.sleep(backoff.next_delay_s(time.monotonic() - began, random.random()))  # noqa: S311 - jitter
 
-    async def _follow(self) -> str:
+    async def _until_left(self, chosen: Controller) -> str:
+        """Follow one controller until its stream ends, or until another one is chosen; return why."""
+        following = asyncio.create_task(self._follow(chosen))
+        leaving = asyncio.create_task(chosen.left.wait())
+        try:
+            await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            return following.result() if following.done() else "it does not answer"
+        except grpc.aio.AioRpcError as error:
+            return f"{error.code().name}: {error.details()}"
+        except InvalidRequest as error:
+            return error.message
+        finally:
+            for task in (following, leaving):
+                task.cancel()
+            await asyncio.gather(following, leaving, return_exceptions=True)
+
+    async def _follow(self, chosen: Controller) -> str:
         """Follow one stream and return why it ended."""
-        call = self._stub.WatchRoutes(routes_pb2.WatchRoutesRequest(instance=self._instance))
+        stub = routes_pb2_grpc.RouteServiceStub(chosen.channel)
+        # Better a table that may be behind than none: a gateway that knows no route can serve nobody.
+        metadata = ((ANY_CONTROLLER, "1"),) if self._routes.table is None else ()
+        call = stub.WatchRoutes(routes_pb2.WatchRoutesRequest(instance=self._instance), metadata=metadata)
         try:
             async for message in call:
                 self._note(connected=True)

@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.controller.fleet import Fleet
 from services.controller.grpc_server import GrpcServer
 from services.controller.grpc_services import RouteService, StatisticsService
+from services.controller.leadership import Leader, Mandate
 from services.controller.route_board import RouteBoard
 from services.controller.store import RouteBook
 from services.core.errors import ConfigurationError
@@ -26,8 +27,10 @@ class Served:
     def __init__(self) -> None:
         self.board = RouteBoard()
         self.fleet = Fleet(FakeClock(), max_workers=2)
-        self.routes = RouteService(self.board, max_watchers=2)
-        self.server = GrpcServer(self.routes, StatisticsService(self.fleet, self.board), "127.0.0.1", 0)
+        self.mandate = Mandate(Leader("me", "here:9000", "here:9001"), FakeClock(), epoch=1)
+        self.routes = RouteService(self.board, self.mandate, max_watchers=2)
+        statistics = StatisticsService(self.fleet, self.board, self.mandate)
+        self.server = GrpcServer(self.routes, statistics, "127.0.0.1", 0)
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}")
 
     def watch(self, instance: str = "worker-1") -> grpc.aio.UnaryStreamCall:
@@ -137,4 +140,9 @@ async def test_health_is_served(served: Served) -> None:
 
 async def test_a_port_in_use_is_refused_with_words(served: Served) -> None:
     with pytest.raises(ConfigurationError, match=str(served.server.port)):
-        GrpcServer(served.routes, StatisticsService(served.fleet, served.board), "127.0.0.1", served.server.port)
+        GrpcServer(
+            served.routes,
+            StatisticsService(served.fleet, served.board, served.mandate),
+            "127.0.0.1",
+            served.server.port,
+        )

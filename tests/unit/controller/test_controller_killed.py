@@ -1,49 +1,135 @@
-"""A controller killed at any write or load, before or after it took effect, resumes where it was."""
+"""A controller killed at any call to its store or to Triton, before or after it took effect, resumes where it was.
+
+Every story is told once without a kill, which counts the calls, and then once for every call with a kill there.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
-from services.core.rollout import Phase
-from services.core.rollout_spec import RolloutSpec, Step
+from services.controller.store import AuditQuery
+from services.core.audit import AuditOutcome
+from services.core.event import Event, EventKind
+from services.core.rollout import Phase, Rollout
+from services.core.rollout_spec import RolloutSpec, Step, Strategy
 from services.core.route import Role, Route
+from services.core.transitions import TRANSITIONS
 from services.core.verdict import Outcome
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.kill_switch import Killed, KillSwitch
 
 pytestmark = pytest.mark.anyio
 
-SPEC = RolloutSpec("digits", 2, steps=(Step(10, 3, 20), Step(50, 3, 20)), max_step_duration_s=600)
+# A specification for every strategy: another strategy is another line.
+SPECS = {
+    Strategy.CANARY: RolloutSpec(
+        "digits", 2, Strategy.CANARY, steps=(Step(10, 3, 20), Step(50, 3, 20)), max_step_duration_s=60
+    ),
+}
+_ROWS = {(row.source, row.event.value, row.target) for row in TRANSITIONS}
+_WEIGHTED = (Phase.PROGRESSING, Phase.PAUSED)
 
 
-async def run(switch: KillSwitch, candidate_error: float) -> ControlPlane:
+@dataclass(frozen=True)
+class Story:
+    """What happens to a rollout.
+
+    Attributes:
+        name: What it is.
+        end: How it must end.
+        survivor: The version that must have all traffic then.
+        error: Share of the candidate's answers that fail.
+        loads: Whether the candidate can be loaded.
+        silent: Whether the workers answer nothing once the candidate has weight.
+        verbs: What a person says, each as soon as the rollout is in a phase.
+    """
+
+    name: str
+    end: Phase
+    survivor: int
+    error: float = 0.0
+    loads: bool = True
+    silent: bool = False
+    verbs: tuple[tuple[Phase, EventKind], ...] = ()
+
+
+STORIES = [
+    Story("good candidate", Phase.PROMOTED, 2),
+    Story("bad candidate", Phase.ROLLED_BACK, 1, error=1.0),
+    Story("no evidence", Phase.ROLLED_BACK, 1, silent=True),
+    Story("does not load", Phase.FAILED, 1, loads=False),
+    Story("aborted", Phase.ABORTED, 1, verbs=((Phase.PROGRESSING, EventKind.ABORT),)),
+    Story(
+        "held, and promoted by a person",
+        Phase.PROMOTED,
+        2,
+        verbs=(
+            (Phase.PROGRESSING, EventKind.PAUSE),
+            (Phase.PAUSED, EventKind.RESUME),
+            (Phase.PROGRESSING, EventKind.PROMOTE),
+        ),
+    ),
+]
+
+
+async def run(switch: KillSwitch, spec: RolloutSpec, story: Story) -> ControlPlane:
     """Serve version 1, roll version 2 out to the end, and check at every tick what must always hold."""
     async with ControlPlane(repository=FakeRepository(digits=[1]), switch=switch) as world:
         for worker in world.workers:
-            worker.error[2] = candidate_error
+            worker.error[2] = story.error
+        if not story.loads:
+            world.server.broken = {("digits", 2): "no such operator"}
         await world.tick(14)
         world.repository.published["digits"] = [1, 2]
-        try:
-            await world.operations.start(SPEC, "ada")
-        except Killed:
-            await world.restart()
-            await world.tick()
-            if not await world.store.find("digits"):
-                await world.operations.start(SPEC, "ada")
+        await started(world, spec)
+        said = 0
         weight = 0
-        for _ in range(200):
+        for _ in range(250):
             await world.tick()
-            rollout = (await world.store.find("digits"))[0]
-            book = await world.store.book()
-            route = book.routes["digits"]
+            rollout: Rollout = (await world.store.find("digits"))[0]
+            if said < len(story.verbs) and rollout.phase is story.verbs[said][0]:
+                await say(world, rollout, story.verbs[said][1], f"verb-{said}")
+                said += 1
+                rollout = (await world.store.find("digits"))[0]
+            if story.silent and rollout.phase in _WEIGHTED:
+                world.per_tick = 0
+            route = (await world.store.book()).routes["digits"]
             check_evidence(world, rollout.evidence.stable.requests, Role.STABLE)
             check_evidence(world, rollout.evidence.candidate.requests, Role.CANDIDATE)
-            if route.candidate is not None and route.weight_percent > weight:
-                await check_raise(world, rollout.id, weight, route.weight_percent)
-                weight = route.weight_percent
             if route.candidate is not None:
+                assert route.weight_percent <= spec.steps[rollout.step].weight_percent
                 assert world.server.versions["digits"] >= {1, 2}, "no weight without a loaded candidate"
+                if route.weight_percent > weight:
+                    await check_raise(world, rollout.id, weight, route.weight_percent)
+                    weight = route.weight_percent
             if rollout.phase.terminal and world.server.versions == {"digits": {route.stable}}:
                 return world
         raise AssertionError(f"not over: {rollout.phase}, {rollout.reason}, loaded {world.server.versions}")
+
+
+async def started(world: ControlPlane, spec: RolloutSpec) -> None:
+    """Start the rollout; a client whose controller died asks again by the same name."""
+    for _ in range(2):
+        try:
+            await world.operations.start(spec, "ada", "start")
+        except Killed:
+            await world.restart()
+            await world.tick()
+        else:
+            return
+
+
+async def say(world: ControlPlane, rollout: Rollout, verb: EventKind, request_id: str) -> None:
+    """Use a verb, as in ``started``."""
+    for _ in range(2):
+        try:
+            await world.operations.steer(rollout.id, Event(verb, "ada"), request_id)
+        except Killed:
+            await world.restart()
+            await world.tick()
+        else:
+            return
 
 
 def check_evidence(world: ControlPlane, counted: int, role: Role) -> None:
@@ -64,33 +150,44 @@ async def check_raise(world: ControlPlane, rollout_id: str, before: int, after: 
         assert line.judged.replayed() == line.judged.verdict
 
 
-async def operations_of(candidate_error: float) -> int:
-    switch = KillSwitch()
-    await run(switch, candidate_error)
-    return switch.operations
+async def check_past(world: ControlPlane, rollout: Rollout) -> None:
+    """History follows the table, tells no change twice, and the audit log agrees with it."""
+    lines = await world.store.history(rollout.id)
+    for before, after in pairwise(lines):
+        assert after.source is before.target
+        assert (after.source, after.event, after.target) in _ROWS
+    changes = [(line.source, line.target, line.target_weight_percent) for line in lines if line.actor != "ada"]
+    assert len(changes) == len(set(changes)), "a change is told twice"
+    page = await world.store.audit(AuditQuery(rollout=rollout.id, limit=1000))
+    done = [r for r in reversed(page.records) if r.outcome is AuditOutcome.DONE and r.action != "route"]
+    assert [record.action for record in done] == [line.event for line in lines]
+    for earlier, later in pairwise(done):
+        assert later.source == earlier.target
+    named = [record.request_id for record in done if record.request_id]
+    assert len(named) == len(set(named)), "a request was done twice"
+
+
+def test_every_strategy_is_among_those_that_are_killed() -> None:
+    assert set(SPECS) == set(Strategy)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize(
-    ("candidate_error", "phase", "survivor"),
-    [(0.0, Phase.PROMOTED, 2), (1.0, Phase.ROLLED_BACK, 1)],
-    ids=["good candidate", "bad candidate"],
-)
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+@pytest.mark.parametrize("strategy", SPECS)
 async def test_a_controller_killed_anywhere_goes_on_to_the_same_end(
-    candidate_error: float, phase: Phase, survivor: int, after: bool
+    strategy: Strategy, story: Story, after: bool
 ) -> None:
-    operations = await operations_of(candidate_error)
-    assert operations > 10
-    for at in range(1, operations + 1):
-        world = await run(KillSwitch(at, after=after), candidate_error)
-        assert world.starts == 2, f"killed at operation {at}"
+    switch, spec = KillSwitch(), SPECS[strategy]
+    await run(switch, spec, story)
+    assert switch.operations > 10
+    for at in range(1, switch.operations + 1):
+        world = await run(KillSwitch(at, after=after), spec, story)
+        assert world.starts == 2, f"killed at call {at}"
         rollouts = await world.store.find("digits")
-        assert [each.phase for each in rollouts] == [phase], f"killed at operation {at}"
+        assert [each.phase for each in rollouts] == [story.end], f"killed at call {at}"
         book = await world.store.book()
-        assert book.routes["digits"] == Route("digits", survivor, versions=frozenset({survivor}))
-        lines = await world.store.history(rollouts[0].id)
-        changes = [(line.source, line.target, line.target_weight_percent) for line in lines]
-        assert len(changes) == len(set(changes)), f"killed at operation {at}, a change is told twice"
+        assert book.routes["digits"] == Route("digits", story.survivor, versions=frozenset({story.survivor}))
+        await check_past(world, rollouts[0])
 
 
 async def test_a_restart_forgets_no_answer_and_counts_none_twice() -> None:

@@ -16,7 +16,7 @@ from services.core.histogram import LatencyHistogram
 from services.core.mirror import Mirror
 from services.core.route import Route, RouteTable
 from services.core.tally import Tally
-from services.gateway.control.channel import controller_channel
+from services.gateway.control.controllers import Controllers
 from services.gateway.control.messages import table_from
 from services.gateway.control.reporter import StatisticsReporter
 from services.gateway.control.route_watch import RouteWatch
@@ -38,15 +38,15 @@ def table(generation: int, stable: int = 1) -> RouteTable:
 @asynccontextmanager
 async def watching(port: int, routes: Routes, saved: Saved, **options: float) -> AsyncIterator[RouteWatch]:
     """Run a watch against a port."""
-    channel = controller_channel(f"127.0.0.1:{port}")
-    watch = RouteWatch(channel, "worker-1", routes, save=saved.append, **options)
+    controllers = Controllers([f"127.0.0.1:{port}"])
+    watch = RouteWatch(controllers, "worker-1", routes, save=saved.append, **options)
     task = asyncio.create_task(watch.run())
     try:
         yield watch
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await channel.close()
+        await controllers.aclose()
 
 
 @in_loop
@@ -165,15 +165,15 @@ async def test_reports_carry_cumulative_tallies_the_generation_and_a_growing_seq
     routes = Routes()
     routes.replace(table(6))
     async with controlling() as controller:
-        channel = controller_channel(f"127.0.0.1:{controller.port}")
+        controllers = Controllers([f"127.0.0.1:{controller.port}"])
         reporter = StatisticsReporter(
-            channel, "worker-1", lambda: {("digits", 2, "candidate"): tally}, routes, period_s=0.02
+            controllers, "worker-1", lambda: {("digits", 2, "candidate"): tally}, routes, period_s=0.02
         )
         task = asyncio.create_task(reporter.run())
         await eventually(lambda: len(controller.reports) >= 3)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await channel.close()
+        await controllers.aclose()
     first = controller.reports[0]
     assert [report.sequence for report in controller.reports] == list(range(1, len(controller.reports) + 1))
     assert (first.instance, first.served_generation) == ("worker-1", 6)
@@ -188,8 +188,8 @@ async def test_reports_carry_cumulative_tallies_the_generation_and_a_growing_seq
 @in_loop
 async def test_a_reporter_goes_on_when_the_controller_is_away() -> None:
     port = choose_free_port()
-    channel = controller_channel(f"127.0.0.1:{port}")
-    reporter = StatisticsReporter(channel, "worker-1", dict, Routes(), period_s=0.02, timeout_s=0.2)
+    controllers = Controllers([f"127.0.0.1:{port}"])
+    reporter = StatisticsReporter(controllers, "worker-1", dict, Routes(), period_s=0.02, timeout_s=0.2)
     task = asyncio.create_task(reporter.run())
     await asyncio.sleep(0.1)
     controller = FakeController()
@@ -197,4 +197,4 @@ async def test_a_reporter_goes_on_when_the_controller_is_away() -> None:
         await eventually(lambda: controller.reports)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    await channel.close()
+    await controllers.aclose()

@@ -1,0 +1,96 @@
+"""What is to be changed goes to the controller that leads, whichever was asked; reading is answered here.
+
+Forwarded and not redirected: whoever asks may reach this controller and not the other one. One hop, with a bound on its
+time; a controller that gets a forwarded request and does not lead refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from contextlib import suppress
+
+import httpx2
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.controller.leadership import Mandate, unreachable_lead
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOP = "penstock-forwarded-by"
+# Of one connection, or made anew on the way on.
+_NOT_PASSED_ON = frozenset(
+    {"host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "expect"}
+)
+_UNAVAILABLE = 503
+_RETRY = {"retry-after": "2"}
+
+
+class ToLeader:
+    """Sends requests to the leader.
+
+    Args:
+        mandate: Who leads.
+        timeout_s: Longest wait for its answer.
+        transport: What carries them; the network by default.
+    """
+
+    def __init__(
+        self, mandate: Mandate, timeout_s: float = 10.0, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        self.mandate = mandate
+        limits = httpx2.Limits(max_connections=16)
+        self._client = httpx2.AsyncClient(timeout=timeout_s, transport=transport, trust_env=False, limits=limits)
+
+    async def send(self, request: Request) -> Response:
+        """Return the leader's answer, or a refusal where there is no leader that answers."""
+        leader = unreachable_lead(self.mandate)
+        if leader is None or _HOP in request.headers:
+            return JSONResponse({"error": self.mandate.refusal()}, _UNAVAILABLE, _RETRY)
+        headers = {name: value for name, value in request.headers.items() if name not in _NOT_PASSED_ON}
+        path = request.scope["raw_path"].decode("latin-1")
+        query = f"?{request.url.query}" if request.url.query else ""
+        try:
+            answer = await self._client.request(
+                request.method,
+                f"http://{leader.http}{path}{query}",
+                headers={**headers, _HOP: self.mandate.me.instance},
+                content=await request.body(),
+            )
+        except HTTPException as error:  # the body is over its limit
+            return JSONResponse({"error": f"{request.method} {path}: {error.detail}"}, error.status_code)
+        except httpx2.HTTPError as error:
+            words = f"{self.mandate.refusal()}, and does not answer ({type(error).__name__}: {error}); try again"
+            return JSONResponse({"error": words}, _UNAVAILABLE, _RETRY)
+        passed: MutableMapping[str, str] = {"penstock-answered-by": leader.instance}
+        for name in ("content-type", "retry-after"):
+            if name in answer.headers:
+                passed[name] = answer.headers[name]
+        return Response(answer.content, answer.status_code, passed)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+class Forwarding:
+    """ASGI middleware that passes everything but reading on while another controller leads.
+
+    Args:
+        app: The application behind it.
+        to_leader: Sends requests to the leader.
+    """
+
+    def __init__(self, app: ASGIApp, to_leader: ToLeader) -> None:
+        self._app = app
+        self._to_leader = to_leader
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer here or there."""
+        if scope["type"] != "http" or scope["method"] in _READS or self._to_leader.mandate.held:
+            await self._app(scope, receive, send)
+            return
+        with suppress(ClientDisconnect):  # nobody waits for the answer
+            answer = await self._to_leader.send(Request(scope, receive))
+            await answer(scope, receive, send)
