@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.controller.fleet import Fleet, Report
+from services.controller.fleet import ComparisonKey, Fleet, Report
 from services.controller.recent_traffic import TallyKey
 from services.controller.route_board import RouteBoard
+from services.core.comparison import Comparison, PairCounts
 from services.core.histogram import LatencyHistogram
+from services.core.mirror import Mirror
 from services.core.route import Role, RouteTable
 from services.core.tally import Tally
 
@@ -20,6 +22,7 @@ class FakeGatewayWorker:
         mute: Whether it reports nothing.
         error: Share of the requests that fail, by version; exact.
         latency_s: Latency by version, seconds.
+        differing: Share of the copied requests that a version answers otherwise than another one; exact.
         truth: Requests by model, version and role since its start.
     """
 
@@ -30,6 +33,8 @@ class FakeGatewayWorker:
         self.mute = False
         self.error: dict[int, float] = {}
         self.latency_s: dict[int, float] = {}
+        self.differing: dict[int, float] = {}
+        self.comparisons: dict[ComparisonKey, Comparison] = {}
         self.tallies: dict[TallyKey, Tally] = {}
         self._table = RouteTable()
 
@@ -47,13 +52,34 @@ class FakeGatewayWorker:
         self._count((model, route.stable, Role.STABLE), requests - mine)
         if route.candidate is not None:
             self._count((model, route.candidate, Role.CANDIDATE), mine)
+        if route.mirror is not None:
+            from_stable = route.mirror.version != route.stable
+            answered = route.stable if from_stable else route.candidate or route.stable
+            self._copy(model, answered, route.mirror, requests - mine if from_stable else mine)
+
+    def _copy(self, model: str, answered: int, mirror: Mirror, requests: int) -> None:
+        copies = int(requests * mirror.percent / 100 * (1 - self.error.get(answered, 0.0)))
+        floor = copies * mirror.floor_percent // 100
+        for version, count in ((mirror.version, copies - floor), (answered, floor)):
+            failed = int(count * self.error.get(version, 0.0))
+            pairs = count - failed
+            original, copy = LatencyHistogram(), LatencyHistogram()
+            original.observe(self.latency_s.get(answered, 0.01), pairs)
+            copy.observe(self.latency_s.get(version, 0.01), pairs)
+            differing = 0 if version == answered else int(pairs * self.differing.get(version, 0.0))
+            found = Comparison(PairCounts(pairs, differing), failed, original=original, copy=copy)
+            key = (model, answered, version)
+            self.comparisons[key] = self.comparisons.get(key, Comparison()) + found
 
     def report_to(self, fleet: Fleet) -> None:
         """Report everything since its start."""
         if self.mute:
             return
         self.sequence += 1
-        fleet.report(Report(self.instance, self.sequence, self._table.generation, dict(self.tallies)))
+        report = Report(
+            self.instance, self.sequence, self._table.generation, dict(self.tallies), dict(self.comparisons)
+        )
+        fleet.report(report)
 
     def _count(self, key: TallyKey, requests: int) -> None:
         version = key[1]

@@ -38,13 +38,14 @@ async def test_every_change_is_recorded_with_the_state_before_and_after(world: C
     for _ in range(80):
         await world.tick()
     changes = [record for record in await records(world) if record.rollout == rollout.id and record.action != "route"]
-    assert [record.action for record in changes] == ["start", "loaded", "assessed", "assessed", "drained"]
+    assert [record.action for record in changes] == ["start", "loaded", "warmed", "assessed", "assessed", "drained"]
     assert changes[0].source is None
     assert (changes[0].actor, changes[0].request_id) == ("ada", "r-1")
     for before, after in pairwise(changes):
         assert after.source == before.target, "no change is left out"
     assert [(r.target.phase, r.target.step, r.target.weight_percent) for r in changes if r.target] == [
         (Phase.PREPARING, 0, 0),
+        (Phase.WARMING, 0, 0),
         (Phase.PROGRESSING, 0, 10),
         (Phase.PROGRESSING, 1, 50),
         (Phase.PROMOTING, 1, 100),
