@@ -6,7 +6,6 @@ time; a controller that gets a forwarded request and does not lead refuses it.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
 from contextlib import suppress
 
 import httpx2
@@ -19,10 +18,12 @@ from services.controller.leadership import Mandate, unreachable_lead
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOP = "penstock-forwarded-by"
-# Of one connection, or made anew on the way on.
+# Of one connection, or made anew on the way on. The host is passed on: a page's origin is compared with it.
 _NOT_PASSED_ON = frozenset(
-    {"host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "expect"}
+    {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "expect"}
 )
+# And on the way back: the body comes decoded, and this server names itself.
+_NOT_PASSED_BACK = _NOT_PASSED_ON | {"content-encoding", "date", "server"}
 _UNAVAILABLE = 503
 _RETRY = {"retry-after": "2"}
 
@@ -63,11 +64,12 @@ class ToLeader:
         except httpx2.HTTPError as error:
             words = f"{self.mandate.refusal()}, and does not answer ({type(error).__name__}: {error}); try again"
             return JSONResponse({"error": words}, _UNAVAILABLE, _RETRY)
-        passed: MutableMapping[str, str] = {"penstock-answered-by": leader.instance}
-        for name in ("content-type", "retry-after"):
-            if name in answer.headers:
-                passed[name] = answer.headers[name]
-        return Response(answer.content, answer.status_code, passed)
+        passed = Response(answer.content, answer.status_code)
+        passed.headers["penstock-answered-by"] = leader.instance
+        for name, value in answer.headers.multi_items():  # there may be several cookies
+            if name.lower() not in _NOT_PASSED_BACK:
+                passed.headers.append(name, value)
+        return passed
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -14,6 +14,7 @@ from services.controller.events.event_feed import EventFeed
 from services.controller.events.event_routes import add_events
 from services.controller.events.watch import Watch
 from services.controller.fleet import Fleet
+from services.controller.forwarding import ToLeader
 from services.controller.insight import Insight
 from services.controller.leadership import Leader, Mandate
 from services.controller.ledger import Ledger
@@ -158,7 +159,7 @@ class ControlPlane:
             clock=self.clock,
         )
 
-    def app(self) -> FastAPI:
+    def app(self, to_leader: ToLeader | None = None) -> FastAPI:
         """Return the REST API with its pages and events."""
         dashboard = Dashboard(
             operations=self.operations,
@@ -168,7 +169,9 @@ class ControlPlane:
             feed=self.feed,
             clock=self.clock,
         )
-        app = rest_app(self.operations, self.overview, self.insight, self.metrics, dashboard=dashboard)
+        app = rest_app(
+            self.operations, self.overview, self.insight, self.metrics, dashboard=dashboard, to_leader=to_leader
+        )
         add_events(app, self.operations, self.feed, self.events)
         return app
 

@@ -1,6 +1,7 @@
 """A controller that does not lead looks, tells, and changes nothing."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -183,11 +184,8 @@ async def clients(
     leader: ControlPlane, follower: ControlPlane
 ) -> AsyncIterator[tuple[httpx2.AsyncClient, httpx2.AsyncClient]]:
     """Clients of both, the follower's with a way to the leader's."""
-    app = rest_app(
-        leader.operations, leader.overview, leader.insight, leader.metrics, to_leader=ToLeader(leader.mandate)
-    )
-    to_leader = ToLeader(follower.mandate, transport=httpx2.ASGITransport(app))
-    other = rest_app(follower.operations, follower.overview, follower.insight, follower.metrics, to_leader=to_leader)
+    app = leader.app(ToLeader(leader.mandate))
+    other = follower.app(ToLeader(follower.mandate, transport=httpx2.ASGITransport(app)))
     async with (
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://leader") as one,
         httpx2.AsyncClient(transport=httpx2.ASGITransport(other), base_url="http://follower") as two,
@@ -210,6 +208,22 @@ async def test_verbs_at_a_follower_are_done_by_the_leader_with_every_answer_of_i
         aborted = await client.post("/v1/rollouts/digits-1/abort", json={"actor": "ada"})
         assert aborted.json()["phase"] == "aborted"
         assert (await client.get("/v1/leader")).json()["leader"]["instance"] == "leader"
+
+
+async def test_a_form_of_a_followers_page_is_taken_by_the_leader_and_leads_to_the_rollout() -> None:
+    async with two_planes() as (leader, follower), clients(leader, follower) as (_, client):
+        leader.repository.published["digits"] = follower.repository.published["digits"] = [1, 2]
+        await leader.tick()
+        await follower.tick()
+        page = await client.get("/models/digits")
+        fields = dict(re.findall(r'name="([^"]+)"[^>]*? value="([^"]*)"', page.text))
+        fields |= {"version": "2", "strategy": "canary", "on_inconclusive": "abort", "actor": "ada"}
+        own, foreign = {"origin": "http://follower"}, {"origin": "http://elsewhere"}
+        assert (await client.post("/models/digits", data=fields, headers=foreign)).status_code == 403
+        posted = await client.post("/models/digits", data=fields, headers=own)
+        assert (posted.status_code, posted.headers.get("location")) == (303, "/rollouts/digits-1"), posted.text
+        assert "content-security-policy" in posted.headers
+        assert posted.headers["penstock-answered-by"] == "leader"
 
 
 async def test_a_verb_is_refused_where_nobody_leads_and_goes_round_no_circle() -> None:
