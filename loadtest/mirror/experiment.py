@@ -12,9 +12,9 @@ from statistics import median
 
 import uvloop
 
-from loadtest.bench.cpu import CpuTimes
 from loadtest.bench.part import Part
 from loadtest.bench.system import lone_gateway, lone_triton
+from loadtest.mirror.disturbance import Disturbance
 from loadtest.mirror.model import NAME, VERSIONS, MirroredModel
 from loadtest.mirror.route_server import RouteServer
 from loadtest.overload.arithmetic import OK, quantile
@@ -67,7 +67,7 @@ class Round:
         mirrored: Whether there was a mirror.
         latency_s: From the time each request was due to its answer, ascending.
         failed: Requests without a good answer.
-        others_share: Share of the machine's CPU that went to processes that have no part in this.
+        others_share: As ``Disturbance.share``.
     """
 
     mirrored: bool
@@ -117,10 +117,9 @@ def run(model: MirroredModel, plan: Plan, folder: Path, say: Callable[[str], Non
             # Which kind comes first changes each time, so that a drift of the machine favours neither.
             for mirrored in (False, True) if number % 2 == 0 else (True, False):
                 routes.publish(_route(plan, mirrored=mirrored), plan.workers)
-                before_s = CpuTimes.now(parts)
+                others = Disturbance(parts)
                 shots = uvloop.run(generator.open_loop(list(_due(plan, plan.seed + 1 + number, plan.seconds))))
-                others_share = CpuTimes.now(parts).since(before_s).others_share
-                rounds.append(_round(shots, mirrored=mirrored, others_share=others_share))
+                rounds.append(_round(shots, mirrored=mirrored, others_share=others.share()))
                 say(_said(number, rounds[-1]))
             if len(undisturbed(rounds)) >= 2 * plan.pairs:
                 break
@@ -128,7 +127,7 @@ def run(model: MirroredModel, plan: Plan, folder: Path, say: Callable[[str], Non
 
 
 def undisturbed(rounds: Sequence[Round]) -> list[Round]:
-    """Return the pairs of rounds in neither of which other processes took more than ``MOST_OTHERS`` of the machine."""
+    """Return the pairs of rounds in neither of which others took more than ``MOST_OTHERS`` of the machine."""
     pairs = (rounds[at : at + 2] for at in range(0, len(rounds), 2))
     return [one for pair in pairs if all(one.others_share <= MOST_OTHERS for one in pair) for one in pair]
 

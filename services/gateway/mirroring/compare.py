@@ -1,7 +1,7 @@
 """Compares the outputs of two answers to one request. Pure; the terms are those of ``services.core.comparison``.
 
-Equal bytes are equal answers, which costs next to nothing; anything else costs about 60 us for small outputs, and 9 ms for
-each MiB of FP32 that is looked at.
+Equal bytes are equal answers, which costs next to nothing; anything else costs about 60 us for small outputs, and 9 ms
+for each MiB of FP32 that is looked at.
 """
 
 from __future__ import annotations
