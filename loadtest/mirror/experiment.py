@@ -14,6 +14,7 @@ import uvloop
 
 from loadtest.bench.part import Part
 from loadtest.bench.system import lone_gateway, lone_triton
+from loadtest.mirror.disturbance import Disturbance
 from loadtest.mirror.model import NAME, VERSIONS, MirroredModel
 from loadtest.mirror.route_server import RouteServer
 from loadtest.overload.arithmetic import OK, quantile
@@ -27,6 +28,10 @@ _PATIENCE_S = 5.0
 _WARM_UP_S = 3.0
 _LOAD_S = 60.0
 _RESAMPLES = 1000
+_TRIES = 3
+
+MOST_OTHERS = 0.15
+"""Of the machine's CPU: what other processes may take in a round that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class Plan:
     Attributes:
         rate: Requests per second, a Poisson process.
         seconds: Length of a round.
-        pairs: Rounds of each kind.
+        pairs: Undisturbed rounds of each kind.
         percent: Share of the requests that is mirrored in the rounds with a mirror.
         floor_percent: Share of the copies that go to the version that answered.
         workers: Worker processes of the gateway.
@@ -62,11 +67,13 @@ class Round:
         mirrored: Whether there was a mirror.
         latency_s: From the time each request was due to its answer, ascending.
         failed: Requests without a good answer.
+        others_share: As ``Disturbance.share``.
     """
 
     mirrored: bool
     latency_s: Sequence[float]
     failed: int
+    others_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +98,14 @@ class Copies:
 
 
 def run(model: MirroredModel, plan: Plan, folder: Path, say: Callable[[str], None]) -> tuple[list[Round], list[Copies]]:
-    """Run all rounds.
+    """Run rounds until there are as many as planned that others disturbed little, or three times as many in all.
 
     Raises:
         PenstockError: A process does not start.
     """
     model.publish(folder / "repository")
     say("starting Triton and a gateway")
-    with _stage(plan, folder) as (gateway, routes):
+    with _stage(plan, folder) as (parts, gateway, routes):
         messages = model.requests(gateway.rest)
         generator = Generator(gateway.rest, messages, _PATIENCE_S)
         for mirrored in (False, True):
@@ -106,14 +113,23 @@ def run(model: MirroredModel, plan: Plan, folder: Path, say: Callable[[str], Non
             uvloop.run(generator.open_loop(list(_due(plan, plan.seed, _WARM_UP_S))))
         before = _settled(plan, routes)
         rounds: list[Round] = []
-        for number in range(plan.pairs):
+        for number in range(_TRIES * plan.pairs):
             # Which kind comes first changes each time, so that a drift of the machine favours neither.
             for mirrored in (False, True) if number % 2 == 0 else (True, False):
                 routes.publish(_route(plan, mirrored=mirrored), plan.workers)
+                others = Disturbance(parts)
                 shots = uvloop.run(generator.open_loop(list(_due(plan, plan.seed + 1 + number, plan.seconds))))
-                rounds.append(_round(shots, mirrored=mirrored))
+                rounds.append(_round(shots, mirrored=mirrored, others_share=others.share()))
                 say(_said(number, rounds[-1]))
+            if len(undisturbed(rounds)) >= 2 * plan.pairs:
+                break
         return rounds, _less(_settled(plan, routes), before)
+
+
+def undisturbed(rounds: Sequence[Round]) -> list[Round]:
+    """Return the pairs of rounds in neither of which others took more than ``MOST_OTHERS`` of the machine."""
+    pairs = (rounds[at : at + 2] for at in range(0, len(rounds), 2))
+    return [one for pair in pairs if all(one.others_share <= MOST_OTHERS for one in pair) for one in pair]
 
 
 def pooled(rounds: Sequence[Round], *, mirrored: bool) -> list[float]:
@@ -141,7 +157,7 @@ def interval(rounds: Sequence[Round], q: float, seed: int = 1) -> tuple[float, f
 
 
 @contextmanager
-def _stage(plan: Plan, folder: Path) -> Iterator[tuple[Part, RouteServer]]:
+def _stage(plan: Plan, folder: Path) -> Iterator[tuple[list[Part], Part, RouteServer]]:
     with (
         lone_triton(folder / "repository", folder) as triton,
         RouteServer(_route(plan, mirrored=False)) as routes,
@@ -152,7 +168,7 @@ def _stage(plan: Plan, folder: Path) -> Iterator[tuple[Part, RouteServer]]:
         settings = {"gateway": {"mirroring": mirroring}}
         address = routes.address
         with lone_gateway(folder, triton.rest, address, NAME, workers=plan.workers, settings=settings) as gateway:
-            yield gateway, routes
+            yield [triton, gateway], gateway, routes
 
 
 def _route(plan: Plan, *, mirrored: bool) -> routes_pb2.Route:
@@ -174,17 +190,18 @@ def _due(plan: Plan, seed: int, seconds: float) -> Iterator[float]:
     return offsets(Process.POISSON, plan.rate, seed, seconds)
 
 
-def _round(shots: Sequence[Shot], *, mirrored: bool) -> Round:
+def _round(shots: Sequence[Shot], *, mirrored: bool, others_share: float) -> Round:
     latency_s = sorted(shot.done - shot.due for shot in shots if shot.status == OK)
     if not latency_s:
         raise PenstockError("no request of a round was answered; see the logs")
-    return Round(mirrored, latency_s, sum(shot.status != OK for shot in shots))
+    return Round(mirrored, latency_s, sum(shot.status != OK for shot in shots), others_share)
 
 
 def _said(number: int, one: Round) -> str:
     kind = "mirror" if one.mirrored else "no mirror"
     times = ", ".join(f"p{q * 100:g} {quantile(one.latency_s, q) * 1e3:.2f} ms" for q in (0.5, 0.99))
-    return f"round {number + 1}, {kind}: {len(one.latency_s)} answers, {one.failed} failed, {times}"
+    answers = f"{len(one.latency_s)} answers, {one.failed} failed"
+    return f"round {number + 1}, {kind}: {answers}, {times}; others {one.others_share:.0%}"
 
 
 def _settled(plan: Plan, routes: RouteServer) -> dict[tuple[int, int], Copies]:

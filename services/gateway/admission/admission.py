@@ -182,16 +182,10 @@ class Admission:
             self._drop_if_idle(gate)
 
     def has_spare(self, model: str, answered: int, mirrored: int, copies: int) -> bool:
-        """Whether Triton has room for one more copy of a live request, so that no live request misses a place for it.
+        """Whether one version may get a copy of what another answered, so that no live request misses a place for it.
 
-        No version lets anybody wait, neither version's limit is full, and the worker has as many places left as one
-        version may take. Copies take no places themselves: whoever sends them bounds them.
-
-        Args:
-            model: The model.
-            answered: The version whose answer is to be compared.
-            mirrored: The version that gets the copy.
-            copies: Copies that it has already.
+        Nobody waits, neither version is at its limit with its copies on top, and the worker has places left. Copies
+        take no places themselves: whoever sends them bounds them.
         """
         if self._queued or self._ending or self._load + copies >= _SHARE * (self._cap - self._load):
             return False
@@ -202,8 +196,7 @@ class Admission:
 
     def load_of(self, model: str, version: int) -> int:
         """Return how many requests of one version Triton has, without copies."""
-        gate = self._gates.get((model, version))
-        return 0 if gate is None else gate.load
+        return 0 if (gate := self._gates.get((model, version))) is None else gate.load
 
     def states(self) -> list[GateState]:
         """Return what every gate is like now."""

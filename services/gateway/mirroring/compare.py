@@ -1,6 +1,6 @@
 """Compares the outputs of two answers to one request. Pure; the terms are those of ``services.core.comparison``.
 
-Equal bytes are equal answers, which costs next to nothing; anything else costs about 60 us for small outputs, and 15 ms
+Equal bytes are equal answers, which costs next to nothing; anything else costs about 60 us for small outputs, and 9 ms
 for each MiB of FP32 that is looked at.
 """
 

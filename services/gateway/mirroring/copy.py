@@ -20,7 +20,7 @@ class Copy:
         original_s: Time of the original at Triton, seconds.
         value: The original's value of the mirror's slice key.
         since: When it was offered.
-        size: Bytes of tensors that it keeps alive.
+        size: ``size_of``.
     """
 
     __slots__ = ("mirror", "original_s", "request", "response", "schema", "since", "size", "value")
@@ -58,5 +58,6 @@ class Copy:
 
 
 def size_of(request: InferRequest, response: InferResponse) -> int:
-    """Return how many bytes of tensors a copy would keep alive."""
-    return sum([len(tensor.data) for tensor in request.inputs]) + sum([len(tensor.data) for tensor in response.outputs])
+    """Return the bytes of tensors that a copy keeps alive, its own answer, probably as large as the first, included."""
+    inputs, outputs = ([len(tensor.data) for tensor in tensors] for tensors in (request.inputs, response.outputs))
+    return sum(inputs) + 2 * sum(outputs)

@@ -48,6 +48,9 @@ _ONE_WAITS = 2
 # The part of the longest wait for which a copy looks for a batch to be a row of.
 _RIDE_SHARE = 0.2
 
+# Between two lines in the log about defects.
+_SILENCE_S = 60.0
+
 LaneKey = tuple[str, int, int]
 
 _log = logging.getLogger(__name__)
@@ -112,6 +115,7 @@ class Mirroring:
         self._pumps: dict[Lane, asyncio.Handle] = {}
         self._tasks: dict[asyncio.Task[Outcome | None], tuple[Lane, Copy]] = {}
         self._held_bytes = 0
+        self._silent_until = 0.0
         self._ending = False
 
     @property
@@ -307,10 +311,17 @@ class Mirroring:
         except PenstockError as error:
             return Outcome.REFUSED if _says_nothing(error) else Outcome.FAILED
         except Exception as error:  # noqa: BLE001 - nobody else looks at this task, and no client hears of it
-            _log.error("incident %s: a copy for model %r", uuid.uuid4().hex[:12], lane.model, exc_info=error)
+            self._tell(lane, error)
             return Outcome.DEFECT
         lane.series.compared(result, copy.original_s, copy_s, copy.mirror.slice_key, copy.value)
         return None
+
+    def _tell(self, lane: Lane, defect: Exception) -> None:
+        """Log a defect of ours; of those that follow only the count, for a while."""
+        now = self._clock()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENCE_S
+            _log.error("incident %s: a copy for model %r", uuid.uuid4().hex[:12], lane.model, exc_info=defect)
 
     async def _answer(self, lane: Lane, copy: Copy) -> tuple[InferResponse, float]:
         """Return the copy's answer, and how long it took at Triton, seconds."""

@@ -268,7 +268,7 @@ async def test_what_finds_the_queue_full_is_not_copied_and_counted() -> None:
 @in_loop
 async def test_what_would_hold_too_many_bytes_is_not_copied() -> None:
     upstream = FakeUpstream(holds={2: asyncio.Event()})
-    settings = MirrorSettings(max_held_bytes=60, timeout_s=30.0, drain_s=0.0)  # two requests with their answers
+    settings = MirrorSettings(max_held_bytes=80, timeout_s=30.0, drain_s=0.0)  # two requests with their answers
     async with serving(upstream, mirroring=settings) as running, client(running, "grpc-raw") as asker:
         running.routes.replace(mirrored())
         await ask(asker, 5)
