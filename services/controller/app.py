@@ -149,7 +149,7 @@ async def _run(
         election,
         mandate,
         begins=(fleet.begin, loader.drop, ledger.doubt, reconciler.wake),
-        ends=(loader.drop, ledger.doubt, board.wake),
+        ends=(loader.drop, ledger.doubt, board.wake, reconciler.wake),
     )
 
     to_leader = ToLeader(mandate)
