@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := embedded,build,recipes,stores,mlflow,postgres,loadtest,dev
 
-.PHONY: help install demo up test lint proto recipes gpu-check bench peers chaos overload
+.PHONY: help install demo up test lint proto recipes gpu-check bench peers chaos kills overload
 .DEFAULT_GOAL := help
 
 help: ## show the targets
@@ -66,6 +66,9 @@ peers: install ## gateway against MLServer, LitServe, BentoML, Ray Serve and Env
 
 chaos: install ## three Tritons, killed and frozen under load
 	$(BIN)/python -m loadtest.chaos $(CHAOS_ARGS)
+
+kills: install ## controllers killed at every transition, on SQLite and PostgreSQL
+	$(BIN)/python -m loadtest.controller_kills $(KILLS_ARGS)
 
 overload: install ## ten times the load that a model can carry
 	$(BIN)/python -m loadtest.overload $(OVERLOAD_ARGS)

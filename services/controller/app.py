@@ -166,7 +166,7 @@ async def _run(
         election,
         mandate,
         begins=(fleet.begin, loader.drop, ledger.doubt, reconciler.wake),
-        ends=(loader.drop, ledger.doubt, board.wake),
+        ends=(loader.drop, ledger.doubt, board.wake, reconciler.wake),
     )
     feed = EventFeed(epoch=f"{time.time_ns():x}")
     watch = Watch(

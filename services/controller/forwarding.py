@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.controller.leadership import Mandate, unreachable_lead
+from services.controller.leadership import Mandate, other_leader
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOP = "penstock-forwarded-by"
@@ -46,7 +46,7 @@ class ToLeader:
 
     async def send(self, request: Request) -> Response:
         """Return the leader's answer, or a refusal where there is no leader that answers."""
-        leader = unreachable_lead(self.mandate)
+        leader = other_leader(self.mandate)
         if leader is None or _HOP in request.headers:
             return JSONResponse({"error": self.mandate.refusal()}, _UNAVAILABLE, _RETRY)
         headers = {name: value for name, value in request.headers.items() if name not in _NOT_PASSED_ON}

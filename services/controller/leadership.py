@@ -137,7 +137,7 @@ class Mandate:
         return f"this controller follows {leader.instance}, which is at {leader.http} (gRPC {leader.grpc})"
 
 
-def unreachable_lead(mandate: Mandate) -> Leader | None:
+def other_leader(mandate: Mandate) -> Leader | None:
     """Return the leader when it is another process, else None."""
     leader = mandate.seen.leader
     return None if leader is None or leader.instance == mandate.me.instance else leader

@@ -27,17 +27,18 @@ class RunningController:
         repository: The model repository.
         triton: The addresses of the Tritons, as the setting takes them.
         state_dir: Where database and log are.
+        options: Further ones.
     """
 
-    def __init__(self, repository: Path, triton: str, state_dir: Path) -> None:
+    def __init__(self, repository: Path, triton: str, state_dir: Path, *options: str) -> None:
         self.http_port, self.grpc_port = choose_free_ports(2)
         self.url = f"http://127.0.0.1:{self.http_port}"
         self.log = state_dir / "controller.log"
-        self._command = [
+        self.command = [
             *(sys.executable, "-m", "services.cli.main", "controller"),
             *("--http-port", str(self.http_port), "--grpc-port", str(self.grpc_port)),
             *("--repository", str(repository), "--triton", triton),
-            *("--state-dir", str(state_dir), "--tick-s", "0.2"),
+            *("--state-dir", str(state_dir), "--tick-s", "0.2", *options),
         ]
         state_dir.mkdir(parents=True, exist_ok=True)
         self.process = self._spawn()
@@ -81,13 +82,13 @@ class RunningController:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            return subprocess.Popen(self._command, cwd=_ROOT, stdout=log, stderr=log)
+            return subprocess.Popen(self.command, cwd=_ROOT, stdout=log, stderr=log)
 
 
 @contextmanager
-def running_controller(repository: Path, triton: str, state_dir: Path) -> Iterator[RunningController]:
+def running_controller(repository: Path, triton: str, state_dir: Path, *options: str) -> Iterator[RunningController]:
     """Run ``penstock controller`` until the context ends."""
-    controller = RunningController(repository, triton, state_dir)
+    controller = RunningController(repository, triton, state_dir, *options)
     try:
         yield controller
     finally:

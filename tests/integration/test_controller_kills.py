@@ -14,7 +14,7 @@ def test_no_promise_is_broken_by_controllers_that_are_killed(engine: str, tmp_pa
     said: list[str] = []
     finding = run(engine, 12, tmp_path, 7, said.append)
     assert finding.broken == [], said
-    assert finding.killed == 12
+    assert finding.killed >= 12
     assert sum(finding.rollouts.values()) >= 3
     assert finding.longest_s < 30.0
     assert finding.away_s < 30.0

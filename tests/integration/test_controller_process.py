@@ -116,6 +116,15 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
             assert "Traceback" not in done.stderr
 
 
+def test_a_second_controller_of_an_sqlite_database_is_refused(controller: RunningController, tmp_path: Path) -> None:
+    controller.until("/readyz", lambda ready: ready["ready"])
+    ports = ("--http-port", "0", "--grpc-port", "0")
+    done = penstock("controller", *ports, "--state-dir", str(tmp_path / "state"))
+    assert done.returncode == 2
+    assert f"is already running (process {controller.process.pid})" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_without_a_controller_every_verb_says_how_to_get_one() -> None:
     done = penstock("rollout", "list", "--controller", "http://127.0.0.1:1")
     assert done.returncode == 1

@@ -6,6 +6,7 @@ from itertools import pairwise
 import httpx2
 import pytest
 
+from services.cli.rollout_text import AUDIT_COLUMNS, audit_row
 from services.controller.rest import rest_app
 from services.controller.store import AuditQuery
 from services.core.audit import AuditOutcome, AuditRecord
@@ -153,3 +154,9 @@ async def test_the_log_is_read_over_rest_in_pages_and_by_model_rollout_and_actor
             ("abort", "done", "aborted")
         ]
         assert (await client.get("/v1/audit", params={"limit": 0})).status_code == 400
+        rows = [audit_row(record) for record in [*found["audit"], *older["audit"]]]
+        assert all(len(row) == len(AUDIT_COLUMNS) for row in rows)
+        assert rows[0][1:7] == (
+            *("bob", "abort", "digits-1", "done"),
+            *("preparing, step 1, version 1/2, 0 %", "aborted, step 1, version 1/2, 0 %"),
+        )

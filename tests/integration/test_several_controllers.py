@@ -1,0 +1,155 @@
+"""Two controllers on one PostgreSQL, with a real Triton and a real gateway: one leads, and the other takes over."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from loadtest.postgres import Postgres
+from tests.fakes import aio
+from tests.fakes.gateway_process import gateway_process
+from tests.fakes.onnx_repository import scale
+from tests.fakes.running_controller import RunningController, running_controller
+from tests.fakes.running_triton import RunningTriton, running_triton
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).parents[2]
+QUESTION = {"inputs": [{"name": "X", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}
+STEPS = [{"weight_percent": 10, "duration_s": 600, "min_requests": 50}]
+
+
+@pytest.fixture(scope="module")
+def own_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTriton]:
+    root = tmp_path_factory.mktemp("led")
+    scale(root / "repository")
+    with running_triton(root / "repository", root / "triton") as running:
+        yield running
+
+
+class Pair:
+    """Two controllers."""
+
+    def __init__(self, one: RunningController, two: RunningController) -> None:
+        self.both = (one, two)
+
+    def leader(self, timeout_s: float = 30.0) -> RunningController:
+        """Return the one that leads, and is the only one that says so."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            said = [(each, each.get("/v1/leader")) for each in self.both if each.process.poll() is None]
+            leading = [each for each, document in said if document and document["leading"]]
+            assert len(leading) < 2
+            if leading:
+                return leading[0]
+            time.sleep(0.02)
+        raise AssertionError(f"nobody leads after {timeout_s} s")
+
+    def other(self, than: RunningController) -> RunningController:
+        return next(each for each in self.both if each is not than)
+
+
+@pytest.fixture
+def pair(own_triton: RunningTriton, postgres: Postgres, tmp_path: Path) -> Iterator[Pair]:
+    options = ("--database-url", postgres.create())
+    where = (own_triton.repository, own_triton.address)
+    with (
+        running_controller(*where, tmp_path / "one", *options) as one,
+        running_controller(*where, tmp_path / "two", *options) as two,
+    ):
+        yield Pair(one, two)
+
+
+def audit(controller: RunningController, *arguments: str) -> Any:
+    command = [sys.executable, "-m", "services.cli.main", "rollout", "audit", *arguments]
+    done = subprocess.run(
+        [*command, "--controller", controller.url, "--json"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["audit"]
+
+
+def test_gateways_find_the_leader_serve_through_its_end_and_report_to_the_next(pair: Pair, tmp_path: Path) -> None:
+    first = pair.leader()
+    second = pair.other(first)
+    first.until("/v1/models/scale", lambda model: model.get("stable") == 3)
+    addresses = ",".join(f"127.0.0.1:{each.grpc_port}" for each in (second, first))
+
+    async def through() -> None:
+        triton = first.get("/v1/models/scale")
+        assert triton["loaded"] == [3]
+        async with gateway_process(tmp_path / "gateway", _triton_ports(pair), 1, "--controller", addresses) as gateway:
+            await gateway.announced()
+            url = f"http://127.0.0.1:{gateway.ports['REST']}/v2/models/scale"
+            async with httpx2.AsyncClient(timeout=5.0, trust_env=False) as client:
+                await aio.until(lambda: len(first.get("/v1/routes")["workers"]) == 2)
+                async with asyncio.timeout(20.0):
+                    while (await client.get(f"{url}/ready")).status_code != 200:  # noqa: ASYNC110 - over HTTP
+                        await asyncio.sleep(0.1)
+                answers: list[int] = []
+                sending = asyncio.create_task(_send(client, f"{url}/infer", answers))
+                started = second.post("/v1/rollouts", {"model": "scale", "version": 2, "steps": STEPS, "actor": "ada"})
+                assert started.status_code == 201, started.text
+                assert started.headers["penstock-answered-by"].rpartition("-")[0] in first.get("/v1/leader")["instance"]
+                killed_at = time.monotonic()
+                await asyncio.to_thread(first.kill)
+                await asyncio.to_thread(pair.leader, 5.0)
+                took = time.monotonic() - killed_at
+                await asyncio.to_thread(second.until, "/v1/routes", lambda routes: len(routes["workers"]) == 2)
+                assert time.monotonic() - killed_at < 10.0
+                first.start_again()
+                await asyncio.to_thread(second.until, "/v1/rollouts/scale-1", lambda r: r["weight_percent"] == 10)
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+        assert len(answers) > 10
+        assert set(answers) == {200}
+        assert took < 3.0
+
+    aio.run(through(), timeout_s=120.0)
+    first.until("/v1/leader", lambda leader: leader["leading"] is False and leader["epoch"] == 2)
+    records = audit(first, "scale-1")
+    assert [(r["actor"], r["action"]) for r in reversed(records)][:2] == [("ada", "start"), ("controller", "loaded")]
+    assert len({r["instance"] for r in records}) <= 2
+
+
+def test_a_leader_that_was_frozen_finds_another_in_its_place_and_follows(pair: Pair) -> None:
+    first = pair.leader()
+    second = pair.other(first)
+    first.until("/v1/models/scale", lambda model: model.get("stable") == 3)
+    first.process.send_signal(signal.SIGSTOP)
+    try:
+        frozen_at = time.monotonic()
+        second.until("/v1/leader", lambda leader: leader["leading"])
+        assert time.monotonic() - frozen_at < 6.0
+        started = second.post("/v1/rollouts", {"model": "scale", "version": 2, "steps": STEPS, "actor": "bob"})
+        assert started.status_code == 201, started.text
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+    deadline = time.monotonic() + 5.0
+    while (aborted := first.post("/v1/rollouts/scale-1/abort", {"actor": "bob"})).status_code == 503:
+        assert time.monotonic() < deadline, aborted.text  # it has to read first who leads now
+        time.sleep(0.1)
+    assert aborted.status_code == 200, aborted.text
+    first.until("/v1/leader", lambda leader: not leader["leading"])
+    assert second.get("/v1/leader")["leading"]
+    first.until("/v1/rollouts/scale-1", lambda rollout: rollout["phase"] in {"aborting", "aborted"})
+    instance = second.get("/v1/leader")["instance"]
+    assert {record["instance"] for record in audit(first, "scale-1")} == {instance}
+
+
+def _triton_ports(pair: Pair) -> str:
+    command = pair.both[0].command
+    return command[command.index("--triton") + 1].partition(":")[2]
+
+
+async def _send(client: httpx2.AsyncClient, url: str, answers: list[int]) -> None:
+    while True:
+        answers.append((await client.post(url, json=QUESTION)).status_code)
+        await asyncio.sleep(0.02)
