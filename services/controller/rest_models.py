@@ -94,6 +94,9 @@ class CopiesModel(_Strict):
         _COPIES.relative_tolerance, description="Two elements differ beyond this share of the larger one"
     )
     absolute_tolerance: Finite = Field(_COPIES.absolute_tolerance, description="and this distance together.")
+    scores: bool = Field(
+        _COPIES.scores, description="Whether scores of labelled classes count too, not the first alone."
+    )
 
     def copies(self) -> Copies:
         """Return the checked value."""

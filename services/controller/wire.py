@@ -70,6 +70,7 @@ def _mirror_message(mirror: Mirror) -> routes_pb2.Mirror:
         slice_key=mirror.slice_key,
         relative_tolerance=mirror.relative_tolerance,
         absolute_tolerance=mirror.absolute_tolerance,
+        scores=mirror.scores,
     )
 
 

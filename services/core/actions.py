@@ -73,6 +73,7 @@ def _mirror_of(rollout: Rollout) -> Mirror | None:
         copies.slice_key,
         copies.relative_tolerance,
         copies.absolute_tolerance,
+        copies.scores,
     )
 
 

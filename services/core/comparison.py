@@ -25,8 +25,9 @@ class PairCounts:
 
     Attributes:
         pairs: Pairs that were compared.
-        differing: Of these, the ones that differ: an element of an output beyond the mirror's tolerance, another class
-            first in an output with class labels, a value that is finite on one side alone, or ``mismatched``.
+        differing: Of these, the ones that differ: another class first in an output with class labels, an element of any
+            other output beyond the mirror's tolerance, a value that is finite on one side alone, or ``mismatched``.
+            Scores of labelled classes count as elements do where the mirror says so; the histograms have them always.
         mismatched: Of these, the ones whose outputs have other names, datatypes or shapes: nothing else of such an
             output is compared.
         ranked: Pairs with an output whose rows rank classes: one with class labels, or floating-point vectors of 2 to

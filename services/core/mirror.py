@@ -14,8 +14,8 @@ class Mirror:
     """The mirror of one model: copies of answered requests that go to one more version, off the response path.
 
     A request is copied when another routed version (stable or candidate, never one that the client named) has answered
-    it. An element of an output counts as different where ``|a - b| > absolute + relative * max(|a|, |b|)``; integers,
-    booleans and bytes differ where they are not equal.
+    it. Of an output with class labels the first class counts. An element of any other one counts as different where
+    ``|a - b| > absolute + relative * max(|a|, |b|)``; integers, booleans and bytes differ where they are not equal.
 
     Attributes:
         version: The version that gets the copies.
@@ -26,6 +26,7 @@ class Mirror:
             comparisons are counted apart; empty for none.
         relative_tolerance: See above.
         absolute_tolerance: See above.
+        scores: Whether the scores of labelled classes count as other elements do, and not the first class alone.
     """
 
     version: int
@@ -34,6 +35,7 @@ class Mirror:
     slice_key: str = ""
     relative_tolerance: float = 1e-3
     absolute_tolerance: float = 1e-4
+    scores: bool = False
 
     def __post_init__(self) -> None:
         if self.version < 1:

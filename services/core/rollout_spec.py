@@ -88,12 +88,15 @@ class Copies:
         slice_key: Request header or parameter by whose value the comparisons are counted apart; empty for none.
         relative_tolerance: Two elements differ where they are further apart than this share of the larger one and
         absolute_tolerance: this distance together.
+        scores: Whether the scores of outputs with class labels count so too; otherwise the first class does alone,
+            because a quantised version has other scores everywhere.
     """
 
     floor_percent: int = 20
     slice_key: str = ""
     relative_tolerance: float = 1e-3
     absolute_tolerance: float = 1e-4
+    scores: bool = False
 
     def __post_init__(self) -> None:
         _expect_number("floor_percent", self.floor_percent, 0, 90)

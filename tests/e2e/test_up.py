@@ -115,6 +115,47 @@ def test_a_killed_controller_goes_on_from_the_stored_state_and_traffic_does_not_
             assert line["reason"]
 
 
+COPIES = ["--p99-floor-s", "0.02", "--max-disagreement", "0.05"]
+
+
+def other_version(published: Path, up: Up) -> str:
+    """Return the version that is not stable, of the two that there are."""
+    publish(published, up, 2)
+    wait_for(lambda: 2 in up_models(up)["published"], "version 2 is seen")
+    return "1" if up_models(up)["stable"] == 2 else "2"
+
+
+def test_a_shadow_is_compared_on_copies_and_no_client_notices(up: Up, published: Path) -> None:
+    candidate = other_version(published, up)
+    with traffic(up) as stop:
+        steps = ["--strategy", "shadow", "--step", "0:3s:100:100"]
+        started = up.rollout("start", MODEL, "--version", candidate, *steps, *COPIES)
+        over = wait_until_over(up, started["id"])
+        totals = stop()
+    assert over["phase"] == "concluded", over["reason"]
+    assert totals["failed"] == 0, totals["failures"]
+    assert candidate not in totals["versions"]
+    judged = next(line["judged"] for line in up.rollout("history", started["id"]) if line["target"] == "concluding")
+    assert judged["comparison"]["all"]["pairs"] >= 100
+    assert judged["comparison"]["all"]["agree"] >= 0.95 * judged["comparison"]["all"]["pairs"]
+    replayed = penstock("rollout", "explain", started["id"], "--replay", "--controller", up.endpoints.controller_url)
+    assert [one["same"] for one in replayed["replayed"]] == [True]
+
+
+def test_blue_green_switches_once_it_was_checked_on_copies(up: Up, published: Path) -> None:
+    candidate = other_version(published, up)
+    with traffic(up) as stop:
+        steps = ["--strategy", "blue-green", "--step", "0:3s:100:100", "--step", "100:3s:100:50"]
+        started = up.rollout("start", MODEL, "--version", candidate, *steps, *COPIES)
+        over = wait_until_over(up, started["id"])
+        totals = stop()
+    assert over["phase"] == "promoted", over["reason"]
+    assert totals["failed"] == 0, totals["failures"]
+    weights = [line["target_weight_percent"] for line in up.rollout("history", started["id"])]
+    assert sorted(set(weights)) == [0, 100]
+    assert str(up_models(up)["stable"]) == candidate
+
+
 def up_models(up: Up) -> dict[str, list[int]]:
     model: dict[str, list[int]] = httpx2.get(f"{up.endpoints.controller_url}/v1/models/{MODEL}").json()
     return model

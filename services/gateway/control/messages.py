@@ -75,4 +75,5 @@ def _mirror(route: routes_pb2.Route) -> Mirror | None:
         mirror.slice_key,
         mirror.relative_tolerance,
         mirror.absolute_tolerance,
+        mirror.scores,
     )

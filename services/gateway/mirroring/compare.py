@@ -105,7 +105,7 @@ class Comparer:
             return OutputResult(tensor.name, ranking.ranked, ranking.ranked, False, 0.0, 0.0, zero, divergence), False
         left, right, ranking = self._sampled(tensor, other, rows, ranking)
         if not is_float:
-            return _integers(tensor.name, left, right, ranking)
+            return _integers(tensor.name, left, right, ranking, mirror)
         return _numbers(tensor.name, left, right, ranking, mirror)
 
     def _sampled(self, tensor: Tensor, other: Tensor, rows: int, ranking: _Ranking) -> tuple[Array, Array, _Ranking]:
@@ -154,13 +154,14 @@ def _elements(tensor: Tensor) -> Array:
     return np.frombuffer(tensor.data, _FLOATS.get(tensor.datatype) or _INTEGERS[tensor.datatype])
 
 
-def _integers(name: str, left: Array, right: Array, ranking: _Ranking) -> tuple[OutputResult, bool]:
+def _integers(name: str, left: Array, right: Array, ranking: _Ranking, mirror: Mirror) -> tuple[OutputResult, bool]:
     ranked = ranking.labelled
     agree = ranked and bool((left.argmax(axis=1) == right.argmax(axis=1)).all())
     unequal = bool((left != right).any())
     a, b = left.astype(np.float64), right.astype(np.float64)
     absolute, relative = _largest(a, b, np.abs(a - b))
-    return OutputResult(name, ranked, agree, False, absolute, relative), unequal
+    differs = not agree if ranked and not mirror.scores else unequal
+    return OutputResult(name, ranked, agree, False, absolute, relative), differs
 
 
 def _numbers(name: str, left: Array, right: Array, ranking: _Ranking, mirror: Mirror) -> tuple[OutputResult, bool]:
@@ -189,7 +190,8 @@ def _numbers(name: str, left: Array, right: Array, ranking: _Ranking, mirror: Mi
         _cosine_distance(a, b),
         _divergence(a, b) if ranking.labelled else None,
     )
-    return result, beyond or non_finite or (ranking.labelled and not agree)
+    by_class = ranking.labelled and not mirror.scores
+    return result, non_finite or (ranking.labelled and not agree) or (beyond and not by_class)
 
 
 def _largest(a: Array, b: Array, difference: Array) -> tuple[float, float]:
@@ -255,7 +257,7 @@ def _classifications(tensor: Tensor, other: Tensor, mirror: Mirror) -> tuple[Out
     agree = all(one[1] == another[1] for one, another in firsts)
     a, b = (np.array([[score for score, _ in side]], np.float64) for side in (left, right))
     result, differs = _numbers(tensor.name, a, b, _Ranking(ranked=False, labelled=False), mirror)
-    return result._replace(ranked=True, agree=agree, cosine=None), differs or not agree
+    return result._replace(ranked=True, agree=agree, cosine=None), (differs and mirror.scores) or not agree
 
 
 def _classes(tensor: Tensor) -> list[tuple[float, int]] | None:

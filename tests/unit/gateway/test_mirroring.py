@@ -23,7 +23,7 @@ from tests.fakes.gateway import FORMS, Answer, Client, Question, Running, client
 from tests.fakes.upstream import FakeUpstream, schema, scores, standard_table
 
 every_form = pytest.mark.parametrize("form", FORMS)
-BOTH = Mirror(2, 100)
+BOTH = Mirror(2, 100, scores=True)
 QUICK = MirrorSettings(timeout_s=0.1, longest_wait_s=0.2, drain_s=0.1)
 
 
@@ -96,7 +96,7 @@ async def test_copies_are_no_requests_of_clients(form: str) -> None:
 async def test_without_a_mirror_nothing_is_copied() -> None:
     async with serving() as running, client(running, "rest-binary") as asker:
         await ask(asker, 3)
-        running.routes.replace(mirrored(Mirror(2, 0)))
+        running.routes.replace(mirrored(Mirror(2, 0, scores=True)))
         await ask(asker, 3)
         assert len(running.upstream.requests) == 6
         assert running.comparison() == Comparison()
@@ -116,7 +116,7 @@ async def test_a_client_that_names_a_version_is_not_copied_nor_is_what_the_mirro
 @in_loop
 async def test_after_a_switch_the_old_version_gets_the_copies() -> None:
     async with serving() as running, client(running, "rest-binary") as asker:
-        running.routes.replace(mirrored(Mirror(1, 100), stable=2))
+        running.routes.replace(mirrored(Mirror(1, 100, scores=True), stable=2))
         await ask(asker, 3)
         await ended(running, lambda c: c.pairs == 3, 2, 1)
 
@@ -124,7 +124,7 @@ async def test_after_a_switch_the_old_version_gets_the_copies() -> None:
 @in_loop
 async def test_the_share_is_what_the_mirror_says_and_part_of_it_is_the_noise_floor() -> None:
     async with serving() as running, client(running, "rest-binary") as asker:
-        running.routes.replace(mirrored(Mirror(2, 50, 20)))
+        running.routes.replace(mirrored(Mirror(2, 50, 20, scores=True)))
         await ask(asker, 200)
         await eventually(lambda: running.comparison(1, 2).pairs + running.comparison(1, 1).pairs >= 98)
         await asyncio.sleep(0.05)
@@ -286,7 +286,7 @@ async def test_a_copy_waits_while_live_requests_do_and_is_dropped_when_that_take
         serving(upstream, admission=AdmissionSettings(fixed_limit=1), mirroring=QUICK) as running,
         client(running, "grpc-raw") as asker,
     ):
-        running.routes.replace(mirrored(Mirror(3, 100), stable=2))
+        running.routes.replace(mirrored(Mirror(3, 100, scores=True), stable=2))
         numbers = [Tensor(name, "INT32", (1, 2), bytes(8)) for name in ("LEFT", "RIGHT")]
         others = [asyncio.create_task(asker.ask(Question("pair", numbers))) for _ in range(2)]
         await eventually(lambda: running.gateway._admission.states() and len(upstream.requests) == 1)
@@ -336,7 +336,7 @@ async def test_a_floor_copy_becomes_a_row_of_a_batch_or_waits_until_nobody_is_th
     async with serving(upstream, mirroring=settings) as running, client(running, "grpc-raw") as asker:
         await ask(asker)
         upstream.holds[1] = asyncio.Event()
-        running.routes.replace(mirrored(Mirror(2, 100, 100)))
+        running.routes.replace(mirrored(Mirror(2, 100, 100, scores=True)))
         one = asyncio.create_task(ask(asker))
         await eventually(lambda: len(upstream.requests) == 2)
         upstream.holds[1].set()
@@ -357,7 +357,7 @@ async def test_a_floor_copy_becomes_a_row_of_a_batch_or_waits_until_nobody_is_th
 @in_loop
 async def test_slices_are_counted_apart_and_are_bounded() -> None:
     async with serving(alike()) as running, client(running, "grpc-raw") as asker:
-        running.routes.replace(mirrored(Mirror(2, 100, slice_key="tier")))
+        running.routes.replace(mirrored(Mirror(2, 100, slice_key="tier", scores=True)))
         for number in range(40):
             await ask(asker, parameters={"tier": f"{number % 20}"})
         await ask(asker)
@@ -365,7 +365,7 @@ async def test_slices_are_counted_apart_and_are_bounded() -> None:
         assert len(found.slices) == 17
         assert found.slices["tier=0"].pairs == found.slices["tier=15"].pairs == 2
         assert found.slices["other"].pairs == 9
-        running.routes.replace(mirrored(Mirror(2, 100, slice_key="country"), generation=3))
+        running.routes.replace(mirrored(Mirror(2, 100, slice_key="country", scores=True), generation=3))
         await ask(asker, parameters={"country": "x" * 500, "tier": "0"})
         found = await ended(running, lambda c: c.pairs == 42)
         assert found.slices["country=" + "x" * 64].pairs == 1
@@ -376,11 +376,11 @@ async def test_slices_are_counted_apart_and_are_bounded() -> None:
 @in_loop
 async def test_a_slice_is_the_value_of_a_header_or_of_a_parameter(form: str) -> None:
     async with serving(alike()) as running, client(running, form) as asker:
-        running.routes.replace(mirrored(Mirror(2, 100, slice_key="Penstock-Routing-Key")))
+        running.routes.replace(mirrored(Mirror(2, 100, slice_key="Penstock-Routing-Key", scores=True)))
         await ask(asker, key="ada")
         found = await ended(running, lambda c: c.pairs == 1)
         assert found.slices.keys() == {"Penstock-Routing-Key=ada"}
-        running.routes.replace(mirrored(Mirror(2, 100, slice_key="vip"), generation=3))
+        running.routes.replace(mirrored(Mirror(2, 100, slice_key="vip", scores=True), generation=3))
         await ask(asker, parameters={"vip": True})
         await ask(asker, parameters={"vip": 3})
         found = await ended(running, lambda c: c.pairs == 3)

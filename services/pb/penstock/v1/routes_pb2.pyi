@@ -37,17 +37,19 @@ class Route(_message.Message):
     def __init__(self, model: _Optional[str] = ..., stable: _Optional[int] = ..., candidate: _Optional[int] = ..., weight_percent: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ...) -> None: ...
 
 class Mirror(_message.Message):
-    __slots__ = ("version", "percent", "floor_percent", "slice_key", "relative_tolerance", "absolute_tolerance")
+    __slots__ = ("version", "percent", "floor_percent", "slice_key", "relative_tolerance", "absolute_tolerance", "scores")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PERCENT_FIELD_NUMBER: _ClassVar[int]
     FLOOR_PERCENT_FIELD_NUMBER: _ClassVar[int]
     SLICE_KEY_FIELD_NUMBER: _ClassVar[int]
     RELATIVE_TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
     version: int
     percent: int
     floor_percent: int
     slice_key: str
     relative_tolerance: float
     absolute_tolerance: float
-    def __init__(self, version: _Optional[int] = ..., percent: _Optional[int] = ..., floor_percent: _Optional[int] = ..., slice_key: _Optional[str] = ..., relative_tolerance: _Optional[float] = ..., absolute_tolerance: _Optional[float] = ...) -> None: ...
+    scores: bool
+    def __init__(self, version: _Optional[int] = ..., percent: _Optional[int] = ..., floor_percent: _Optional[int] = ..., slice_key: _Optional[str] = ..., relative_tolerance: _Optional[float] = ..., absolute_tolerance: _Optional[float] = ..., scores: _Optional[bool] = ...) -> None: ...
