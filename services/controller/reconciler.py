@@ -74,6 +74,7 @@ class Reconciler:
         self._newcomers = newcomers
         self._mandate = mandate
         self._wake = asyncio.Event()
+        self._ended_before: dict[str, int] = {}
         self.server_problem: str | None = "Triton was not asked yet"
         self.loaded: Inventory | None = None
         self.ticks = 0
@@ -95,7 +96,9 @@ class Reconciler:
 
     async def tick(self) -> None:
         """Observe, advance, store and act once."""
+        ended = self._loader.ended()
         self.loaded = await self._observe_server()
+        self._ended_before = ended
         await self._repository.look()
         async with self._ledger.lock:
             try:
@@ -180,7 +183,10 @@ class Reconciler:
 
     def _has_both(self, rollout: Rollout) -> bool:
         both = {rollout.stable, rollout.candidate}
-        return self.loaded is not None and both <= self.loaded.get(rollout.model, frozenset())
+        if self.loaded is None or not both <= self.loaded.get(rollout.model, frozenset()):
+            return False
+        # A load that began for the rollout before may be taking away what was seen.
+        return self._loader.undisturbed(rollout.model, self._ended_before)
 
     def _load_event(self, rollout: Rollout) -> Event | None:
         if self._has_both(rollout):
