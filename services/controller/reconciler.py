@@ -202,7 +202,8 @@ class Reconciler:
         changed = self._ledger.changed(rollout.model)
         if self._fleet.has_let_go(changed, self._pace.linger_s):
             return Event(EventKind.DRAINED)
-        if now - rollout.phase_entered_at < self._pace.drain_timeout_s:
+        # Right after a start, or a change of the lead, nobody has been heard: that is no reason to take a version away.
+        if now - rollout.phase_entered_at < self._pace.drain_timeout_s or not self._fleet.settled:
             return None
         silent = ", ".join(sorted(self._fleet.lagging(changed))) or "none"
         words = f"gateways had {self._pace.drain_timeout_s:g} s to let go; not acknowledged by: {silent}"
