@@ -38,6 +38,7 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
     from services.controller.settings import Pace
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it has a line for every request that is forwarded
     chosen = settings.controller
     options = ControllerOptions(
         repository=settings.repository,

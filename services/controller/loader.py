@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -51,6 +51,7 @@ class Loader:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._attempts: dict[str, _Attempts] = {}
         self._refusals: dict[str, Refusal] = {}
+        self._ended: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,7 +78,20 @@ class Loader:
             return
         task = asyncio.create_task(self._load(model, versions, tolerated), name=f"load {model}")
         self._tasks[model] = task
-        task.add_done_callback(lambda _: self._tasks.pop(model, None))
+        task.add_done_callback(lambda _: self._end(model))
+
+    def ended(self) -> dict[str, int]:
+        """Return how many loads of each model have ended so far."""
+        return dict(self._ended)
+
+    def undisturbed(self, model: str, since: Mapping[str, int]) -> bool:
+        """Return whether what was seen of a model still holds: no load of it is under way, nor was one.
+
+        Args:
+            model: Model name.
+            since: What ``ended`` returned before one looked.
+        """
+        return model not in self._tasks and self._ended.get(model, 0) == since.get(model, 0)
 
     def take_refusal(self, model: str) -> Refusal | None:
         """Return the last refusal of a model, once."""
@@ -104,6 +118,10 @@ class Loader:
         """Wait until no load is under way."""
         while self._tasks:
             await asyncio.wait(self._tasks.values())
+
+    def _end(self, model: str) -> None:
+        del self._tasks[model]
+        self._ended[model] = self._ended.get(model, 0) + 1
 
     async def _load(self, model: str, versions: frozenset[int], tolerated: frozenset[int]) -> None:
         try:

@@ -82,7 +82,11 @@ class Reconciler:
         self._newcomers = newcomers
         self._mandate = mandate
         self._wake = asyncio.Event()
+<<<<<<< HEAD
         self._ticked = asyncio.Event()
+=======
+        self._ended_before: dict[str, int] = {}
+>>>>>>> store
         self.server_problem: str | None = "Triton was not asked yet"
         self.loaded: Inventory | None = None
         self.ticks = 0
@@ -104,7 +108,9 @@ class Reconciler:
 
     async def tick(self) -> None:
         """Observe, advance, store and act once."""
+        ended = self._loader.ended()
         self.loaded = await self._observe_server()
+        self._ended_before = ended
         await self._repository.look()
         async with self._ledger.lock:
             try:
@@ -199,7 +205,10 @@ class Reconciler:
 
     def _has_both(self, rollout: Rollout) -> bool:
         both = {rollout.stable, rollout.candidate}
-        return self.loaded is not None and both <= self.loaded.get(rollout.model, frozenset())
+        if self.loaded is None or not both <= self.loaded.get(rollout.model, frozenset()):
+            return False
+        # A load that began for the rollout before may be taking away what was seen.
+        return self._loader.undisturbed(rollout.model, self._ended_before)
 
     def _load_event(self, rollout: Rollout) -> Event | None:
         if self._has_both(rollout):
@@ -223,7 +232,8 @@ class Reconciler:
         changed = self._ledger.changed(rollout.model)
         if self._fleet.has_let_go(changed, self._pace.linger_s):
             return Event(EventKind.DRAINED)
-        if now - rollout.phase_entered_at < self._pace.drain_timeout_s:
+        # Right after a start, or a change of the lead, nobody has been heard: that is no reason to take a version away.
+        if now - rollout.phase_entered_at < self._pace.drain_timeout_s or not self._fleet.settled:
             return None
         silent = ", ".join(sorted(self._fleet.lagging(changed))) or "none"
         words = f"gateways had {self._pace.drain_timeout_s:g} s to let go; not acknowledged by: {silent}"

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -156,8 +157,8 @@ def test_blue_green_switches_once_it_was_checked_on_copies(up: Up, published: Pa
     assert str(up_models(up)["stable"]) == candidate
 
 
-def up_models(up: Up) -> dict[str, list[int]]:
-    model: dict[str, list[int]] = httpx2.get(f"{up.endpoints.controller_url}/v1/models/{MODEL}").json()
+def up_models(up: Up) -> dict[str, Any]:
+    model: dict[str, Any] = httpx2.get(f"{up.endpoints.controller_url}/v1/models/{MODEL}").json()
     return model
 
 

@@ -398,3 +398,39 @@ async def test_one_model_that_loads_for_minutes_keeps_no_other_from_its_rollback
         bad = await world.operations.start(SPEC, "ada")
         assert (await until_over(world, bad.id)).phase is Phase.ROLLED_BACK
         assert (await world.rollout("slow-1")).phase is Phase.PREPARING
+
+
+async def test_a_version_that_an_earlier_load_is_taking_away_is_not_taken_for_loaded() -> None:
+    async with plane() as world:
+        first = await started(world)
+        await world.tick(4)
+        await world.operations.steer(first.id, Event(EventKind.ABORT, "ada"))
+        while not (await world.rollout(first.id)).phase.terminal:
+            world.server.stuck = {"digits"}  # the load without version 2 has begun, and takes its time
+            await world.tick()
+        assert world.server.versions == {"digits": {1, 2}}
+        second = await world.operations.start(SPEC, "ada")
+        await world.tick(5)
+        assert (await world.rollout(second.id)).phase is Phase.PREPARING
+        assert route_in(world) == Route("digits", 1, versions=frozenset({1}))
+        world.server.stuck = set()
+        await world.restart()
+        assert (await until_over(world, second.id)).phase is Phase.PROMOTED
+
+
+async def test_a_controller_that_was_away_for_long_hears_the_workers_before_it_takes_a_version_away() -> None:
+    async with plane() as world:
+        rollout = await started(world)
+        await world.tick(4)
+        for worker in world.workers:
+            worker.deaf = True  # the controller dies before they hear of the abort
+        await world.operations.steer(rollout.id, Event(EventKind.ABORT, "ada"))
+        world.clock.advance(1000.0)
+        await world.restart()
+        await world.tick(8)
+        assert world.server.versions == {"digits": {1, 2}}, "they still send requests to version 2"
+        for worker in world.workers:
+            worker.deaf = False
+        await world.tick(15)
+        assert world.server.versions == {"digits": {1}}
+        assert (await world.rollout(rollout.id)).phase is Phase.ABORTED
