@@ -82,11 +82,8 @@ class Reconciler:
         self._newcomers = newcomers
         self._mandate = mandate
         self._wake = asyncio.Event()
-<<<<<<< HEAD
         self._ticked = asyncio.Event()
-=======
         self._ended_before: dict[str, int] = {}
->>>>>>> store
         self.server_problem: str | None = "Triton was not asked yet"
         self.loaded: Inventory | None = None
         self.ticks = 0
