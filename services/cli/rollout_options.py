@@ -38,11 +38,17 @@ def asked_options(command: Any) -> Any:
             help="A step, for example 5:30s:100; repeat for more. MIRROR: percent of the requests that are copied, to "
             "compare both answers. Default: the strategy's, for a canary 5, 25 and 50 %, each 60s and 200 requests.",
         ),
-        click.option("--strategy", type=click.Choice([*Strategy]), help="How it gets its traffic.  [default: canary]"),
+        click.option(
+            "--strategy",
+            type=click.Choice([strategy.value for strategy in Strategy]),
+            help="How it gets its traffic.  [default: canary]",
+        ),
         *(click.option(name, type=float, help=words) for name, words in _TOLERANCES.items()),
         click.option("--max-step-duration", metavar="DURATION", help="A step without a pass by then is inconclusive."),
         click.option(
-            "--on-inconclusive", type=click.Choice([*OnInconclusive]), help="What is done then.  [default: abort]"
+            "--on-inconclusive",
+            type=click.Choice([one.value for one in OnInconclusive]),
+            help="What is done then.  [default: abort]",
         ),
         controller_option,
     ]

@@ -7,8 +7,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 
 from services.cli.controller_client import ControllerClient
+from services.cli.rollout import rollout
 from services.cli.rollout_replay import replayed
 from services.cli.rollout_start import body_of, duration_s, step_of
 from services.cli.rollout_text import HISTORY_COLUMNS, LIST_COLUMNS, describe, history_row, list_row, one_line
@@ -217,3 +219,11 @@ async def test_a_rollout_is_explained_and_planned_over_rest() -> None:
             over = "\n".join((await client.get("/v1/rollouts/digits-1/explanation")).json()["lines"])
             assert "progressing -> promoting, weight 50 % -> 100 %, by controller" in over
             assert "requests of the candidate" in over
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [("--strategy", "canary|blue-green|shadow"), ("--on-inconclusive", "abort|pause")]
+)
+def test_choices_are_offered_by_the_names_that_the_api_has(option: str, words: str) -> None:
+    told = CliRunner().invoke(rollout, ["start", "--help"], terminal_width=200).output
+    assert f"{option} [{words}]" in told
