@@ -29,7 +29,6 @@ _EXIT_CODES = {True: 0, False: 1, None: 2}
 )
 @click.option("--elements", type=click.IntRange(1), default=256, show_default=True, help="FP32 elements of a request.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Workers of the gateway.")
-@click.option("--inline-bytes", type=click.IntRange(0), help="Answers up to this are compared on the event loop.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the arrivals.")
 def main(  # noqa: PLR0917 - options
     rate: float,
@@ -41,7 +40,6 @@ def main(  # noqa: PLR0917 - options
     row_ms: float,
     elements: int,
     workers: int,
-    inline_bytes: int | None,
     seed: int,
 ) -> None:
     """Offer the same load without and with a mirror, in turns, and compare the latency of live answers."""
@@ -50,7 +48,7 @@ def main(  # noqa: PLR0917 - options
         sys.stderr.write(text + "\n")
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends, like Ctrl-C, with everything that was started
-    plan = Plan(rate, seconds, rounds, percent, floor, workers, seed, inline_bytes)
+    plan = Plan(rate, seconds, rounds, percent, floor, workers, seed)
     model = MirroredModel(32, base_ms / 1e3, row_ms / 1e3, elements)
     with tempfile.TemporaryDirectory(prefix="penstock-mirror-") as name:
         found, copies = run(model, plan, Path(name), say)

@@ -46,7 +46,6 @@ class Plan:
         floor_percent: Share of the copies that go to the version that answered.
         workers: Worker processes of the gateway.
         seed: Of the arrivals.
-        inline_bytes: Setting ``gateway.mirroring.inline_bytes``; None for its default.
     """
 
     rate: float
@@ -56,7 +55,6 @@ class Plan:
     floor_percent: int
     workers: int
     seed: int
-    inline_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +162,7 @@ def _stage(plan: Plan, folder: Path) -> Iterator[tuple[list[Part], Part, RouteSe
     ):
         with LiveTriton(triton.grpc, _LOAD_S) as control:
             control.load(NAME, None)
-        mirroring = {} if plan.inline_bytes is None else {"inline_bytes": plan.inline_bytes}
-        settings = {"gateway": {"mirroring": mirroring}}
-        address = routes.address
-        with lone_gateway(folder, triton.rest, address, NAME, workers=plan.workers, settings=settings) as gateway:
+        with lone_gateway(folder, triton.rest, routes.address, NAME, workers=plan.workers) as gateway:
             yield [triton, gateway], gateway, routes
 
 

@@ -1,13 +1,14 @@
 """Compares the outputs of two answers to one request. Pure; the terms are those of ``services.core.comparison``.
 
 Equal bytes are equal answers, which costs next to nothing; anything else costs about 60 us for small outputs, and 9 ms
-for each MiB of FP32 that is looked at.
+for each MiB of FP32 that is looked at. That is done in slices of about 0.3 ms, between which the event loop serves
+clients: in a thread it would hold the interpreter for as long, at moments that nobody chooses.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,38 +16,18 @@ import numpy.typing as npt
 from services.core.inference import ModelSchema, TensorSpec
 from services.core.mirror import Mirror
 from services.core.tensor import ITEM_SIZE, Tensor
+from services.gateway.edge.paced import Slices
 from services.gateway.mirroring.result import OutputResult, PairResult
+from services.gateway.mirroring.totals import INTEGERS, STORED, Ranking, Totals
 
 Array = npt.NDArray[Any]
 
-_FLOATS: Final[dict[str, npt.DTypeLike]] = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
-_INTEGERS: Final[dict[str, npt.DTypeLike]] = {
-    "BOOL": "<u1",
-    "INT8": "<i1",
-    "INT16": "<i2",
-    "INT32": "<i4",
-    "INT64": "<i8",
-    "UINT8": "<u1",
-    "UINT16": "<u2",
-    "UINT32": "<u4",
-    "UINT64": "<u8",
-}
 # Rows of unlabelled vectors of so many elements rank something; longer ones are no scores of classes.
 _LEAST_CLASSES, _MOST_CLASSES = 2, 4096
-_SUM_TOLERANCE = 1e-3
 _LENGTH_BYTES = 4
-
-
-class _Ranking(NamedTuple):
-    """Whether the rows of an output rank classes.
-
-    Attributes:
-        ranked: They do.
-        labelled: The model says so.
-    """
-
-    ranked: bool
-    labelled: bool
+# Elements that are compared, and bytes that are looked at for equality, in one slice.
+_SLICE_ELEMENTS = 8 * 1024
+_SLICE_BYTES = 256 * 1024
 
 
 class Comparer:
@@ -60,8 +41,10 @@ class Comparer:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
 
-    def compare(self, original: list[Tensor], copy: list[Tensor], schema: ModelSchema, mirror: Mirror) -> PairResult:
-        """Compare the outputs of an answer and of its copy.
+    def compare(
+        self, original: list[Tensor], copy: list[Tensor], schema: ModelSchema, mirror: Mirror
+    ) -> Slices[PairResult]:
+        """Compare the outputs of an answer and of its copy, slice by slice.
 
         Args:
             original: The outputs that the client got.
@@ -81,7 +64,7 @@ class Comparer:
             if not _comparable(tensor, other):
                 mismatched = True
                 continue
-            result, differs = self._output(tensor, other, schema, mirror)
+            result, differs = yield from self._output(tensor, other, schema, mirror)
             results.append(result)
             differing |= differs
             if result.ranked:
@@ -89,28 +72,36 @@ class Comparer:
                 agree &= result.agree
         return PairResult(differing or mismatched, mismatched, ranked, ranked and agree, tuple(results))
 
-    def _output(self, tensor: Tensor, other: Tensor, schema: ModelSchema, mirror: Mirror) -> tuple[OutputResult, bool]:
+    def _output(
+        self, tensor: Tensor, other: Tensor, schema: ModelSchema, mirror: Mirror
+    ) -> Slices[tuple[OutputResult, bool]]:
         """Return how one output differs, and whether it counts as different."""
         spec = schema.outputs.get(tensor.name)
+        equal = yield from _equal(tensor.data, other.data)
         if tensor.datatype == "BYTES":
             if spec is not None and spec.labels and spec.datatype != "BYTES":
                 return _classifications(tensor, other, mirror)
-            return OutputResult(tensor.name), tensor.data != other.data
+            return OutputResult(tensor.name), not equal
         rows = _rows(tensor, schema)
         ranking = _ranking(tensor, rows, spec)
-        is_float = tensor.datatype not in _INTEGERS
-        if tensor.data == other.data:
+        if equal:
+            is_float = tensor.datatype not in INTEGERS
             zero = 0.0 if is_float else None
             divergence = 0.0 if is_float and ranking.labelled else None
             return OutputResult(tensor.name, ranking.ranked, ranking.ranked, False, 0.0, 0.0, zero, divergence), False
         left, right, ranking = self._sampled(tensor, other, rows, ranking)
+<<<<<<< HEAD
         if not is_float:
             return _integers(tensor.name, left, right, ranking, mirror)
         return _numbers(tensor.name, left, right, ranking, mirror)
+=======
+        return (yield from _compared(Totals(tensor.datatype, ranking, mirror), tensor.name, left, right))
+>>>>>>> mirror
 
-    def _sampled(self, tensor: Tensor, other: Tensor, rows: int, ranking: _Ranking) -> tuple[Array, Array, _Ranking]:
+    def _sampled(self, tensor: Tensor, other: Tensor, rows: int, ranking: Ranking) -> tuple[Array, Array, Ranking]:
         """Return the elements of both sides by rows: all of them, or a part of what is too large."""
-        left, right = (_elements(one).reshape(rows, -1) for one in (tensor, other))
+        dtype = STORED[tensor.datatype]
+        left, right = (np.frombuffer(one.data, dtype).reshape(rows, -1) for one in (tensor, other))
         size = len(tensor.data)
         if size <= self._max_bytes:
             return left, right, ranking
@@ -120,7 +111,39 @@ class Comparer:
             chosen = np.linspace(0, rows - 1, most).astype(np.intp)
             return left[chosen], right[chosen], ranking
         step = -(-row_bytes // self._max_bytes)
-        return left[:1, ::step], right[:1, ::step], _Ranking(ranked=False, labelled=False)
+        return left[:1, ::step], right[:1, ::step], Ranking(ranked=False, labelled=False)
+
+
+def _equal(left: bytes | memoryview, right: bytes | memoryview) -> Slices[bool]:
+    """Return whether two tensors have the same bytes; copies of slices compare faster than views."""
+    if len(left) != len(right):
+        return False
+    for begin in range(0, len(left), _SLICE_BYTES):
+        if begin:
+            yield
+        end = begin + _SLICE_BYTES
+        if bytes(left[begin:end]) != bytes(right[begin:end]):
+            return False
+    return True
+
+
+def _compared(totals: Totals, name: str, left: Array, right: Array) -> Slices[tuple[OutputResult, bool]]:
+    """Compare whole rows, several in a slice, or one row after the other in pieces where they are long."""
+    rows, size = left.shape
+    if size <= _SLICE_ELEMENTS or totals.ranking.ranked:
+        step = max(1, _SLICE_ELEMENTS // max(1, size))
+        for begin in range(0, rows, step):
+            if begin:
+                yield
+            totals.add_rows(left[begin : begin + step], right[begin : begin + step])
+    else:
+        for row in range(rows):
+            for begin in range(0, size, _SLICE_ELEMENTS):
+                end = begin + _SLICE_ELEMENTS
+                totals.add_piece(left[row : row + 1, begin:end], right[row : row + 1, begin:end])
+                yield
+            totals.end_row()
+    return totals.result(name)
 
 
 def _comparable(tensor: Tensor, other: Tensor) -> bool:
@@ -137,13 +160,14 @@ def _rows(tensor: Tensor, schema: ModelSchema) -> int:
     return max(1, tensor.shape[0]) if schema.max_batch_size and tensor.shape else 1
 
 
-def _ranking(tensor: Tensor, rows: int, spec: TensorSpec | None) -> _Ranking:
+def _ranking(tensor: Tensor, rows: int, spec: TensorSpec | None) -> Ranking:
     classes = math.prod(tensor.shape) // rows
     if classes < _LEAST_CLASSES:
-        return _Ranking(ranked=False, labelled=False)
+        return Ranking(ranked=False, labelled=False)
     if spec is not None and spec.labels:
-        return _Ranking(ranked=True, labelled=True)
+        return Ranking(ranked=True, labelled=True)
     own = [size for size in tensor.shape[len(tensor.shape) > 1 :] if size != 1]
+<<<<<<< HEAD
     is_vector = tensor.datatype not in _INTEGERS and len(own) == 1 and classes == own[0]
     return _Ranking(is_vector and classes <= _MOST_CLASSES, labelled=False)
 
@@ -245,6 +269,10 @@ def _softmax(rows: Array) -> Array:
         powers = np.exp(rows - rows.max(axis=1, keepdims=True))
     distributions: Array = powers / powers.sum(axis=1, keepdims=True)
     return distributions
+=======
+    is_vector = tensor.datatype not in INTEGERS and len(own) == 1 and classes == own[0]
+    return Ranking(is_vector and classes <= _MOST_CLASSES, labelled=False)
+>>>>>>> mirror
 
 
 def _classifications(tensor: Tensor, other: Tensor, mirror: Mirror) -> tuple[OutputResult, bool]:
@@ -255,9 +283,16 @@ def _classifications(tensor: Tensor, other: Tensor, mirror: Mirror) -> tuple[Out
     per_row = max(1, tensor.shape[-1]) if tensor.shape else 1
     firsts = zip(left[::per_row], right[::per_row], strict=True)
     agree = all(one[1] == another[1] for one, another in firsts)
+<<<<<<< HEAD
     a, b = (np.array([[score for score, _ in side]], np.float64) for side in (left, right))
     result, differs = _numbers(tensor.name, a, b, _Ranking(ranked=False, labelled=False), mirror)
     return result._replace(ranked=True, agree=agree, cosine=None), (differs and mirror.scores) or not agree
+=======
+    totals = Totals("FP64", Ranking(ranked=False, labelled=False), mirror)
+    totals.add_rows(*(np.array([[score for score, _ in side]], np.float64) for side in (left, right)))
+    result, differs = totals.result(tensor.name)
+    return result._replace(ranked=True, agree=agree, cosine=None), differs or not agree
+>>>>>>> mirror
 
 
 def _classes(tensor: Tensor) -> list[tuple[float, int]] | None:

@@ -14,13 +14,13 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from services.core.errors import DeadlineExceeded, Overloaded, PenstockError, Unavailable, UpstreamFailure
 from services.core.inference import InferRequest, InferResponse, ModelSchema
 from services.core.mirror import Mirror
 from services.core.route import RouteTable
+from services.gateway.edge.paced import paced
 from services.gateway.limits import Limits
 from services.gateway.metrics.mirror_series import MirrorSeries
 from services.gateway.metrics.recorder import Recorder
@@ -30,7 +30,6 @@ from services.gateway.mirroring.compare import Comparer
 from services.gateway.mirroring.copy import Copy, size_of
 from services.gateway.mirroring.lane import Lane
 from services.gateway.mirroring.outcome import Outcome
-from services.gateway.mirroring.result import PairResult
 from services.gateway.mirroring.selection import Kind, Selection
 from services.gateway.mirroring.settings import MirrorSettings
 from services.gateway.routes import Choice
@@ -108,7 +107,6 @@ class Mirroring:
         self._limits = limits
         self._clock = clock
         self._comparer = Comparer(self._settings.max_compared_bytes)
-        self._thread: ThreadPoolExecutor | None = None
         self._selections: dict[str, Selection] = {}
         self._lanes: dict[LaneKey, Lane] = {}
         self._series: dict[LaneKey, MirrorSeries] = {}
@@ -205,8 +203,6 @@ class Mirroring:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _chosen(self, model: str, answered: int, mirror: Mirror) -> Lane | None:
         """Return the lane of a copy of the next request that this version answered; None for no copy."""
@@ -307,7 +303,8 @@ class Mirroring:
         """Send one copy and compare; return why there is no pair, or None where one was counted."""
         try:
             response, copy_s = await self._answer(lane, copy)
-            result = await self._compare(copy, response)
+            comparison = self._comparer.compare(copy.response.outputs, response.outputs, copy.schema, copy.mirror)
+            result = await paced(comparison)
         except PenstockError as error:
             return Outcome.REFUSED if _says_nothing(error) else Outcome.FAILED
         except Exception as error:  # noqa: BLE001 - nobody else looks at this task, and no client hears of it
@@ -348,18 +345,6 @@ class Mirroring:
                 f"version {lane.mirrored} of model '{lane.model}' was asked, and version {response.version} answered"
             )
         return response, response.exchange_s or clock() - sent
-
-    async def _compare(self, copy: Copy, response: InferResponse) -> PairResult:
-        original, mirrored = copy.response.outputs, response.outputs
-        size = sum([len(tensor.data) for tensor in original]) + sum([len(tensor.data) for tensor in mirrored])
-        if size <= self._settings.inline_bytes:
-            return self._comparer.compare(original, mirrored, copy.schema, copy.mirror)
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="mirror")
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._thread, self._comparer.compare, original, mirrored, copy.schema, copy.mirror
-        )
 
 
 def _says_nothing(error: PenstockError) -> bool:

@@ -15,7 +15,6 @@ MIB = 1024 * 1024
 _MODELS = 8
 
 Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -35,10 +34,8 @@ class MirrorSettings:
     """Longest wait of a copy for capacity that live requests leave."""
     timeout_s: Seconds = 5.0
     """Longest time for the answer to a copy, and for the description of a version that gets copies."""
-    max_compared_bytes: Annotated[int, Field(ge=1024)] = 4 * MIB
+    max_compared_bytes: Annotated[int, Field(ge=1024)] = MIB
     """Largest output that is compared as a whole; of a larger one evenly spaced rows are."""
-    inline_bytes: NotNegative = 16 * 1024
-    """Answers up to so many bytes are compared on the event loop, larger ones in a thread."""
     drain_s: Annotated[float, Field(ge=0)] = 1.0
     """Longest time for copies under way when a worker ends; they wait for nothing else then."""
 

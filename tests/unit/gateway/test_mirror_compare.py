@@ -16,8 +16,28 @@ from services.core.tensor import ITEM_SIZE, Tensor
 from services.gateway.mirroring.compare import Comparer
 from services.gateway.mirroring.result import OutputResult, PairResult
 
+<<<<<<< HEAD
 MIRROR = Mirror(2, 100, scores=True)
 COMPARER = Comparer(1 << 20)
+=======
+MIRROR = Mirror(2, 100)
+
+
+class WholeComparer(Comparer):
+    """Compares without a break."""
+
+    def whole(self, one: list[Tensor], other: list[Tensor], about: ModelSchema, mirror: Mirror) -> PairResult:
+        work = self.compare(one, other, about, mirror)
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                result: PairResult = end.value
+                return result
+
+
+COMPARER = WholeComparer(1 << 20)
+>>>>>>> mirror
 DTYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT8": "<i1", "UINT64": "<u8", "BOOL": "?"}
 
 
@@ -36,7 +56,7 @@ def schema(datatype: str = "FP32", *, labels: bool = True, dims: tuple[int, ...]
 
 
 def compare(one: Tensor, other: Tensor, **about: Any) -> PairResult:
-    return COMPARER.compare([one], [other], schema(one.datatype, **about), MIRROR)
+    return COMPARER.whole([one], [other], schema(one.datatype, **about), MIRROR)
 
 
 def only(result: PairResult) -> OutputResult:
@@ -139,8 +159,8 @@ def test_integers_are_compared_exactly(datatype: str) -> None:
 
 def test_bytes_are_compared_exactly() -> None:
     bytes_schema = schema("BYTES", labels=False)
-    same = COMPARER.compare([texts("a", "b")], [texts("a", "b")], bytes_schema, MIRROR)
-    other = COMPARER.compare([texts("a", "b")], [texts("a", "c")], bytes_schema, MIRROR)
+    same = COMPARER.whole([texts("a", "b")], [texts("a", "b")], bytes_schema, MIRROR)
+    other = COMPARER.whole([texts("a", "b")], [texts("a", "c")], bytes_schema, MIRROR)
     assert (same.differing, other.differing, other.mismatched) == (False, True, False)
     assert only(other).absolute is None
 
@@ -149,8 +169,8 @@ def test_classifications_are_compared_by_class_and_score() -> None:
     one = texts("0.9:7:seven", "0.1:1:one", "0.8:2:two", "0.2:3:three", rows=2)
     near = texts("0.90001:7:seven", "0.1:1:one", "0.8:2:two", "0.2:3:three", rows=2)
     far = texts("0.9:7:seven", "0.1:1:one", "0.8:3:three", "0.2:2:two", rows=2)
-    same = COMPARER.compare([one], [near], schema(), MIRROR)
-    other = COMPARER.compare([one], [far], schema(), MIRROR)
+    same = COMPARER.whole([one], [near], schema(), MIRROR)
+    other = COMPARER.whole([one], [far], schema(), MIRROR)
     assert (same.differing, same.ranked, same.agree) == (False, True, True)
     assert (other.differing, other.ranked, other.agree) == (True, True, False)
 
@@ -173,7 +193,7 @@ BROKEN = [
 def test_outputs_of_another_form_are_a_mismatch_and_never_an_error(outputs: list[Tensor]) -> None:
     one = [tensor([[1, 2, 3]])]
     for left, right in ((one, outputs), (outputs, one)):
-        result = COMPARER.compare(left, right, schema(), MIRROR)
+        result = COMPARER.whole(left, right, schema(), MIRROR)
         assert (result.differing, result.mismatched) == (True, True)
 
 
@@ -184,22 +204,22 @@ def test_empty_outputs_are_equal(shape: tuple[int, ...]) -> None:
 
 
 def test_of_a_large_output_evenly_spaced_rows_are_compared() -> None:
-    comparer = Comparer(1024)
+    comparer = WholeComparer(1024)
     rows = np.zeros((64, 64), "<f4")  # 256 bytes each: four of them are looked at
     all_but_few = np.ones_like(rows)
-    result = comparer.compare([tensor(rows)], [tensor(all_but_few)], schema(labels=False), MIRROR)
+    result = comparer.whole([tensor(rows)], [tensor(all_but_few)], schema(labels=False), MIRROR)
     assert result.differing
     last = rows.copy()
     last[-1] = 1.0
-    assert comparer.compare([tensor(rows)], [tensor(last)], schema(labels=False), MIRROR).differing
+    assert comparer.whole([tensor(rows)], [tensor(last)], schema(labels=False), MIRROR).differing
     hidden = rows.copy()
     hidden[1] = 1.0
-    assert not comparer.compare([tensor(rows)], [tensor(hidden)], schema(labels=False), MIRROR).differing
+    assert not comparer.whole([tensor(rows)], [tensor(hidden)], schema(labels=False), MIRROR).differing
 
 
 def test_of_one_huge_row_evenly_spaced_elements_are_compared_and_nothing_is_ranked() -> None:
     row = np.zeros((1, 4000), "<f4")
-    result = Comparer(1024).compare([tensor(row)], [tensor(row + 1)], schema(labels=False), MIRROR)
+    result = WholeComparer(1024).whole([tensor(row)], [tensor(row + 1)], schema(labels=False), MIRROR)
     assert (result.differing, result.ranked) == (True, False)
 
 
@@ -229,3 +249,26 @@ def test_measures_stay_in_their_ranges_whatever_the_values(
     for measure, most in (("absolute", np.inf), ("relative", 2.0), ("cosine", 2.0 + 1e-9), ("divergence", 1.0)):
         found = getattr(output, measure)
         assert found is None or 0.0 <= found <= most, (measure, found)
+
+
+@pytest.mark.parametrize("shape", [(3, 40_000), (9_000, 4), (1, 100_001), (2, 8192), (2, 8193)])
+def test_comparing_in_slices_finds_the_same_as_at_once(shape: tuple[int, int]) -> None:
+    chance = np.random.default_rng(5)
+    left = chance.normal(size=shape).astype("<f4")
+    right = (left * (1 + chance.normal(size=shape) * 1e-3)).astype("<f4")
+    work = WholeComparer(1 << 30).compare([tensor(left)], [tensor(right)], schema(labels=False), MIRROR)
+    slices, found = 0, None
+    while found is None:
+        try:
+            next(work)
+            slices += 1
+        except StopIteration as end:
+            found = end.value
+    assert slices >= left.size // 8192 - 1
+    a, b = left.astype(np.float64), right.astype(np.float64)
+    cosine = 1 - (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    output = only(found)
+    assert output.absolute == np.abs(a - b).max()
+    assert output.relative == output.absolute / max(np.abs(a).max(), np.abs(b).max())
+    assert output.cosine == pytest.approx(cosine.max(), rel=1e-3, abs=1e-12)
+    assert found.differing
