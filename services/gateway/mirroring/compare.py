@@ -90,13 +90,7 @@ class Comparer:
             divergence = 0.0 if is_float and ranking.labelled else None
             return OutputResult(tensor.name, ranking.ranked, ranking.ranked, False, 0.0, 0.0, zero, divergence), False
         left, right, ranking = self._sampled(tensor, other, rows, ranking)
-<<<<<<< HEAD
-        if not is_float:
-            return _integers(tensor.name, left, right, ranking, mirror)
-        return _numbers(tensor.name, left, right, ranking, mirror)
-=======
         return (yield from _compared(Totals(tensor.datatype, ranking, mirror), tensor.name, left, right))
->>>>>>> mirror
 
     def _sampled(self, tensor: Tensor, other: Tensor, rows: int, ranking: Ranking) -> tuple[Array, Array, Ranking]:
         """Return the elements of both sides by rows: all of them, or a part of what is too large."""
@@ -167,112 +161,8 @@ def _ranking(tensor: Tensor, rows: int, spec: TensorSpec | None) -> Ranking:
     if spec is not None and spec.labels:
         return Ranking(ranked=True, labelled=True)
     own = [size for size in tensor.shape[len(tensor.shape) > 1 :] if size != 1]
-<<<<<<< HEAD
-    is_vector = tensor.datatype not in _INTEGERS and len(own) == 1 and classes == own[0]
-    return _Ranking(is_vector and classes <= _MOST_CLASSES, labelled=False)
-
-
-def _elements(tensor: Tensor) -> Array:
-    if tensor.datatype == "BF16":  # the upper half of an FP32
-        return (np.frombuffer(tensor.data, "<u2").astype("<u4") << 16).view("<f4")
-    return np.frombuffer(tensor.data, _FLOATS.get(tensor.datatype) or _INTEGERS[tensor.datatype])
-
-
-def _integers(name: str, left: Array, right: Array, ranking: _Ranking, mirror: Mirror) -> tuple[OutputResult, bool]:
-    ranked = ranking.labelled
-    agree = ranked and bool((left.argmax(axis=1) == right.argmax(axis=1)).all())
-    unequal = bool((left != right).any())
-    a, b = left.astype(np.float64), right.astype(np.float64)
-    absolute, relative = _largest(a, b, np.abs(a - b))
-    differs = not agree if ranked and not mirror.scores else unequal
-    return OutputResult(name, ranked, agree, False, absolute, relative), differs
-
-
-def _numbers(name: str, left: Array, right: Array, ranking: _Ranking, mirror: Mirror) -> tuple[OutputResult, bool]:
-    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
-        a, b = left.astype(np.float64), right.astype(np.float64)
-    agree = ranking.ranked and bool((a.argmax(axis=1) == b.argmax(axis=1)).all())
-    finite = np.isfinite(a) & np.isfinite(b)
-    non_finite = False
-    if not finite.all():
-        # The same infinity and any NaN are the same; what is finite on one side alone is not.
-        same = finite | (a == b) | (np.isnan(a) & np.isnan(b))
-        non_finite = not bool(same.all())
-        a, b = np.where(finite, a, 0.0), np.where(finite, b, 0.0)
-    with np.errstate(over="ignore"):
-        difference = np.abs(a - b)
-        tolerance = mirror.absolute_tolerance + mirror.relative_tolerance * np.maximum(np.abs(a), np.abs(b))
-    beyond = bool((difference > tolerance).any())
-    absolute, relative = _largest(a, b, difference)
-    result = OutputResult(
-        name,
-        ranking.ranked,
-        agree,
-        non_finite,
-        absolute,
-        relative,
-        _cosine_distance(a, b),
-        _divergence(a, b) if ranking.labelled else None,
-    )
-    by_class = ranking.labelled and not mirror.scores
-    return result, non_finite or (ranking.labelled and not agree) or (beyond and not by_class)
-
-
-def _largest(a: Array, b: Array, difference: Array) -> tuple[float, float]:
-    """Return the largest difference, and it as a part of the largest magnitude."""
-    if not difference.size:
-        return 0.0, 0.0
-    absolute = float(difference.max())
-    largest = max(float(np.abs(a).max()), float(np.abs(b).max()))
-    return absolute, min(2.0, absolute / largest) if largest else 0.0
-
-
-def _cosine_distance(a: Array, b: Array) -> float:
-    """Return the cosine distance of the worst row.
-
-    Half the squared distance of the unit vectors is the same as ``1 - cos``, and does not lose what is small.
-    """
-    if not a.size:
-        return 0.0
-    left, left_is_zero = _unit(a)
-    right, right_is_zero = _unit(b)
-    distances = ((left - right) ** 2).sum(axis=1) / 2
-    distances[left_is_zero & right_is_zero] = 0.0
-    distances[left_is_zero != right_is_zero] = 1.0
-    return float(distances.max())
-
-
-def _unit(rows: Array) -> tuple[Array, Array]:
-    """Return the rows at length 1, and which of them are all 0."""
-    largest = np.abs(rows).max(axis=1, keepdims=True)
-    is_zero = largest[:, 0] == 0.0
-    scaled = rows / np.where(largest == 0.0, 1.0, largest)  # squares of huge or tiny elements must not overflow
-    length = np.sqrt((scaled**2).sum(axis=1, keepdims=True))
-    return scaled / np.where(length == 0.0, 1.0, length), is_zero
-
-
-def _divergence(a: Array, b: Array) -> float:
-    if not a.size:
-        return 0.0
-    if not (_are_distributions(a) and _are_distributions(b)):
-        a, b = _softmax(a), _softmax(b)
-    return min(1.0, float(np.abs(a - b).sum(axis=1).max() / 2))
-
-
-def _are_distributions(rows: Array) -> bool:
-    with np.errstate(over="ignore"):
-        return bool((rows >= 0).all() and (np.abs(rows.sum(axis=1) - 1.0) <= _SUM_TOLERANCE).all())
-
-
-def _softmax(rows: Array) -> Array:
-    with np.errstate(over="ignore"):
-        powers = np.exp(rows - rows.max(axis=1, keepdims=True))
-    distributions: Array = powers / powers.sum(axis=1, keepdims=True)
-    return distributions
-=======
     is_vector = tensor.datatype not in INTEGERS and len(own) == 1 and classes == own[0]
     return Ranking(is_vector and classes <= _MOST_CLASSES, labelled=False)
->>>>>>> mirror
 
 
 def _classifications(tensor: Tensor, other: Tensor, mirror: Mirror) -> tuple[OutputResult, bool]:
@@ -283,16 +173,10 @@ def _classifications(tensor: Tensor, other: Tensor, mirror: Mirror) -> tuple[Out
     per_row = max(1, tensor.shape[-1]) if tensor.shape else 1
     firsts = zip(left[::per_row], right[::per_row], strict=True)
     agree = all(one[1] == another[1] for one, another in firsts)
-<<<<<<< HEAD
-    a, b = (np.array([[score for score, _ in side]], np.float64) for side in (left, right))
-    result, differs = _numbers(tensor.name, a, b, _Ranking(ranked=False, labelled=False), mirror)
-    return result._replace(ranked=True, agree=agree, cosine=None), (differs and mirror.scores) or not agree
-=======
     totals = Totals("FP64", Ranking(ranked=False, labelled=False), mirror)
     totals.add_rows(*(np.array([[score for score, _ in side]], np.float64) for side in (left, right)))
     result, differs = totals.result(tensor.name)
-    return result._replace(ranked=True, agree=agree, cosine=None), differs or not agree
->>>>>>> mirror
+    return result._replace(ranked=True, agree=agree, cosine=None), (differs and mirror.scores) or not agree
 
 
 def _classes(tensor: Tensor) -> list[tuple[float, int]] | None:

@@ -102,7 +102,8 @@ class Totals:
             None if self._exact else self._cosine,
             self._divergence if self.ranking.labelled and not self._exact else None,
         )
-        return found, self._beyond or self._non_finite or (self.ranking.labelled and not agree)
+        by_class = self.ranking.labelled and not self._mirror.scores
+        return found, self._non_finite or (self.ranking.labelled and not agree) or (self._beyond and not by_class)
 
     def _elements(self, stored: Array) -> Array:
         if self._datatype == "BF16":

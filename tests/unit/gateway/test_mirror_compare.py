@@ -16,11 +16,8 @@ from services.core.tensor import ITEM_SIZE, Tensor
 from services.gateway.mirroring.compare import Comparer
 from services.gateway.mirroring.result import OutputResult, PairResult
 
-<<<<<<< HEAD
 MIRROR = Mirror(2, 100, scores=True)
-COMPARER = Comparer(1 << 20)
-=======
-MIRROR = Mirror(2, 100)
+BY_CLASS = Mirror(2, 100)
 
 
 class WholeComparer(Comparer):
@@ -37,7 +34,6 @@ class WholeComparer(Comparer):
 
 
 COMPARER = WholeComparer(1 << 20)
->>>>>>> mirror
 DTYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT8": "<i1", "UINT64": "<u8", "BOOL": "?"}
 
 
@@ -64,27 +60,24 @@ def only(result: PairResult) -> OutputResult:
     return output
 
 
-BY_CLASS = Mirror(2, 100)
-
-
 @pytest.mark.parametrize("datatype", ["FP32", "INT32"])
 def test_of_labelled_classes_the_first_counts_where_nobody_asks_for_the_scores(datatype: str) -> None:
     one, moved, other = (tensor([row], datatype) for row in ([1, 2, 9], [3, 4, 8], [9, 4, 8]))
     about = schema(datatype)
-    result = COMPARER.compare([one], [moved], about, BY_CLASS)
+    result = COMPARER.whole([one], [moved], about, BY_CLASS)
     assert (result.differing, result.agree) == (False, True)
     assert only(result).absolute == 2.0
-    assert COMPARER.compare([one], [other], about, BY_CLASS).differing
-    assert COMPARER.compare([one], [moved], about, MIRROR).differing
-    assert COMPARER.compare([one], [moved], schema(datatype, labels=False), BY_CLASS).differing
-    assert COMPARER.compare([tensor([[1, np.nan, 9]])], [tensor([[1, 2, 9]])], schema(), BY_CLASS).differing
+    assert COMPARER.whole([one], [other], about, BY_CLASS).differing
+    assert COMPARER.whole([one], [moved], about, MIRROR).differing
+    assert COMPARER.whole([one], [moved], schema(datatype, labels=False), BY_CLASS).differing
+    assert COMPARER.whole([tensor([[1, np.nan, 9]])], [tensor([[1, 2, 9]])], schema(), BY_CLASS).differing
 
 
 def test_of_classes_that_a_client_asked_for_the_first_counts_likewise() -> None:
     one, moved, other = (texts(*row) for row in (("9:2:c", "2:1:b"), ("8:2:c", "1:0:a"), ("9:1:b", "2:2:c")))
-    assert not COMPARER.compare([one], [moved], schema(), BY_CLASS).differing
-    assert COMPARER.compare([one], [other], schema(), BY_CLASS).differing
-    assert COMPARER.compare([one], [moved], schema(), MIRROR).differing
+    assert not COMPARER.whole([one], [moved], schema(), BY_CLASS).differing
+    assert COMPARER.whole([one], [other], schema(), BY_CLASS).differing
+    assert COMPARER.whole([one], [moved], schema(), MIRROR).differing
 
 
 def test_equal_answers_do_not_differ() -> None:
