@@ -32,6 +32,19 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
         ],
         "max_step_duration_s": 300.0,
     },
+    "blue-green": {
+        "strategy": "blue-green",
+        "steps": [
+            {"weight_percent": 0, "duration_s": 0.5, "min_requests": 50, "mirror_percent": 100},
+            {"weight_percent": 100, "duration_s": 0.5, "min_requests": 50, "mirror_percent": 50},
+        ],
+        "max_step_duration_s": 300.0,
+    },
+    "shadow": {
+        "strategy": "shadow",
+        "steps": [{"weight_percent": 0, "duration_s": 0.5, "min_requests": 50, "mirror_percent": 100}],
+        "max_step_duration_s": 300.0,
+    },
 }
 # How a rollout is to end: by good evidence, by bad evidence, because a person says so.
 ENDS = {"good": "promoted", "bad": "rolled_back", "aborted": "aborted"}
@@ -171,7 +184,7 @@ class Experiment:
         changed, watched.place = place != watched.place, place
         if not rollout["active"]:
             self._end(watched, rollout)
-        elif watched.end == "aborted" and rollout["weight_percent"] and not watched.asked:
+        elif watched.end == "aborted" and rollout["phase"] == "progressing" and not watched.asked:
             watched.asked = self._said(watched)
         if changed and may_kill and self._choice.random() < _AFTER_TRANSITION:
             self._kill(f"after {place[0]}")
@@ -212,9 +225,11 @@ class Experiment:
         self._finding.rollouts[phase] = self._finding.rollouts.get(phase, 0) + 1
         took = time.monotonic() - self._back_at
         self._finding.longest_s = max(self._finding.longest_s, took)
+        good = "concluded" if watched.strategy == "shadow" else ENDS["good"]
+        expected = good if watched.end == "good" else ENDS[watched.end]
         # An abort that came late finds it promoted; nothing else may end otherwise than it must.
-        if phase != ENDS[watched.end] and not (watched.end == "aborted" and phase == "promoted"):
-            self._finding.broken.append(f"{watched.id} was to be {ENDS[watched.end]} and is {phase}")
+        if phase != expected and not (watched.end == "aborted" and phase == good):
+            self._finding.broken.append(f"{watched.id} was to be {expected} and is {phase}")
 
     def _plan_random(self) -> None:
         leaving = all(each.place is not None and each.place[0] in _LEAVING for each in self._watched)

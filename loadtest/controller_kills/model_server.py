@@ -79,6 +79,12 @@ def _handler_of(server: ModelServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            parts = self.path.strip("/").split("/")
+            if parts[:2] == ["v2", "models"]:  # of a version: nothing to warm it with
+                described = {"name": parts[2], "versions": parts[4:5], "platform": "", "inputs": [], "outputs": []}
+                config = {"name": parts[2], "max_batch_size": 0, "input": [], "output": []}
+                self._answer(json.dumps(config if parts[-1] == "config" else described).encode())
+                return
             self._answer(b"")
 
         def do_POST(self) -> None:

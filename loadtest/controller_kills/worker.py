@@ -60,6 +60,7 @@ class Worker:
         self._routes: dict[str, routes_pb2.Route] = {}
         self._generation = 0
         self._counts: dict[tuple[str, int, str], list[int]] = {}
+        self._copies: dict[tuple[str, int, int], list[int]] = {}
         self._threads = [threading.Thread(target=self._watch), threading.Thread(target=self._report)]
 
     def __enter__(self) -> Self:
@@ -123,6 +124,8 @@ class Worker:
                 self._count(route.model, route.stable, Role.STABLE, self.per_period - mine)
                 if route.candidate:
                     self._count(route.model, route.candidate, Role.CANDIDATE, mine)
+                if route.HasField("mirror"):
+                    self._copy(route, mine)
             return statistics_pb2.StatisticsReport(
                 instance=self._instance,
                 served_generation=self._generation,
@@ -137,6 +140,18 @@ class Worker:
                     )
                     for (model, version, role), (requests, failed) in self._counts.items()
                 ],
+                comparisons=[
+                    statistics_pb2.Comparison(
+                        model=model,
+                        answered=answered,
+                        mirrored=mirrored,
+                        all=statistics_pb2.PairCounts(pairs=copies - failed),
+                        failed=failed,
+                        original=_latency(copies - failed),
+                        copy=_latency(copies - failed),
+                    )
+                    for (model, answered, mirrored), (copies, failed) in self._copies.items()
+                ],
             )
 
     def _count(self, model: str, version: int, role: Role, requests: int) -> None:
@@ -144,6 +159,20 @@ class Worker:
         counts[0] += requests
         if version in self.failing.get(model, frozenset()):
             counts[1] += requests
+
+    def _copy(self, route: Any, mine: int) -> None:
+        """Copy what one version answered to the other, and a part of it to itself."""
+        mirror = route.mirror
+        to_candidate = mirror.version == route.candidate
+        answered = route.stable if to_candidate else route.candidate
+        requests = self.per_period - mine if to_candidate else mine
+        failing = self.failing.get(route.model, frozenset())
+        copies = 0 if answered in failing else requests * mirror.percent // 100
+        floor = copies * mirror.floor_percent // 100
+        for version, count in ((mirror.version, copies - floor), (answered, floor)):
+            counts = self._copies.setdefault((route.model, answered, version), [0, 0])
+            counts[0] += count
+            counts[1] += count if version in failing else 0
 
 
 def _latency(good: int) -> Any:
