@@ -159,6 +159,8 @@ class Reconciler:
     async def _step(self, rollout: Rollout) -> None:
         """Take one rollout as far as the observations allow."""
         now = self._clock()
+        if rollout.phase is Phase.PREPARING:
+            self._warmups.forget(rollout.model)
         current = self._with_evidence(rollout)
         event = self._event_for(current, now)
         if event is not None:

@@ -68,6 +68,13 @@ class Warmups:
         result = self._results.pop(model, None)
         return result if result is not None and result.version == version else None
 
+    def forget(self, model: str) -> None:
+        """Drop what is known of a model and end what is under way: it was another rollout's."""
+        self._results.pop(model, None)
+        self._retry_at.pop(model, None)
+        if (task := self._tasks.get(model)) is not None:
+            task.cancel()
+
     async def idle(self) -> None:
         """Wait until no warm-up is under way."""
         while self._tasks:

@@ -6,6 +6,7 @@ import pytest
 
 from services.controller.warmups import Warmups
 from services.core.errors import IntegrityError, PenstockError, Unavailable, UpstreamFailure
+from services.core.event import Event, EventKind
 from services.core.rollout import Phase
 from services.core.rollout_spec import RolloutSpec, Step
 from tests.fakes.clock import FakeClock
@@ -84,6 +85,23 @@ async def test_a_candidate_that_answers_otherwise_than_when_it_was_built_never_g
         assert over.phase is Phase.FAILED
         assert "off by 7" in over.reason
         assert all(line.target_weight_percent == 0 for line in await world.operations.history(rollout.id))
+
+
+async def test_what_an_earlier_rollout_found_says_nothing_of_a_later_one() -> None:
+    async with ControlPlane(repository=FakeRepository(digits=[1])) as world:
+        await world.serve()
+        world.repository.published["digits"] = [1, 2]
+        world.warmer.stuck = {"digits"}
+        first = await world.operations.start(SPEC, "ada")
+        await world.tick(4)
+        assert (await world.rollout(first.id)).phase is Phase.WARMING
+        await world.operations.steer(first.id, Event(EventKind.ABORT, "ada"))
+        await world.tick(2)
+        world.warmer.stuck = set()
+        second = await world.operations.start(SPEC, "ada")
+        await world.tick(5)
+        assert world.warmer.warmed == [("digits", 2)] * 2, "the version was unloaded in between"
+        assert (await world.rollout(second.id)).phase is Phase.PROGRESSING
 
 
 async def test_a_controller_that_was_killed_while_warming_warms_again() -> None:
