@@ -84,7 +84,8 @@ class Copies:
     Attributes:
         floor_percent: Share of the copies that go to the version that answered itself: how much two answers of one
             version differ is the noise floor, 0 to 90. With 0 any difference counts: for versions that always answer
-            the same to the same.
+            the same to the same. More of them bound the noise sooner, and are load for the version that
+            answers clients.
         slice_key: Request header or parameter by whose value the comparisons are counted apart; empty for none.
         relative_tolerance: Two elements differ where they are further apart than this share of the larger one and
         absolute_tolerance: this distance together.
@@ -92,7 +93,7 @@ class Copies:
             because a quantised version has other scores everywhere.
     """
 
-    floor_percent: int = 20
+    floor_percent: int = 5
     slice_key: str = ""
     relative_tolerance: float = 1e-3
     absolute_tolerance: float = 1e-4

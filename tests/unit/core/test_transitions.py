@@ -308,8 +308,8 @@ def path_of(rollout: Rollout, passes: int) -> list[tuple[Phase, int, Mirror | No
 def test_blue_green_is_checked_on_copies_then_switched_at_once_and_watched() -> None:
     assert path_of(of_strategy(Strategy.BLUE_GREEN), 2) == [
         (Phase.WARMING, 0, None),
-        (Phase.PROGRESSING, 0, Mirror(2, 100, 20)),
-        (Phase.PROGRESSING, 100, Mirror(1, 20, 20)),
+        (Phase.PROGRESSING, 0, Mirror(2, 100, 5)),
+        (Phase.PROGRESSING, 100, Mirror(1, 20, 5)),
         (Phase.PROMOTING, 100, None),
         (Phase.PROMOTED, 100, None),
     ]
@@ -327,7 +327,7 @@ def test_the_way_back_from_blue_green_is_one_step_and_stable_stays_loaded_for_it
 def test_a_shadow_never_gets_traffic_and_ends_without_a_promotion() -> None:
     assert path_of(of_strategy(Strategy.SHADOW), 1) == [
         (Phase.WARMING, 0, None),
-        (Phase.PROGRESSING, 0, Mirror(2, 100, 20)),
+        (Phase.PROGRESSING, 0, Mirror(2, 100, 5)),
         (Phase.CONCLUDING, 0, None),
         (Phase.CONCLUDED, 0, None),
     ]
