@@ -66,7 +66,8 @@ def test_a_database_is_no_server() -> None:
 
 
 def manifest(**changes: object) -> Manifest:
-    made = manifest_of("config")(2, 1, {"model.onnx": FileEntry("ab" * 32, 2048)})
+    files = {name: FileEntry("ab" * 32, 2048) for name in ("model.onnx", "warmup.npz")}
+    made = manifest_of("config")(2, 1, files)
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type] # the changes are fields
 
 
