@@ -66,8 +66,12 @@ class TritonWarmer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 under_way = [tasks.create_task(on(name, server)) for name, server in servers.items()]
-        except* PenstockError as group:
-            raise next(iter(group.exceptions)) from None
+        except BaseExceptionGroup as group:
+            # Raised outside of ``except*``, which in some Pythons wraps it in a group again.
+            first = group.exceptions[0]
+            if isinstance(first, PenstockError):
+                raise first from None
+            raise
         return tuple(task.result() for task in under_way)
 
     def _samples(self, model: str, version: int) -> tuple[Samples | None, int]:
