@@ -26,7 +26,12 @@ IMAGES = {"image": np.random.default_rng(2).random((32, 1, 8, 8), dtype=np.float
 RECIPES = Path(__file__).parents[4] / "build" / "recipes"
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 # Of an output's largest value. INT8 rounds to a step of 127, FP16 to one of 2,048.
-OF_FP32, OF_INT8 = 5e-2, 2e-2
+OF_FP32, OF_INT8 = 5e-2, 1e-2
+# The same tokens in every Python: the recipe reads Python's own texts. A value at the border of two steps of INT8
+# falls to either side, and on some texts that alone is more than OF_INT8.
+TOKENS = {"tokens": np.random.default_rng(5).integers(0, 128, (32, 96))}
+# Root mean square, in shares of INT8's own distance to FP32: what FP16 adds is lost in it.
+OF_INT8S_ERROR = 1.25
 
 
 def converted(source: Path, made: Recipe, samples: Arrays) -> tuple[Any, tuple[str, ...]]:
@@ -60,6 +65,8 @@ def expect_close(folder: Path, samples: Arrays) -> None:
         assert mixed[name].dtype == np.float32
         assert relative_difference(integers[name], mixed[name]) < OF_INT8
         assert relative_difference(wanted, mixed[name]) < OF_FP32
+        errors = [float(np.sqrt(np.square(found[name] - wanted).mean())) for found in (integers, mixed)]
+        assert errors[1] < OF_INT8S_ERROR * errors[0]
 
 
 def test_all_scales_and_values_are_fp16_and_the_model_keeps_its_inputs_and_outputs(tmp_path: Path) -> None:
@@ -169,7 +176,8 @@ def test_the_recipes_networks_answer_as_in_fp32(tmp_path: Path, name: str) -> No
     assert made.network.factory is not None
     torch.manual_seed(0)
     with RecipeCode(RECIPES / name) as code:
-        samples = {key: array[:32] for key, array in load_evaluation(made, code).inputs.items()}
+        held_out = {key: array[:32] for key, array in load_evaluation(made, code).inputs.items()}
+        samples = TOKENS if name == "text_transformer" else held_out
         exported = NamedNetwork(code.function(made.network.factory)(**made.network.kwargs), made).eval()
     export_onnx(exported, made, samples, tmp_path / "fp32.onnx")
     found, kept = converted(tmp_path / "fp32.onnx", made, samples)
