@@ -12,6 +12,7 @@ import click
 
 from services.cli.console import Console
 from services.cli.controller_client import ControllerClient, controller_option, request_id_option
+from services.cli.models import LOADTEST_REMEDY
 from services.cli.rollout_options import asked_options
 from services.cli.rollout_replay import replayed
 from services.cli.rollout_start import body_of
@@ -28,7 +29,6 @@ from services.cli.rollout_text import (
 from services.core.errors import MissingDependency, PenstockError
 
 _WATCH_S = 1.0
-LOADTEST_REMEDY = "pip install 'penstock[loadtest]'"
 _FAILED = 1
 
 

@@ -165,8 +165,8 @@ async def _run(
     governor = Governor(
         election,
         mandate,
-        begins=(fleet.begin, loader.drop, ledger.doubt, reconciler.wake),
-        ends=(loader.drop, ledger.doubt, board.wake, reconciler.wake),
+        begins=(fleet.begin, loader.drop, warmups.drop, measuring.drop, ledger.doubt, reconciler.wake),
+        ends=(loader.drop, warmups.drop, measuring.drop, ledger.doubt, board.wake, reconciler.wake),
     )
     feed = EventFeed(epoch=f"{time.time_ns():x}")
     watch = Watch(

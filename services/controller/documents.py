@@ -19,7 +19,6 @@ from services.controller.comparison_document import (
     latency_from,
 )
 from services.core.analysis import Terms
-from services.core.comparison import Comparison
 from services.core.custom_metric import Measurements
 from services.core.errors import ConfigurationError, PenstockError
 from services.core.evidence import Evidence, Seen, Sighting
@@ -76,14 +75,9 @@ def _sighting_from(document: dict[str, Any]) -> Sighting:
         document["served_generation"],
         tally_from(document["stable"]),
         tally_from(document["candidate"]),
-        _comparison_from(document.get("comparison")),
-        _comparison_from(document.get("floor")),
+        comparison_from(document["comparison"]),
+        comparison_from(document["floor"]),
     )
-
-
-def _comparison_from(document: dict[str, Any] | None) -> Comparison:
-    """Return a comparison; a database from before there were mirrors has none, and nothing was compared."""
-    return Comparison() if document is None else comparison_from(document)
 
 
 def verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
@@ -139,8 +133,8 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
                 tally_from(evidence["stable"]),
                 tally_from(evidence["candidate"]),
                 {name: _sighting_from(seen) for name, seen in evidence["cursors"].items()},
-                _comparison_from(evidence.get("comparison")),
-                _comparison_from(evidence.get("floor")),
+                comparison_from(evidence["comparison"]),
+                comparison_from(evidence["floor"]),
                 evidence["route_generation"],
                 _MEASUREMENTS.validate_python(evidence["measurements"]),
             ),
@@ -179,8 +173,8 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
     seen = Seen(
         tally_from(document["stable"]),
         tally_from(document["candidate"]),
-        _comparison_from(document["comparison"]),
-        _comparison_from(document["floor"]),
+        comparison_from(document["comparison"]),
+        comparison_from(document["floor"]),
         _MEASUREMENTS.validate_python(document["measurements"]),
     )
     return Judged(terms, seen, verdict, document["route_generation"])

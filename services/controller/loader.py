@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from services.controller.background import Background
 from services.core.errors import DeadlineExceeded, PenstockError, Unavailable
 from services.triton.model_server import NOTHING, ModelServer
 
@@ -48,7 +49,7 @@ class Loader:
         self._server = server
         self._clock = clock
         self._timeout_s = timeout_s
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._loads = Background[str](self._end)
         self._attempts: dict[str, _Attempts] = {}
         self._refusals: dict[str, Refusal] = {}
         self._ended: dict[str, int] = {}
@@ -59,9 +60,7 @@ class Loader:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._loads.__aexit__(kind, error, trace)
 
     def ensure(self, model: str, versions: frozenset[int], tolerated: frozenset[int] = NOTHING) -> None:
         """Begin a load, unless one of this model is under way or the same one failed a moment ago.
@@ -71,14 +70,12 @@ class Loader:
             versions: Versions to have.
             tolerated: Versions that stay where they are loaded.
         """
-        if model in self._tasks:
+        if model in self._loads:
             return
         attempts = self._attempts.get(model)
         if attempts is not None and attempts.versions == versions and self._clock() < attempts.retry_at:
             return
-        task = asyncio.create_task(self._load(model, versions, tolerated), name=f"load {model}")
-        self._tasks[model] = task
-        task.add_done_callback(lambda _: self._end(model))
+        self._loads.begin(model, self._load(model, versions, tolerated), f"load {model}")
 
     def ended(self) -> dict[str, int]:
         """Return how many loads of each model have ended so far."""
@@ -91,7 +88,7 @@ class Loader:
             model: Model name.
             since: What ``ended`` returned before one looked.
         """
-        return model not in self._tasks and self._ended.get(model, 0) == since.get(model, 0)
+        return model not in self._loads and self._ended.get(model, 0) == since.get(model, 0)
 
     def take_refusal(self, model: str) -> Refusal | None:
         """Return the last refusal of a model, once."""
@@ -109,18 +106,15 @@ class Loader:
 
     def drop(self) -> None:
         """Begin anew: end what is under way, and forget what failed."""
-        for task in self._tasks.values():
-            task.cancel()
+        self._loads.cancel_all()
         self._attempts.clear()
         self._refusals.clear()
 
     async def idle(self) -> None:
         """Wait until no load is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks.values())
+        await self._loads.idle()
 
     def _end(self, model: str) -> None:
-        del self._tasks[model]
         self._ended[model] = self._ended.get(model, 0) + 1
 
     async def _load(self, model: str, versions: frozenset[int], tolerated: frozenset[int]) -> None:

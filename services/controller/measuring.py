@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
+from services.controller.background import Background
 from services.core.custom_metric import CustomMetric, Measurements, Reading
 from services.core.errors import PenstockError
 from services.core.rollout import Rollout
@@ -38,7 +39,7 @@ class Measuring:
 
     def __init__(self, source: MetricSource | None, clock: Callable[[], float]) -> None:
         self._source, self._clock = source, clock
-        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._running = Background[tuple[str, str]]()
         self._readings: dict[tuple[str, str], Reading] = {}
 
     async def __aenter__(self) -> Self:
@@ -47,9 +48,7 @@ class Measuring:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._running.__aexit__(kind, error, trace)
 
     @property
     def possible(self) -> bool:
@@ -57,27 +56,36 @@ class Measuring:
         return self._source is not None
 
     def take(self, rollout: Rollout) -> Iterator[tuple[CustomMetric, Reading]]:
-        """Yield the measurements that were made for a rollout since the last call, and begin those that are due."""
+        """Yield the measurements of a rollout's step that were made since the last call, and begin those that are due.
+
+        One that was made before the step began says nothing of its weight, and is left out.
+        """
         now = self._clock()
         for metric in rollout.spec.metrics:
             key = (rollout.id, metric.name)
             reading = self._readings.pop(key, None)
-            if reading is not None:
+            if reading is not None and reading.at >= rollout.step_entered_at:
                 yield metric, reading
                 continue
             last_at = rollout.evidence.measurements.get(metric.name, Measurements()).last_at
-            if key not in self._tasks and now - last_at >= metric.interval_s:
-                self._begin(key, metric.query_for(rollout.model, rollout.stable, rollout.candidate))
+            if key not in self._running and now - last_at >= metric.interval_s:
+                query = metric.query_for(rollout.model, rollout.stable, rollout.candidate)
+                self._running.begin(key, self._measure(key, query), f"measure {metric.name} for {rollout.id}")
 
     async def idle(self) -> None:
         """Wait until nothing is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks.values())
+        await self._running.idle()
 
-    def _begin(self, key: tuple[str, str], query: str) -> None:
-        task = asyncio.create_task(self._measure(key, query), name=f"measure {key[1]} for {key[0]}")
-        self._tasks[key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+    def forget(self, rollout: Rollout) -> None:
+        """Drop what is known of a rollout that is over."""
+        for metric in rollout.spec.metrics:
+            self._running.cancel((rollout.id, metric.name))
+            self._readings.pop((rollout.id, metric.name), None)
+
+    def drop(self) -> None:
+        """Begin anew: end what is under way, and forget what was measured."""
+        self._running.cancel_all()
+        self._readings.clear()
 
     async def _measure(self, key: tuple[str, str], query: str) -> None:
         try:

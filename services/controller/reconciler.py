@@ -171,6 +171,8 @@ class Reconciler:
                 _LOG.info("rollout %s: %s -> %s: %s", current.id, entry.source, entry.target, entry.reason)
         elif current is not rollout:
             current = await self._ledger.save(rollout, current, None)
+        if current.phase.terminal:
+            self._measuring.forget(current)
         for action in actions_of(current):
             if isinstance(action, SetRoute):
                 await self._ledger.set_route(action.route, current.reason, current.id)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from services.controller.background import Background
 from services.core.errors import DeadlineExceeded, Overloaded, PenstockError, Unavailable
 from services.triton.warming.warmer import Warmer
 
@@ -38,7 +39,7 @@ class Warmups:
 
     def __init__(self, warmer: Warmer, clock: Callable[[], float], timeout_s: float = 300.0) -> None:
         self._warmer, self._clock, self._timeout_s = warmer, clock, timeout_s
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running = Background[str]()
         self._results: dict[str, WarmupResult] = {}
         self._retry_at: dict[str, float] = {}
 
@@ -48,20 +49,16 @@ class Warmups:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._running.__aexit__(kind, error, trace)
 
     def ensure(self, model: str, version: int) -> None:
         """Begin a warm-up, unless one of this model is under way or has ended, or has to be tried again later."""
         result = self._results.get(model)
-        if model in self._tasks or (result is not None and result.version == version):
+        if model in self._running or (result is not None and result.version == version):
             return
         if self._clock() < self._retry_at.get(model, 0.0):
             return
-        task = asyncio.create_task(self._warm(model, version), name=f"warm {model} version {version}")
-        self._tasks[model] = task
-        task.add_done_callback(lambda _: self._tasks.pop(model, None))
+        self._running.begin(model, self._warm(model, version), f"warm {model} version {version}")
 
     def take_result(self, model: str, version: int) -> WarmupResult | None:
         """Return how the warm-up of a version ended, once."""
@@ -72,13 +69,17 @@ class Warmups:
         """Drop what is known of a model and end what is under way: it was another rollout's."""
         self._results.pop(model, None)
         self._retry_at.pop(model, None)
-        if (task := self._tasks.get(model)) is not None:
-            task.cancel()
+        self._running.cancel(model)
+
+    def drop(self) -> None:
+        """Begin anew: end what is under way, and forget how the others ended."""
+        self._running.cancel_all()
+        self._results.clear()
+        self._retry_at.clear()
 
     async def idle(self) -> None:
         """Wait until no warm-up is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks.values())
+        await self._running.idle()
 
     async def _warm(self, model: str, version: int) -> None:
         try:

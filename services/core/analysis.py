@@ -89,7 +89,7 @@ def assess(terms: Terms, seen: Seen) -> Verdict:
     checks = [
         sample(sides, terms.min_requests),
         stable_health(sides, config.max_stable_error),
-        finite(sides),
+        finite(candidate.non_finite, seen.stable.non_finite),
         errors(sides, config.max_error_increase),
         p99(sides, config.max_p99_ratio, config.p99_floor_s),
     ]
@@ -117,8 +117,11 @@ def compared_tallies(terms: Terms, seen: Seen) -> tuple[Tally, Tally]:
     if _is_live(terms):
         return seen.stable, seen.candidate
     comparison = seen.comparison
-    copies = Tally(comparison.mirrored, comparison.failed, latency=comparison.copy)
     if terms.weight_percent == 0:
-        return Tally(comparison.mirrored, latency=comparison.original), copies
+        # Pairs in which one side alone is not finite; where that is stable, its own traffic shows it.
+        odd = max((output.non_finite for output in comparison.outputs.values()), default=0)
+        originals = Tally(comparison.mirrored, latency=comparison.original)
+        return originals, Tally(comparison.mirrored, comparison.failed, odd, comparison.copy)
+    copies = Tally(comparison.mirrored, comparison.failed, latency=comparison.copy)
     live = seen.candidate
     return copies, Tally(live.requests, live.failed, live.non_finite, comparison.original)

@@ -180,7 +180,8 @@ def _comparison_scaled(comparison: Comparison, factor: float) -> Comparison:
     """Return the counts that a verdict looks at, that many times as large."""
     copy, original = (_latency_scaled(one, factor) for one in (comparison.copy, comparison.original))
     counts = PairCounts(pairs=copy.total, differing=round(factor * comparison.differing))
-    return Comparison(counts, failed=round(factor * comparison.failed), original=original, copy=copy)
+    failed = round(factor * comparison.failed)
+    return Comparison(counts, failed, original=original, copy=copy, outputs=comparison.outputs)
 
 
 def _latency_scaled(latency: LatencyHistogram, factor: float) -> LatencyHistogram:

@@ -1,7 +1,7 @@
 """One rollout: what was asked for, and how far it has come.
 
-A rollout is a value. ``services.core.transitions`` says how one becomes the next, ``services.core.judgement`` when its
-evidence is looked at. Neither reads a clock: time is a parameter, in seconds since the epoch.
+A rollout is a value. ``services.core.transitions`` says how one becomes the next, ``services.core.judgement`` what
+its evidence calls for. Neither reads a clock: time is a parameter, in seconds since the epoch.
 """
 
 from __future__ import annotations

@@ -53,9 +53,13 @@ def stable_health(sides: Sides, max_stable_error: float) -> Check:
     return Check("stable", Outcome.PASS, numbers, f"stable gives {percent(share)} bad answers")
 
 
-def finite(sides: Sides) -> Check:
-    """Does the candidate give a NaN or an infinity where stable gives none? One is enough: no tolerance covers it."""
-    mine, theirs = sides.candidate.non_finite, sides.stable.non_finite
+def finite(mine: int, theirs: int) -> Check:
+    """Does the candidate give a NaN or an infinity where stable gives none? One is enough: no tolerance covers it.
+
+    Args:
+        mine: Answers of the candidate that are not finite.
+        theirs: Answers of stable that are not.
+    """
     numbers: Numbers = {"candidate_non_finite": mine, "stable_non_finite": theirs}
     if mine and not theirs:
         text = f"the candidate gave {mine} answers that are not finite, stable none"

@@ -1,16 +1,22 @@
 """Custom metrics from the query to the rollback, and what a Prometheus may answer."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import httpx2
 import pytest
 
+from services.controller.measuring import Measuring
 from services.controller.prometheus_query import PrometheusQuery
 from services.core.custom_metric import CustomMetric
 from services.core.errors import PenstockError, Unavailable, UpstreamFailure
-from services.core.rollout import Phase
+from services.core.rollout import Phase, new_rollout
 from services.core.rollout_spec import RolloutSpec, Step
+from tests.fakes.clock import FakeClock
 from tests.fakes.control_plane import ControlPlane, FakeRepository
+from tests.fakes.prometheus import FakePrometheus
 
 pytestmark = pytest.mark.anyio
 MEMORY = CustomMetric(
@@ -62,6 +68,34 @@ async def test_measurements_outlive_the_controller() -> None:
         await world.restart()
         await world.tick()
         assert (await world.rollout(rollout.id)).evidence.measurements["memory"].errors >= 1
+
+
+async def test_what_was_measured_before_a_step_began_says_nothing_of_it() -> None:
+    prometheus, clock = FakePrometheus(), FakeClock()
+    rollout = replace(new_rollout(SPEC, 1, clock()), step_entered_at=clock())
+    async with Measuring(prometheus, clock) as measuring:
+        assert list(measuring.take(rollout)) == []
+        await measuring.idle()
+        clock.advance(1.0)
+        later = replace(rollout, step_entered_at=clock())
+        assert list(measuring.take(later)) == [], "it was measured under the weight before"
+        await measuring.idle()
+        [(metric, reading)] = measuring.take(later)
+        assert (metric, reading.at, reading.value) == (MEMORY, clock(), 1.0)
+        assert len(prometheus.queries) == 2
+
+
+async def test_a_rollout_that_is_over_and_a_lead_that_ends_leave_nothing_behind() -> None:
+    prometheus, clock = FakePrometheus(), FakeClock()
+    rollout = new_rollout(SPEC, 1, clock())
+    async with Measuring(prometheus, clock) as measuring:
+        ends: tuple[Callable[[], None], ...] = (partial(measuring.forget, rollout), measuring.drop)
+        for end in ends:
+            list(measuring.take(rollout))
+            await measuring.idle()
+            end()
+            assert list(measuring.take(rollout)) == []
+            await measuring.idle()
 
 
 def answering(status: int, body: bytes) -> PrometheusQuery:

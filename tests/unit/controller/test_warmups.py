@@ -74,6 +74,18 @@ async def test_one_that_hangs_ends_with_its_time_or_its_owner() -> None:
     assert not [task for task in asyncio.all_tasks() if "warm digits" in task.get_name()]
 
 
+async def test_a_lead_that_ends_leaves_no_result_behind() -> None:
+    warmer = FakeWarmer()
+    async with Warmups(warmer, FakeClock()) as warmups:
+        warmups.ensure("digits", 2)
+        await warmups.idle()
+        warmups.drop()
+        assert warmups.take_result("digits", 2) is None
+        warmups.ensure("digits", 2)
+        await warmups.idle()
+        assert warmer.warmed == [("digits", 2)] * 2
+
+
 async def test_a_candidate_that_answers_otherwise_than_when_it_was_built_never_gets_traffic() -> None:
     async with ControlPlane(repository=FakeRepository(digits=[1])) as world:
         await world.serve()

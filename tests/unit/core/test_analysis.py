@@ -1,10 +1,11 @@
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from services.core.analysis import Terms
 from services.core.analysis import assess as assess_on
-from services.core.comparison import Comparison, PairCounts
+from services.core.comparison import Comparison, OutputComparison, PairCounts
 from services.core.evidence import Seen
 from services.core.histogram import LatencyHistogram
 from services.core.rollout_spec import AnalysisConfig
@@ -223,11 +224,16 @@ def test_answers_over_a_service_level_bound_are_compared_where_one_is_given() ->
 
 
 def test_a_burst_that_one_side_got_more_of_by_chance_is_no_harm() -> None:
-    """Nine bad answers of ten are the candidate's: its rate is surely higher, but the router could have done that."""
-    verdict = assess(AnalysisConfig(max_error_increase=0.0), tally(900, failed=40), tally(100, failed=12), 200)
-    errors = check(verdict, "errors")
-    assert errors.outcome is not Outcome.FAIL
-    assert errors.numbers["weight"] == 0.1
+    """Its share of bad answers is surely higher, yet of all bad ones it has no more than its weight would give it."""
+    terms = Terms(AnalysisConfig(max_error_increase=0.0), 50, 10, 3, final=False)
+    few = check(assess_on(terms, Seen(tally(1000, failed=12), tally(40, failed=12))), "errors")
+    lower, stable_upper = few.numbers["candidate_lower"], few.numbers["stable_upper"]
+    assert lower is not None
+    assert stable_upper is not None
+    assert lower > stable_upper, "the distance of the bounds alone would say harm"
+    assert few.outcome is not Outcome.FAIL
+    many = check(assess_on(terms, Seen(tally(1000, failed=2), tally(40, failed=38))), "errors")
+    assert many.outcome is Outcome.FAIL
 
 
 def pairs(
@@ -277,6 +283,17 @@ def test_copies_that_fail_or_take_longer_are_the_shadows_harm() -> None:
     assert on_copies(0, Seen(tally(9000), Tally(), pairs(5000, failed=500), pairs(1000))).outcome is Outcome.FAIL
     slower = on_copies(0, Seen(tally(9000), Tally(), pairs(5000, copy_s=0.05), pairs(1000)))
     assert check(slower, "p99").outcome is Outcome.FAIL
+
+
+def odd(pairs_: Comparison, non_finite: int) -> Comparison:
+    return replace(pairs_, outputs={"scores": OutputComparison(pairs_.pairs, non_finite=non_finite)})
+
+
+def test_a_copy_that_is_not_finite_is_enough_where_stable_gives_none_such() -> None:
+    seen = Seen(tally(5000), Tally(), odd(pairs(4000, 1), 1), pairs(1000))
+    assert check(on_copies(0, seen), "finite").outcome is Outcome.FAIL
+    own = Seen(tally(5000, non_finite=1), Tally(), odd(pairs(4000, 1), 1), pairs(1000))
+    assert check(on_copies(0, own), "finite").outcome is Outcome.PASS
 
 
 def test_after_the_switch_the_candidates_own_failures_count_against_the_old_versions_copies() -> None:
