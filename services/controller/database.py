@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -31,6 +33,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_KEY = 0x70656E73746F636B  # "penstock"
 _KINDS = ("sqlite", "postgresql")
 _WAIT_MS = 5000
+_LOCKED_PAUSE_S = 0.02
 _CONNECT_S = 4
 _STOPPED_MS = 2000
 _ATTEMPTS = 4
@@ -231,7 +234,9 @@ def _engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        for pragma in (f"busy_timeout={_WAIT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA busy_timeout={_WAIT_MS}")
+        _write_ahead(connection)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -239,6 +244,20 @@ def _engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _write_ahead(connection: Any) -> None:
+    """Have a database write ahead, which it remembers; SQLite does not wait for a lock here, so this does."""
+    until = time.monotonic() + _WAIT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_LOCKED_PAUSE_S)
+        else:
+            return
 
 
 def _postgres_engine(url: URL) -> Engine:
