@@ -12,6 +12,8 @@ from pathlib import PurePosixPath
 
 from services.core import record
 from services.core.batch_record import BatchEntry
+from services.core.checkpoint_record import CheckpointEntry
+from services.core.compression_record import CompressionEntry
 from services.core.drift_record import DriftReference
 from services.core.engine_record import EngineEntry
 from services.core.errors import IntegrityError
@@ -35,78 +37,6 @@ class FileEntry:
     def __post_init__(self) -> None:
         if not _SHA256.fullmatch(self.sha256) or self.size_bytes < 0:
             raise ValueError(f"sha256 '{self.sha256}' of {self.size_bytes} bytes; expected 64 hexadecimal digits")
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryEntry:
-    """A version of a registered model in MLflow that a file was taken from.
-
-    Attributes:
-        server: The address of the server.
-        model: Name of the registered model.
-        version: Its version there, which is MLflow's number and not Triton's.
-        run_id: The run that made it; None for a version without one.
-        path: The file among the version's artifacts.
-    """
-
-    server: str
-    model: str
-    version: int
-    run_id: str | None
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointEntry:
-    """The trained weights.
-
-    Attributes:
-        file: Name of the file.
-        sha256: Its digest.
-        parameters: How many parameters the network has.
-        registry: The registered model that the file came from; None for a file of this machine.
-    """
-
-    file: str
-    sha256: str
-    parameters: int
-    registry: RegistryEntry | None
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkRebuildEntry:
-    """Whether a compressed network comes out the same when it is made again on the same machine.
-
-    Attributes:
-        builds: How often it was made, the published one included.
-        identical: How many of the others are the same, byte for byte, as ONNX in FP32.
-        differing: The tensors that differ in some of them.
-        max_difference: Largest difference of an element; None where tensors differ in shape.
-    """
-
-    builds: int
-    identical: int
-    differing: tuple[str, ...]
-    max_difference: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class CompressionEntry:
-    """What was done to the trained network before it was converted.
-
-    Attributes:
-        techniques: In words, in their order.
-        fine_tuned_by: The recipe's function that trained the result.
-        parameters: How many parameters are left.
-        threads: Of PyTorch in the fine-tuning, by which the weights differ.
-        rebuild: Whether the same comes out again; None where it was made once.
-    """
-
-    techniques: tuple[str, ...]
-    fine_tuned_by: str
-    parameters: int
-    threads: int
-    rebuild: NetworkRebuildEntry | None
 
 
 @dataclass(frozen=True, slots=True)

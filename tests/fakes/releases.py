@@ -22,10 +22,10 @@ from enginebuild.signing import Signer
 from enginebuild.staging import claim
 
 from services.core.batch_record import BatchEntry
+from services.core.checkpoint_record import CheckpointEntry
 from services.core.drift_record import DriftReference
 from services.core.manifest import (
     SCHEMA_VERSION,
-    CheckpointEntry,
     DataEntry,
     FidelityEntry,
     FileEntry,

@@ -10,21 +10,19 @@ from hypothesis import strategies as st
 
 from services.core import record
 from services.core.batch_record import BatchEntry
+from services.core.checkpoint_record import CheckpointEntry, RegistryEntry
+from services.core.compression_record import CompressionEntry, NetworkRebuildEntry
 from services.core.drift_record import DriftReference, SketchEntry
 from services.core.engine_record import EngineEntry
 from services.core.errors import IntegrityError
 from services.core.manifest import (
     CalibrationEntry,
-    CheckpointEntry,
-    CompressionEntry,
     DataEntry,
     FidelityEntry,
     FileEntry,
     GateEntry,
     LayerEntry,
     Manifest,
-    NetworkRebuildEntry,
-    RegistryEntry,
     SpeedEntry,
     TargetEntry,
     TensorEntry,
