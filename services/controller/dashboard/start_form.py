@@ -17,6 +17,7 @@ from services.core.rollout_spec import DEFAULT_STEPS, OnInconclusive, RolloutSpe
 
 STEP_ROWS = 6
 STEP_FIELDS = ("weight_percent", "duration_s", "min_requests", "mirror_percent")
+_OPTIONAL = frozenset({"mirror_percent"})
 _TOLERANCE = "analysis."
 
 
@@ -72,7 +73,8 @@ class StartForm:
         for row in range(STEP_ROWS):
             step = {key: self._text(f"step-{row}-{key}") for key in STEP_FIELDS}
             if any(step.values()):
-                steps.append(step)
+                # No mirror is what most steps have: there an empty field says so.
+                steps.append({key: value for key, value in step.items() if value or key not in _OPTIONAL})
         document: dict[str, Any] = {"model": model, "version": self._text("version"), "actor": self._text("actor")}
         document |= {key: self._text(key) for key in ("strategy", "max_step_duration_s", "on_inconclusive")}
         # A field that was emptied is a mistake, not a default; empty says something only where nothing is asked for.
@@ -93,7 +95,10 @@ def _shown(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-_CANARY_ROWS = [{key: _shown(getattr(step, key)) for key in STEP_FIELDS} for step in DEFAULT_STEPS]
+_CANARY_ROWS = [
+    {key: _shown(value) for key in STEP_FIELDS if (value := getattr(step, key)) or key not in _OPTIONAL}
+    for step in DEFAULT_STEPS
+]
 
 
 def fresh_form(version: int | None) -> StartForm:
@@ -103,8 +108,8 @@ def fresh_form(version: int | None) -> StartForm:
         version: The version that is chosen at first.
     """
     values = {"version": "" if version is None else str(version), "actor": ""}
-    for row, step in enumerate(DEFAULT_STEPS):
-        values |= {f"step-{row}-{key}": _shown(getattr(step, key)) for key in STEP_FIELDS}
+    for row, step in enumerate(_CANARY_ROWS):
+        values |= {f"step-{row}-{key}": value for key, value in step.items()}
     values |= {_TOLERANCE + key: _shown(info.default) for key, info in AnalysisModel.model_fields.items()}
     values["max_step_duration_s"] = _shown(RolloutModel.model_fields["max_step_duration_s"].default)
     values["strategy"] = Strategy.CANARY.value
