@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Coroutine
 
 import uvloop
 
@@ -32,6 +33,9 @@ from services.triton.shared_memory.shared_memory import SharedMemory
 
 # Connections to one replica for clients' requests.
 _CLIENTS_CONNECTIONS = 512
+# How long a worker without a route table waits for one before it takes connections all the same, and refuses in words.
+# One that listened sooner would refuse what others of its gateway, which have their table, serve.
+_FIRST_TABLE_S = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +75,8 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     )
     triton.on_lingering(gateway.lingers)
     observation.watch(lambda: [*replica_readings(triton.states()), (SHARED_MEMORY, (), memory.held_bytes)])
+    known = asyncio.Event()
+    routes.on_change(lambda _: known.set())
     saved = cache.load()
     if saved is not None:
         routes.replace(saved)
@@ -87,6 +93,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             owned = [tasks.create_task(part.run()) for part in (triton, watch, reporter, observation)]
+            await _first_of(known.wait(), stop.wait(), within_s=_FIRST_TABLE_S)
             await gateway.start()
             gc.collect()
             gc.freeze()  # what is here now stays: the collector need not look at it again
@@ -101,6 +108,16 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         await controllers.aclose()
         await triton.aclose()
         memory.close()
+
+
+async def _first_of(*events: Coroutine[None, None, object], within_s: float) -> None:
+    waiting = [asyncio.create_task(event) for event in events]
+    try:
+        await asyncio.wait(waiting, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def _main(settings: WorkerSettings) -> None:

@@ -21,12 +21,14 @@ class FakeController(routes_pb2_grpc.RouteServiceServicer, statistics_pb2_grpc.S
         reports: Every report that came.
         watchers: Instances that ever watched, in order.
         port: Where it listens.
+        hesitates_s: How long a watcher waits for its first table.
     """
 
     def __init__(self) -> None:
         self.reports: list[statistics_pb2.StatisticsReport] = []
         self.watchers: list[str] = []
         self.port = 0
+        self.hesitates_s = 0.0
         self._message: routes_pb2.RouteTable | None = None
         self._changed = asyncio.Condition()
 
@@ -39,6 +41,7 @@ class FakeController(routes_pb2_grpc.RouteServiceServicer, statistics_pb2_grpc.S
     async def WatchRoutes(self, request: Any, _context: Any) -> AsyncIterator[Any]:  # noqa: N802
         self.watchers.append(request.instance)
         sent = None
+        await asyncio.sleep(self.hesitates_s)
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda sent=sent: self._message is not sent)  # type: ignore[misc]

@@ -159,6 +159,28 @@ async def test_a_gateway_that_starts_without_its_controller_serves_with_the_last
 
 
 @in_loop
+async def test_a_worker_takes_connections_once_it_has_a_table(tmp_path: Path) -> None:
+    async with serving() as triton, controlling() as controller:
+        controller.hesitates_s = 0.8
+        await controller.publish(standard_table())
+        async with gateway_process(tmp_path, triton.gateway.http_port, controller.port) as gateway:
+            await gateway.announced()
+            assert {await _ask(gateway.ports["REST"]) for _ in range(20)} == {200}
+
+
+@in_loop
+async def test_without_a_controller_and_a_saved_table_it_refuses_in_words(tmp_path: Path) -> None:
+    async with serving() as triton, gateway_process(tmp_path, triton.gateway.http_port, 1, workers=1) as gateway:
+        await gateway.announced()
+        pool = HttpPool("127.0.0.1", gateway.ports["REST"])
+        refused = await pool.request("POST", "/v2/models/digits/infer", {}, [BODY], 10.0)
+        ready = await pool.request("GET", "/v2/health/ready", timeout_s=10.0)
+        await pool.aclose()
+        assert (refused.status, ready.status) == (503, 400)  # what Triton answers where it is not ready
+        assert b"has not reached its controller" in refused.body
+
+
+@in_loop
 async def test_a_port_in_use_is_said_in_words(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
