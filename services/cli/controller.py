@@ -44,6 +44,8 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
         repository=settings.repository,
         triton=triton_targets(settings, chosen.triton, "controller.triton"),
         prometheus_url=chosen.prometheus_url,
+        webhook_secret=chosen.webhook_secret.get_secret_value(),
+        webhook_hosts=tuple(chosen.webhook_hosts),
         database_url=chosen.database_url or f"sqlite:///{settings.state_dir.absolute() / 'penstock.db'}",
         host=chosen.host,
         http_port=chosen.http_port,

@@ -11,7 +11,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from services.cli.yamlfile import load_yaml
 from services.core.errors import ConfigurationError
@@ -75,6 +75,8 @@ class ControllerSettings(Section):
     http_port: Port = 9000
     grpc_port: Port = 9001
     database_url: str | None = Field(None, description="SQLAlchemy URL; default is SQLite in the state directory.")
+    webhook_secret: SecretStr = Field(SecretStr(""), description="Calls of rollouts' webhooks are signed with it.")
+    webhook_hosts: list[str] = Field(["*"], description="Hosts that webhooks may call; `*` stands for any part.")
     prometheus_url: str | None = Field(None, description="Prometheus that custom metrics of rollouts are asked from.")
     advertise: str | None = Field(None, description="Host by which others reach this controller; default is its own.")
     tick_s: float = Field(1.0, gt=0, le=60)

@@ -43,6 +43,10 @@ from services.controller.settings import Pace
 from services.controller.sole_election import SoleElection, sole_lock
 from services.controller.sql_store import SqlStore
 from services.controller.warmups import Warmups
+from services.controller.webhooks.announcer import Announcer
+from services.controller.webhooks.caller import WebhookCaller
+from services.controller.webhooks.hosts import AllowedHosts
+from services.controller.webhooks.questions import Questions
 from services.core.accelerator import Accelerator
 from services.core.address import Address
 from services.core.errors import PenstockError
@@ -73,6 +77,8 @@ class ControllerOptions:
         public_key: The key that versions must be signed for to be loaded; None asks for no signature.
         accelerator: Finds the GPU that engines must be built for to be loaded.
         prometheus_url: Where custom metrics of rollouts are asked from; None where nobody said.
+        webhook_secret: What calls of webhooks are signed with; empty leaves them unsigned.
+        webhook_hosts: Hosts that webhooks may name, with ``*`` for any part.
         advertise: Name or address by which other controllers and gateways reach this one; None where it is ``host``.
     """
 
@@ -86,6 +92,8 @@ class ControllerOptions:
     public_key: Path | None = None
     accelerator: Callable[[], Accelerator | None] = lambda: None
     prometheus_url: str | None = None
+    webhook_secret: str = ""
+    webhook_hosts: tuple[str, ...] = ("*",)
     advertise: str | None = None
 
 
@@ -126,7 +134,10 @@ async def _run(
     loader = Loader(server, time.monotonic)
     warmups = Warmups(TritonWarmer(tritons, layout), time.monotonic)
     prometheus = PrometheusQuery(options.prometheus_url) if options.prometheus_url else None
-    measuring = Measuring(prometheus, time.time)
+    caller = WebhookCaller(options.webhook_secret, time.time, AllowedHosts(options.webhook_hosts))
+    measuring = Measuring(prometheus, caller, time.time)
+    questions, announcer = Questions(caller, time.monotonic), Announcer(caller)
+    ledger.on_change(announcer.tell)
     newcomers = Newcomers(loader, time.monotonic)
     reconciler = Reconciler(
         ledger=ledger,
@@ -135,6 +146,7 @@ async def _run(
         loader=loader,
         warmups=warmups,
         measuring=measuring,
+        questions=questions,
         repository=repository,
         clock=time.time,
         pace=pace,
@@ -146,6 +158,7 @@ async def _run(
         store=store,
         loader=loader,
         measuring=measuring,
+        caller=caller,
         published=layout,
         wake=reconciler.wake,
         clock=time.time,
@@ -160,13 +173,14 @@ async def _run(
         loader=loader,
         newcomers=newcomers,
         mandate=mandate,
+        waiting=questions.waiting,
     )
     election = _election(database, mandate.me)
     governor = Governor(
         election,
         mandate,
-        begins=(fleet.begin, loader.drop, warmups.drop, measuring.drop, ledger.doubt, reconciler.wake),
-        ends=(loader.drop, warmups.drop, measuring.drop, ledger.doubt, board.wake, reconciler.wake),
+        begins=(fleet.begin, loader.drop, warmups.drop, measuring.drop, questions.drop, ledger.doubt, reconciler.wake),
+        ends=(loader.drop, warmups.drop, measuring.drop, questions.drop, ledger.doubt, board.wake, reconciler.wake),
     )
     feed = EventFeed(epoch=f"{time.time_ns():x}")
     watch = Watch(
@@ -176,21 +190,23 @@ async def _run(
         operations=operations, overview=overview, ledger=ledger, watch=watch, feed=feed, clock=time.time
     )
 
-    insight = Insight(ledger=ledger, store=store, fleet=fleet, clock=time.time)
+    insight = Insight(ledger=ledger, store=store, fleet=fleet, clock=time.time, waiting=questions.waiting)
     to_leader = ToLeader(mandate)
-    metrics = ControllerMetrics(ledger, fleet, reconciler, mandate)
+    metrics = ControllerMetrics(ledger, fleet, reconciler, mandate, caller)
     rest = rest_app(operations, overview, insight, metrics, dashboard=dashboard, to_leader=to_leader)
     add_events(rest, operations, feed, watch)
     http = AsgiServer(rest, listener)
     try:
         routes, statistics = RouteService(board, mandate), StatisticsService(fleet, board, mandate)
         grpc = GrpcServer(routes, statistics, options.host, grpc_port)
-        async with loader, warmups, measuring:
-            await _serve(http, grpc, (governor.run, reconciler.run, tritons.run, watch.run), board, announce)
+        background = (governor.run, reconciler.run, tritons.run, watch.run, announcer.run)
+        async with loader, warmups, measuring, questions:
+            await _serve(http, grpc, background, board, announce)
     finally:
         await http.stop()
         await to_leader.aclose()
         await repository.close()
+        await caller.aclose()
         if prometheus is not None:
             await prometheus.aclose()
         await server.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.controller.fleet import Fleet
 from services.controller.ledger import Ledger
@@ -24,10 +24,20 @@ class Insight:
         store: The rollouts and their history.
         fleet: What the gateways answered lately.
         clock: Wall clock, seconds since the epoch.
+        waiting: Says what a rollout waits for beside its evidence, by its id.
     """
 
-    def __init__(self, *, ledger: Ledger, store: Store, fleet: Fleet, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        store: Store,
+        fleet: Fleet,
+        clock: Callable[[], float],
+        waiting: Callable[[str], Sequence[str]],
+    ) -> None:
         self._ledger, self._store, self._fleet, self._clock = ledger, store, fleet, clock
+        self._waiting = waiting
 
     async def explain(self, rollout_id: str) -> tuple[list[str], Forecast | None]:
         """Return a rollout in plain words, line by line, and when its present step will have a verdict.
@@ -40,7 +50,8 @@ class Insight:
         history = await self._store.history(rollout_id)
         now = self._clock()
         coming = await asyncio.to_thread(_forecast, rollout, now)
-        return explain_rollout(rollout, history, coming, now), coming
+        waits = [f"Waits for {what}." for what in self._waiting(rollout_id)]
+        return [*waits, *explain_rollout(rollout, history, coming, now)], coming
 
     async def plan(self, spec: RolloutSpec) -> tuple[tuple[StepPlan, ...], float]:
         """Return how long each step will take, and the requests per second that this was worked out from.

@@ -42,6 +42,7 @@ class Ledger:
         # Held by whoever reads, decides and writes: the loop, or a person's verb.
         self.lock = asyncio.Lock()
         self.decisions: dict[tuple[str, str], int] = {}
+        self._listeners: list[Callable[[Rollout, HistoryEntry], None]] = []
 
     @property
     def active(self) -> dict[str, Rollout]:
@@ -56,6 +57,10 @@ class Ledger:
     def changed(self, model: str) -> int:
         """Return the generation of the route table that brought a model's present route; 0 without one."""
         return self._board.book.changed.get(model, 0) if self._board.book else 0
+
+    def on_change(self, listener: Callable[[Rollout, HistoryEntry], None]) -> None:
+        """Call ``listener`` with every change of phase or step, once it is stored."""
+        self._listeners.append(listener)
 
     def doubt(self) -> None:
         """Have the next ``refresh`` read everything again: others may have written."""
@@ -130,6 +135,8 @@ class Ledger:
         if entry is not None:
             key = (rollout.model, entry.event)
             self.decisions[key] = self.decisions.get(key, 0) + 1
+            for listener in self._listeners:
+                listener(rollout, entry)
 
     @asynccontextmanager
     async def _marking_stale(self) -> AsyncIterator[None]:

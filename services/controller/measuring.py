@@ -9,8 +9,10 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from services.controller.background import Background
+from services.controller.webhooks.caller import WebhookCaller
+from services.controller.webhooks.documents import call_document
 from services.core.custom_metric import CustomMetric, Measurements, Reading
-from services.core.errors import PenstockError
+from services.core.errors import PenstockError, Unavailable
 from services.core.rollout import Rollout
 
 _LOG = logging.getLogger(__name__)
@@ -34,11 +36,12 @@ class Measuring:
 
     Args:
         source: Where metrics are; None where nobody said, and every measurement says so.
+        caller: Calls webhooks that are checks of a step.
         clock: Wall clock, seconds since the epoch.
     """
 
-    def __init__(self, source: MetricSource | None, clock: Callable[[], float]) -> None:
-        self._source, self._clock = source, clock
+    def __init__(self, source: MetricSource | None, caller: WebhookCaller, clock: Callable[[], float]) -> None:
+        self._source, self._caller, self._clock = source, caller, clock
         self._running = Background[tuple[str, str]]()
         self._readings: dict[tuple[str, str], Reading] = {}
 
@@ -61,7 +64,7 @@ class Measuring:
         One that was made before the step began says nothing of its weight, and is left out.
         """
         now = self._clock()
-        for metric in rollout.spec.metrics:
+        for metric in rollout.spec.measured:
             key = (rollout.id, metric.name)
             reading = self._readings.pop(key, None)
             if reading is not None and reading.at >= rollout.step_entered_at:
@@ -69,8 +72,7 @@ class Measuring:
                 continue
             last_at = rollout.evidence.measurements.get(metric.name, Measurements()).last_at
             if key not in self._running and now - last_at >= metric.interval_s:
-                query = metric.query_for(rollout.model, rollout.stable, rollout.candidate)
-                self._running.begin(key, self._measure(key, query), f"measure {metric.name} for {rollout.id}")
+                self._running.begin(key, self._measure(rollout, metric), f"measure {metric.name} for {rollout.id}")
 
     async def idle(self) -> None:
         """Wait until nothing is under way."""
@@ -78,7 +80,7 @@ class Measuring:
 
     def forget(self, rollout: Rollout) -> None:
         """Drop what is known of a rollout that is over."""
-        for metric in rollout.spec.metrics:
+        for metric in rollout.spec.measured:
             self._running.cancel((rollout.id, metric.name))
             self._readings.pop((rollout.id, metric.name), None)
 
@@ -87,16 +89,24 @@ class Measuring:
         self._running.cancel_all()
         self._readings.clear()
 
-    async def _measure(self, key: tuple[str, str], query: str) -> None:
+    async def _value(self, rollout: Rollout, metric: CustomMetric) -> float:
+        webhook = next((each for each in rollout.spec.webhooks if each.name == metric.name), None)
+        if webhook is not None:
+            answer = await self._caller.call(webhook, call_document(rollout, webhook))
+            if answer.status is None:
+                raise Unavailable(answer.words)
+            return float(answer.good)
+        if self._source is None:
+            raise Unavailable("controller.prometheus_url is not set")
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await self._source.value(metric.query_for(rollout.model, rollout.stable, rollout.candidate))
+
+    async def _measure(self, rollout: Rollout, metric: CustomMetric) -> None:
         try:
-            if self._source is None:
-                reading = Reading(self._clock(), None, "controller.prometheus_url is not set")
-            else:
-                async with asyncio.timeout(_TIMEOUT_S):
-                    reading = Reading(self._clock(), await self._source.value(query))
+            reading = Reading(self._clock(), await self._value(rollout, metric))
         except TimeoutError:
             reading = Reading(self._clock(), None, f"no answer within {_TIMEOUT_S:g} s")
         except PenstockError as error:
             reading = Reading(self._clock(), None, error.message)
-            _LOG.warning("metric %s of %s: %s", key[1], key[0], error)
-        self._readings[key] = reading
+            _LOG.warning("metric %s of %s: %s", metric.name, rollout.id, error)
+        self._readings[rollout.id, metric.name] = reading

@@ -12,6 +12,7 @@ from services.controller.fleet import Fleet
 from services.controller.leadership import Mandate
 from services.controller.ledger import Ledger
 from services.controller.reconciler import Reconciler
+from services.controller.webhooks.caller import WebhookCaller
 from services.core.rollout import Phase
 
 
@@ -23,13 +24,17 @@ class ControllerMetrics(Collector):
         fleet: Live workers.
         reconciler: Ticks, and whether Triton answers.
         mandate: Whether this process leads.
+        caller: Calls webhooks.
     """
 
-    def __init__(self, ledger: Ledger, fleet: Fleet, reconciler: Reconciler, mandate: Mandate) -> None:
+    def __init__(
+        self, ledger: Ledger, fleet: Fleet, reconciler: Reconciler, mandate: Mandate, caller: WebhookCaller
+    ) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._reconciler = reconciler
         self._mandate = mandate
+        self._caller = caller
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -74,6 +79,14 @@ class ControllerMetrics(Collector):
         for (model, event), count in sorted(self._ledger.decisions.items()):
             decisions.add_metric([model, event], count)
         yield decisions
+        calls = CounterMetricFamily(
+            "penstock_rollout_webhook_calls",
+            "Calls of webhooks since the controller's start: a good answer, a bad one, or none.",
+            labels=["type", "answer"],
+        )
+        for labels, count in sorted(self._caller.calls.items()):
+            calls.add_metric(list(labels), count)
+        yield calls
 
     def _world(self) -> Iterable[Metric]:
         yield GaugeMetricFamily(

@@ -13,6 +13,7 @@ from services.controller.loader import Loader
 from services.controller.measuring import Measuring
 from services.controller.published import Published
 from services.controller.store import AuditPage, AuditQuery, Store
+from services.controller.webhooks.caller import WebhookCaller
 from services.core.actions import SetRoute, actions_of
 from services.core.audit import AuditOutcome, AuditRecord, standing_of
 from services.core.errors import Conflict, InvalidRequest, NotFound, PenstockError, Unavailable
@@ -66,6 +67,7 @@ class Operations:
         store: Store,
         loader: Loader,
         measuring: Measuring,
+        caller: WebhookCaller,
         published: Published,
         wake: Callable[[], None],
         clock: Callable[[], float],
@@ -75,6 +77,7 @@ class Operations:
         self._store = store
         self._loader = loader
         self._measuring = measuring
+        self._caller = caller
         self._published = published
         self._wake = wake
         self._clock = clock
@@ -85,8 +88,8 @@ class Operations:
 
         Raises:
             NotFound: The model is not served, or the version is not published.
-            InvalidRequest: The candidate is the stable version, there is no source for its metrics, or the request's
-                id was used for something else.
+            InvalidRequest: The candidate is the stable version, there is no source for its metrics, a webhook's host is
+                not allowed, or the request's id was used for something else.
             Conflict: The model has a rollout that is not over.
             Unavailable: The database does not answer, or this controller does not lead.
         """
@@ -217,6 +220,9 @@ class Operations:
                 f"metric '{spec.metrics[0].name}' is asked for and nobody said where metrics are; set "
                 "controller.prometheus_url (PENSTOCK_CONTROLLER__PROMETHEUS_URL) to a Prometheus"
             )
+        for webhook in spec.webhooks:
+            if problem := self._caller.problem(webhook):
+                raise InvalidRequest(f"webhook '{webhook.name}': {problem}")
         route = self._ledger.routes.get(spec.model)
         if route is None:
             served = ", ".join(sorted(self._ledger.routes)) or "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from services.controller.documents import route_document
@@ -18,7 +19,7 @@ from services.core.errors import NotFound
 
 
 class Overview:
-    """Reads; changes nothing.
+    """Reads; changes nothing. Its ``waiting`` says which answers a rollout waits for, by its id.
 
     Args:
         ledger: Routes and rollouts.
@@ -29,6 +30,7 @@ class Overview:
         loader: Why the last loads failed.
         newcomers: Why models have no stable version yet.
         mandate: Who leads.
+        waiting: As it is named.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Overview:
         loader: Loader,
         newcomers: Newcomers,
         mandate: Mandate,
+        waiting: Callable[[str], Sequence[str]] = lambda _: (),
     ) -> None:
         self._ledger = ledger
         self._board = board
@@ -51,6 +54,7 @@ class Overview:
         self._loader = loader
         self._newcomers = newcomers
         self._mandate = mandate
+        self.waiting = waiting
 
     def models(self) -> list[dict[str, Any]]:
         """Return all models that are published or routed, by name."""

@@ -24,6 +24,7 @@ from services.controller.newcomers import Newcomers
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.settings import Pace
 from services.controller.warmups import Warmups
+from services.controller.webhooks.questions import Questions
 from services.core.actions import LoadVersions, SetRoute, WarmVersion, actions_of, route_of
 from services.core.errors import Conflict, PenstockError, Unavailable
 from services.core.event import Event, EventKind
@@ -31,8 +32,11 @@ from services.core.history import entry_of
 from services.core.inventory import Inventory
 from services.core.judgement import judge
 from services.core.rollout import Phase, Rollout
+from services.core.rollout_spec import Strategy
 from services.core.route import Route
 from services.core.transitions import advance
+from services.core.verdict import Outcome
+from services.core.webhook import Occasion
 from services.triton.model_server import ModelServer
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +52,7 @@ class Reconciler:
         loader: Loads versions in Triton in the background.
         warmups: Warms versions in the background.
         measuring: Takes measurements of custom metrics in the background.
+        questions: Asks webhooks whose answer decides something.
         repository: What is published.
         clock: Wall clock, seconds since the epoch: what is stored must mean the same after a restart.
         pace: How often, how long.
@@ -64,6 +69,7 @@ class Reconciler:
         loader: Loader,
         warmups: Warmups,
         measuring: Measuring,
+        questions: Questions,
         repository: RepositoryWatch,
         clock: Callable[[], float],
         pace: Pace,
@@ -76,6 +82,7 @@ class Reconciler:
         self._loader = loader
         self._warmups = warmups
         self._measuring = measuring
+        self._questions = questions
         self._repository = repository
         self._clock = clock
         self._pace = pace
@@ -173,6 +180,7 @@ class Reconciler:
             current = await self._ledger.save(rollout, current, None)
         if current.phase.terminal:
             self._measuring.forget(current)
+            self._questions.forget(current.id)
         for action in actions_of(current):
             if isinstance(action, SetRoute):
                 await self._ledger.set_route(action.route, current.reason, current.id)
@@ -194,14 +202,14 @@ class Reconciler:
 
     def _event_for(self, rollout: Rollout, now: float) -> Event | None:
         if rollout.phase.early or rollout.phase.weighted:
-            preparing = self._load_event(rollout) or self._warm_event(rollout)
+            preparing = self._load_event(rollout) or self._warm_event(rollout) or self._rollback_event(rollout)
             if preparing is not None:
                 return preparing
         event = judge(rollout, now)
         # Right after a start, workers that live have not reported yet: their silence is no reason to give up.
         if event is not None and not (event.kind is EventKind.EXPIRED and not self._fleet.settled):
             # What was seen is no reason for more weight while Triton may have lost a version.
-            return replace(event, held=not self._has_both(rollout))
+            return replace(event, held=not self._has_both(rollout) or self._waits_for_a_word(rollout, event, now))
         return self._drain_event(rollout, now) if rollout.phase.leaving else None
 
     def _has_both(self, rollout: Rollout) -> bool:
@@ -213,7 +221,9 @@ class Reconciler:
 
     def _load_event(self, rollout: Rollout) -> Event | None:
         if self._has_both(rollout):
-            return Event(EventKind.LOADED) if rollout.phase is Phase.PREPARING else None
+            begins = rollout.phase is Phase.PREPARING
+            confirmed = begins and self._questions.confirmed(rollout, Occasion.CONFIRM_ROLLOUT) is None
+            return Event(EventKind.LOADED) if confirmed else None
         refusal = self._loader.take_refusal(rollout.model)
         if refusal is not None and rollout.candidate in refusal.versions:
             return Event(EventKind.LOAD_FAILED, reason=refusal.reason)
@@ -222,10 +232,34 @@ class Reconciler:
     def _warm_event(self, rollout: Rollout) -> Event | None:
         if rollout.phase is not Phase.WARMING:
             return None
+        if self._warmups.is_warm(rollout.model, rollout.candidate):
+            waits = self._questions.confirmed(rollout, Occasion.PRE_ROLLOUT)
+            refusal = self._questions.refused(rollout, Occasion.PRE_ROLLOUT)
+            if refusal is not None:
+                return Event(EventKind.WARM_FAILED, reason=refusal)
+            if waits is not None:
+                return None
         result = self._warmups.take_result(rollout.model, rollout.candidate)
         if result is None:
             return None
         return Event(EventKind.WARMED if result.warm else EventKind.WARM_FAILED, reason=result.words)
+
+    def _rollback_event(self, rollout: Rollout) -> Event | None:
+        """Return an abort that a webhook calls for."""
+        if not rollout.phase.weighted:
+            return None
+        name = self._questions.called_for(rollout, Occasion.ROLLBACK)
+        return None if name is None else Event(EventKind.ABORT, f"webhook {name}", "its answer calls for a rollback")
+
+    def _waits_for_a_word(self, rollout: Rollout, event: Event, now: float) -> bool:
+        """Whether a step that has passed waits for webhooks to confirm what follows."""
+        passed = event.verdict is not None and event.verdict.outcome is Outcome.PASS
+        if not passed or rollout.phase is not Phase.PROGRESSING or not rollout.step_is_over(now):
+            return False
+        if rollout.spec.strategy is Strategy.SHADOW:  # no traffic follows
+            return False
+        occasion = Occasion.CONFIRM_PROMOTION if rollout.on_last_step else Occasion.CONFIRM_TRAFFIC_INCREASE
+        return self._questions.confirmed(rollout, occasion) is not None
 
     def _drain_event(self, rollout: Rollout, now: float) -> Event | None:
         if self._ledger.routes.get(rollout.model) != route_of(rollout):

@@ -18,6 +18,7 @@ from services.core.rollout_spec import (
     Step,
     Strategy,
 )
+from services.core.webhook import MAX_WEBHOOKS, Occasion, Webhook
 
 _DEFAULTS, _COPIES = AnalysisConfig(), Copies()
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -120,6 +121,22 @@ class MetricModel(_Strict):
         return CustomMetric(**self.model_dump())
 
 
+class WebhookModel(_Strict):
+    """A service that is asked for confirmation or told, as in Flagger; an answer is good when its status is 2xx."""
+
+    name: str = Field(description="Names it in the history: lower-case letters, digits, '-' and '_'.")
+    occasion: Occasion = Field(description="When it is called, and what its answer means.")
+    url: str = Field(description="Where; HTTP or HTTPS.")
+    timeout_s: Finite = Field(10.0, description="Longest wait for one answer, seconds.")
+    retries: int = Field(3, description="How often a call without a good answer is made again, or is tolerated.")
+    interval_s: Finite = Field(15.0, description="Time between two calls of one that is asked during a step, seconds.")
+    metadata: dict[str, str] = Field({}, description="Goes along with every call.")
+
+    def webhook(self) -> Webhook:
+        """Return the checked webhook."""
+        return Webhook(**self.model_dump())
+
+
 class RolloutModel(_Strict):
     """A rollout to start."""
 
@@ -138,6 +155,7 @@ class RolloutModel(_Strict):
         OnInconclusive.ABORT, description="abort gives stable all traffic back; pause holds the weight for a person."
     )
     copies: CopiesModel = CopiesModel()
+    webhooks: list[WebhookModel] = Field([], max_length=MAX_WEBHOOKS, description="Who is asked or told, and when.")
     metrics: list[MetricModel] = Field([], max_length=MAX_METRICS, description="What else is asked of Prometheus.")
 
     def spec(self) -> RolloutSpec:
@@ -156,6 +174,7 @@ class RolloutModel(_Strict):
             self.on_inconclusive,
             self.copies.copies(),
             tuple(metric.metric() for metric in self.metrics),
+            tuple(webhook.webhook() for webhook in self.webhooks),
         )
 
 

@@ -60,6 +60,11 @@ class Warmups:
             return
         self._running.begin(model, self._warm(model, version), f"warm {model} version {version}")
 
+    def is_warm(self, model: str, version: int) -> bool:
+        """Whether a warm-up of a version has ended well and its result was not taken yet."""
+        result = self._results.get(model)
+        return result is not None and result.version == version and result.warm
+
     def take_result(self, model: str, version: int) -> WarmupResult | None:
         """Return how the warm-up of a version ended, once."""
         result = self._results.pop(model, None)

@@ -10,6 +10,7 @@ from itertools import pairwise
 from services.core.custom_metric import MAX_METRICS, CustomMetric
 from services.core.errors import InvalidRequest
 from services.core.mirror import MAX_SLICE_KEY
+from services.core.webhook import MAX_WEBHOOKS, Occasion, Webhook
 
 _ALL = 100  # percent
 
@@ -39,6 +40,11 @@ def _expect_number(name: str, value: float, low: float, high: float) -> None:
         math.isfinite(value) and low <= value <= high,
         f"{name} is {value}; expected a number from {low:g} to {high:g}",
     )
+
+
+def _expect_named(what: str, names: list[str], most: int) -> None:
+    _expect(len(names) <= most, f"{len(names)} {what}; expected {most} at most")
+    _expect(len(set(names)) == len(names), f"{what} {', '.join(names)}; expected a name of its own for each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +182,7 @@ class RolloutSpec:
         on_inconclusive: What is done with it then.
         copies: How the answers to copied requests are compared, where a step has a mirror.
         metrics: What else is asked, and what is good.
+        webhooks: Who is asked for confirmation, or told, and when.
     """
 
     model: str
@@ -187,6 +194,7 @@ class RolloutSpec:
     on_inconclusive: OnInconclusive = OnInconclusive.ABORT
     copies: Copies = field(default_factory=Copies)
     metrics: tuple[CustomMetric, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
 
     def __post_init__(self) -> None:
         _expect(bool(self.model), "a rollout names its model; found an empty name")
@@ -195,9 +203,10 @@ class RolloutSpec:
             f"the candidate is version {self.version}; expected one of Triton's version numbers, 1 or higher",
         )
         _expect(1 <= len(self.steps) <= MAX_STEPS, f"{len(self.steps)} steps; expected 1 to {MAX_STEPS}")
-        names = [metric.name for metric in self.metrics]
-        _expect(len(names) <= MAX_METRICS, f"{len(names)} metrics; expected {MAX_METRICS} at most")
-        _expect(len(set(names)) == len(names), f"metrics {', '.join(names)}; expected a name of its own for each")
+        _expect_named("metrics", [metric.name for metric in self.metrics], MAX_METRICS)
+        _expect_named("webhooks", [webhook.name for webhook in self.webhooks], MAX_WEBHOOKS)
+        both = sorted({metric.name for metric in self.metrics} & {webhook.name for webhook in self.webhooks})
+        _expect(not both, f"{', '.join(both)} names a metric and a webhook; expected a name of its own for each")
         self._expect_weights([step.weight_percent for step in self.steps])
         _expect_number("max_step_duration_s", self.max_step_duration_s, 1.0, 30 * 86_400.0)
         longest = max(step.duration_s for step in self.steps)
@@ -206,6 +215,12 @@ class RolloutSpec:
             f"a step lasts {longest:g} s and max_step_duration_s is {self.max_step_duration_s:g}: it would be rolled "
             "back before it may pass; raise max_step_duration_s",
         )
+
+    @property
+    def measured(self) -> tuple[CustomMetric, ...]:
+        """What is measured again and again during a step: the metrics, and webhooks that are checks."""
+        hooks = (webhook for webhook in self.webhooks if webhook.occasion is Occasion.ROLLOUT)
+        return *self.metrics, *(webhook.metric for webhook in hooks)
 
     def _expect_weights(self, weights: list[int]) -> None:
         if self.strategy is Strategy.CANARY:

@@ -31,12 +31,17 @@ from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
 from services.controller.store import Store
 from services.controller.warmups import Warmups
+from services.controller.webhooks.announcer import Announcer
+from services.controller.webhooks.caller import WebhookCaller
+from services.controller.webhooks.hosts import AllowedHosts
+from services.controller.webhooks.questions import Questions
 from services.core.errors import NotFound
 from services.core.rollout import Rollout
 from services.triton.model_server_group import ModelServerGroup
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway_worker import FakeGatewayWorker
 from tests.fakes.kill_switch import Killed, KillingModelServer, KillingStore, KillSwitch
+from tests.fakes.listeners import FakeListeners
 from tests.fakes.model_server import FakeMembers, FakeModelServer
 from tests.fakes.prometheus import FakePrometheus
 from tests.fakes.store import FakeStore
@@ -79,6 +84,7 @@ class ControlPlane:
         self.servers = [self.server, *further]
         self.warmer = FakeWarmer()
         self.prometheus = FakePrometheus()
+        self.listeners = FakeListeners()
         self.repository = repository or FakeRepository(digits=[1])
         self.switch = switch or KillSwitch()
         self.workers = [FakeGatewayWorker("worker-1"), FakeGatewayWorker("worker-2")]
@@ -98,6 +104,7 @@ class ControlPlane:
         await self.loader.__aexit__(None, None, None)
         await self.warmups.__aexit__(None, None, None)
         await self.measuring.__aexit__(None, None, None)
+        await self.questions.__aexit__(None, None, None)
         await self.group.aclose()
 
     def _start(self) -> None:
@@ -112,7 +119,11 @@ class ControlPlane:
         server = KillingModelServer(self.group if len(self.servers) > 1 else self.server, self.switch)
         self.loader = Loader(server, self.clock)
         self.warmups = Warmups(self.warmer, self.clock)
-        self.measuring = Measuring(self.prometheus, self.clock)
+        hosts = AllowedHosts(("*",), self.listeners.resolve)
+        caller = WebhookCaller("secret", self.clock, hosts, self.listeners.transport)
+        self.measuring = Measuring(self.prometheus, caller, self.clock)
+        self.questions, self.announcer = Questions(caller, self.clock), Announcer(caller, pause_s=0.0)
+        self.ledger.on_change(self.announcer.tell)
         self.newcomers = Newcomers(self.loader, self.clock)
         self.reconciler = Reconciler(
             ledger=self.ledger,
@@ -121,6 +132,7 @@ class ControlPlane:
             loader=self.loader,
             warmups=self.warmups,
             measuring=self.measuring,
+            questions=self.questions,
             repository=self.watch,
             clock=self.clock,
             pace=Pace(),
@@ -132,6 +144,7 @@ class ControlPlane:
             store=store,
             loader=self.loader,
             measuring=self.measuring,
+            caller=caller,
             published=self.repository,
             wake=self.reconciler.wake,
             clock=self.clock,
@@ -146,9 +159,12 @@ class ControlPlane:
             loader=self.loader,
             newcomers=self.newcomers,
             mandate=self.mandate,
+            waiting=self.questions.waiting,
         )
-        self.insight = Insight(ledger=self.ledger, store=self.store, fleet=self.fleet, clock=self.clock)
-        self.metrics = ControllerMetrics(self.ledger, self.fleet, self.reconciler, self.mandate)
+        self.insight = Insight(
+            ledger=self.ledger, store=self.store, fleet=self.fleet, clock=self.clock, waiting=self.questions.waiting
+        )
+        self.metrics = ControllerMetrics(self.ledger, self.fleet, self.reconciler, self.mandate, caller)
         self.feed = EventFeed(f"start{self.starts}")
         self.events = Watch(
             ledger=self.ledger,
@@ -200,6 +216,7 @@ class ControlPlane:
             else:
                 await self.warmups.idle()
             await self.measuring.idle()
+            await self.questions.idle()
 
     async def _loads_or_death(self) -> None:
         if any(server.stuck for server in self.servers):

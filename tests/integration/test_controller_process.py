@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.http_listener import listening
 from tests.fakes.onnx_repository import scale
 from tests.fakes.running_controller import RunningController, running_controller
 from tests.fakes.running_triton import RunningTriton, running_triton
@@ -81,6 +82,42 @@ def test_a_rollout_goes_on_through_a_kill_of_the_controller_and_is_told_step_by_
     told = penstock("rollout", "history", started["id"], "--controller", controller.url)
     assert "passed" in told.stdout
     assert controller.stop() == 0
+
+
+def test_a_webhook_that_has_not_confirmed_is_asked_again_after_a_kill_of_the_controller(
+    controller: RunningController,
+) -> None:
+    controller.until("/v1/models/scale", stable_is(3))
+    with listening() as listener, ScriptedWorker(controller.grpc_port, "scale"):
+        listener.status = 403
+        hooks = [
+            {"name": "board", "occasion": "confirm-promotion", "url": f"{listener.url}/board"},
+            {"name": "chat", "occasion": "event", "url": f"{listener.url}/chat"},
+        ]
+        document = {
+            "model": "scale",
+            "version": 2,
+            "steps": [{"weight_percent": 50, "duration_s": 1, "min_requests": 50}],
+            "webhooks": hooks,
+        }
+        started = controller.post("/v1/rollouts", document).json()
+        path = f"/v1/rollouts/{started['id']}"
+        listener.until(lambda calls: any(path == "/board" for path, _, _ in calls))
+        controller.kill()
+        asked = len(listener.calls)
+        controller.start_again()
+        listener.until(lambda calls: any(path == "/board" for path, _, _ in calls[asked:]))
+        assert controller.get(path)["phase"] == "progressing"
+        assert controller.get(f"{path}/explanation")["lines"][0].startswith("Waits for webhook board: ")
+        listener.status = 200
+        assert controller.until(path, lambda r: not r["active"])["phase"] == "promoted"
+        listener.until(lambda calls: calls[-1][2]["phase"] == "promoted")
+    questions = [(headers, body) for path, headers, body in listener.calls if path == "/board"]
+    assert len({headers["penstock-delivery"] for headers, _ in questions}) == 1, "one question, however often asked"
+    assert {body["type"] for _, body in questions} == {"confirm-promotion"}
+    told = [body["phase"] for path, _, body in listener.calls if path == "/chat"]
+    assert told[0] == "preparing"
+    assert told[-2:] == ["promoting", "promoted"]
 
 
 def test_a_candidate_that_triton_refuses_fails_with_its_reason_and_stable_serves_on(

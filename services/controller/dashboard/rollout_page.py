@@ -43,6 +43,7 @@ class RolloutPage:
         rollout: The rollout itself.
         phase_words: What its phase means.
         reason: Why it is there.
+        waits: Which answers of webhooks it waits for.
         timing: How long it has been where it is.
         step_words: Which step the evidence is of.
         steps: The steps.
@@ -61,6 +62,7 @@ class RolloutPage:
     rollout: Rollout
     phase_words: str
     reason: str
+    waits: tuple[str, ...]
     timing: str
     step_words: str
     steps: tuple[StepView, ...]
@@ -77,7 +79,13 @@ class RolloutPage:
 
 
 def rollout_page(
-    rollout: Rollout, history: Sequence[HistoryEntry], *, serving: dict[str, Any], trend: Trend | None, now: float
+    rollout: Rollout,
+    history: Sequence[HistoryEntry],
+    *,
+    serving: dict[str, Any],
+    trend: Trend | None,
+    now: float,
+    waits: Sequence[str] = (),
 ) -> RolloutPage:
     """Return what is shown.
 
@@ -87,12 +95,14 @@ def rollout_page(
         serving: What ``Overview.serving`` says of its model.
         trend: The course of its present step, where it was followed.
         now: Seconds since the epoch.
+        waits: Which answers it waits for.
     """
     evidence = rollout.evidence
     return RolloutPage(
         rollout=rollout,
         phase_words=words.PHASES[rollout.phase.value],
         reason=words.brief(rollout.reason),
+        waits=tuple(words.brief(each) for each in waits),
         timing=_timing(rollout, now),
         step_words="this step" if rollout.phase.weighted else "the last step",
         steps=steps_of(rollout),

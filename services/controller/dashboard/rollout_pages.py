@@ -112,6 +112,7 @@ class RolloutPages:
             await self._archive.history(rollout),
             serving=self._overview.serving(rollout.model),
             trend=self._watch.trend(rollout),
+            waits=self._overview.waiting(rollout.id),
             now=self._clock(),
         )
 

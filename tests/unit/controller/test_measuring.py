@@ -10,6 +10,7 @@ import pytest
 
 from services.controller.measuring import Measuring
 from services.controller.prometheus_query import PrometheusQuery
+from services.controller.webhooks.caller import WebhookCaller
 from services.core.custom_metric import CustomMetric
 from services.core.errors import PenstockError, Unavailable, UpstreamFailure
 from services.core.rollout import Phase, new_rollout
@@ -73,7 +74,7 @@ async def test_measurements_outlive_the_controller() -> None:
 async def test_what_was_measured_before_a_step_began_says_nothing_of_it() -> None:
     prometheus, clock = FakePrometheus(), FakeClock()
     rollout = replace(new_rollout(SPEC, 1, clock()), step_entered_at=clock())
-    async with Measuring(prometheus, clock) as measuring:
+    async with Measuring(prometheus, WebhookCaller("", clock), clock) as measuring:
         assert list(measuring.take(rollout)) == []
         await measuring.idle()
         clock.advance(1.0)
@@ -88,7 +89,7 @@ async def test_what_was_measured_before_a_step_began_says_nothing_of_it() -> Non
 async def test_a_rollout_that_is_over_and_a_lead_that_ends_leave_nothing_behind() -> None:
     prometheus, clock = FakePrometheus(), FakeClock()
     rollout = new_rollout(SPEC, 1, clock())
-    async with Measuring(prometheus, clock) as measuring:
+    async with Measuring(prometheus, WebhookCaller("", clock), clock) as measuring:
         ends: tuple[Callable[[], None], ...] = (partial(measuring.forget, rollout), measuring.drop)
         for end in ends:
             list(measuring.take(rollout))
