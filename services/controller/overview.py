@@ -19,7 +19,7 @@ from services.core.errors import NotFound
 
 
 class Overview:
-    """Reads; changes nothing. Its ``waiting`` says which answers a rollout waits for, by its id.
+    """Reads; changes nothing.
 
     Args:
         ledger: Routes and rollouts.
@@ -30,7 +30,7 @@ class Overview:
         loader: Why the last loads failed.
         newcomers: Why models have no stable version yet.
         mandate: Who leads.
-        waiting: As it is named.
+        waiting: Says which answers a rollout waits for, by its id.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Overview:
         self._loader = loader
         self._newcomers = newcomers
         self._mandate = mandate
-        self.waiting = waiting
+        self._waiting = waiting
 
     def models(self) -> list[dict[str, Any]]:
         """Return all models that are published or routed, by name."""
@@ -82,6 +82,10 @@ class Overview:
             "workers": sorted(self._fleet.live()),
             "lagging": sorted(self._fleet.lagging(generation)),
         }
+
+    def waits(self, rollout_id: str) -> list[str]:
+        """Return which answers of webhooks a rollout waits for."""
+        return list(self._waiting(rollout_id))
 
     def serving(self, model: str) -> dict[str, Any]:
         """Return how many gateway workers there are, how many serve with a model's present route, and which do not."""

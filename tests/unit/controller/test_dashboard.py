@@ -389,3 +389,13 @@ async def test_a_change_is_rendered_once_however_many_look_on(client: httpx2.Asy
         for _ in range(20):
             assert (await client.get("/rollouts/digits-1/live")).status_code == 200
     assert len(reads) == 1, "the history is read again only after a change of phase or step"
+
+
+async def test_what_a_rollout_waits_for_is_on_its_page(client: httpx2.AsyncClient, world: ControlPlane) -> None:
+    world.listeners.answers = {"board": 403}
+    hooks = [{"name": "board", "occasion": "confirm-rollout", "url": "http://board/x"}]
+    body = {"model": "digits", "version": 2, "steps": FAST, "actor": "ada", "webhooks": hooks}
+    started = await client.post("/v1/rollouts", json=body)
+    await world.tick(4)
+    page = await client.get(f"/rollouts/{started.json()['id']}")
+    assert "<b>Waits for</b> webhook board: http://board/x answered 403: not yet" in page.text
