@@ -45,7 +45,11 @@ def wait_until_over(up: Up, rollout_id: str) -> dict[str, object]:
         found: dict[str, object] = up.rollout("get", rollout_id)
         return None if found["active"] else found
 
-    found: dict[str, object] = wait_for(over, f"{rollout_id} is over", 120)
+    try:
+        found: dict[str, object] = wait_for(over, f"{rollout_id} is over", 120)
+    except AssertionError as late:
+        late.add_note("\n".join(up.rollout("explain", rollout_id)["lines"]))
+        raise
     return found
 
 
