@@ -1,9 +1,8 @@
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-
-from dataclasses import replace
 
 from services.core.comparison import Comparison, OutputComparison, PairCounts
 from services.core.difference import DifferenceHistogram
