@@ -22,6 +22,7 @@ NO_TOLERANCE = AnalysisConfig(
     max_p99_ratio=1.0,
     p99_floor_s=0.0,
     max_prediction_shift=0.0,
+    max_score_shift=0.0,
     false_rollback_bound=0.1,
 )
 CONSTANT = (1.0, *(0.0,) * 9)
@@ -29,6 +30,11 @@ SKEWED = (0.4, 0.2, 0.1, 0.1, 0.05, 0.05, 0.03, 0.03, 0.02, 0.02)
 # The p99 of a lognormal is its median times exp(2.326 sigma): a fifth more of it, and the same median.
 _Z99 = 2.3263
 LONGER_TAIL = Version(sigma=0.5 + math.log(1.2) / _Z99)
+# Nine of ten scores of the first class are over 0.8; with doubt two thirds are under it.
+SURE = Version(confidence=(14.0, 1.2), value=(20.0, 4.0))
+DOUBTFUL = replace(SURE, confidence=(6.0, 2.0))
+# Two normal distributions that are four fifths of their deviation apart have a KS distance of 0.31.
+SHIFTED = replace(SURE, value=(23.2, 4.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,13 @@ SAME = (
         longest_s=600,
     ),
     Scenario(
+        "identical versions with scores and a numeric output, no tolerance, bound 10 %",
+        replace(SPEC, analysis=NO_TOLERANCE),
+        Traffic(stable=SURE, candidate=SURE),
+        harmful=False,
+        longest_s=600,
+    ),
+    Scenario(
         "identical versions, everything fails in a twentieth of the seconds",
         SPEC,
         Traffic(outage_share=0.05),
@@ -73,5 +86,7 @@ WORSE = (
     Scenario("1 % errors", STRICT, Traffic(candidate=Version(error=0.01)), True, 3600),
     Scenario("one answer in 200 not finite", SPEC, Traffic(candidate=Version(non_finite=0.005)), True),
     Scenario("one class for everything", SPEC, Traffic(candidate=Version(mix=CONSTANT)), True),
+    Scenario("a numeric output shifted by 0.8 deviations", SPEC, Traffic(stable=SURE, candidate=SHIFTED), True, 3600),
+    Scenario("lower scores at the same classes", SPEC, Traffic(stable=SURE, candidate=DOUBTFUL), True),
     Scenario("twice the latency", SPEC, Traffic(candidate=Version(median_s=0.040)), True),
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from services.core.histogram import BUCKET_COUNT, MIN_EXPONENT, PER_OCTAVE, LatencyHistogram
 from services.core.tally import Tally
+from services.core.value_histogram import CONFIDENCE, MEAN, ValueHistogram, bin_of
 
 EVEN = (0.1,) * 10
 
@@ -22,6 +24,8 @@ class Version:
         median_s: Median latency; latencies are lognormal.
         sigma: Standard deviation of the logarithm of the latency.
         mix: Probabilities of the predicted classes.
+        confidence: The two parameters of the beta distribution of the first class's score; None where none is told.
+        value: Mean and standard deviation of a numeric output that is normally distributed; None where there is none.
     """
 
     error: float = 0.001
@@ -29,6 +33,8 @@ class Version:
     median_s: float = 0.020
     sigma: float = 0.5
     mix: tuple[float, ...] = EVEN
+    confidence: tuple[float, float] | None = None
+    value: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,4 +64,14 @@ def answered(version: Version, requests: int, chance: np.random.Generator, *, ou
     counts = {int(index): int(count) for index, count in zip(found, sizes, strict=True)}
     classes = tuple(int(count) for count in chance.multinomial(good, version.mix))
     non_finite = int(chance.binomial(good, version.non_finite))
-    return Tally(requests, failed, non_finite, LatencyHistogram(counts, float(seconds.sum())), {"scores": classes})
+    latency = LatencyHistogram(counts, float(seconds.sum()))
+    values = {}
+    if version.confidence is not None:
+        values[f"{CONFIDENCE}:scores"] = _histogram(chance.beta(*version.confidence, good).tolist())
+    if version.value is not None:
+        values[f"{MEAN}:value"] = _histogram(chance.normal(*version.value, good).tolist())
+    return Tally(requests, failed, non_finite, latency, {"scores": classes}, values)
+
+
+def _histogram(values: list[float]) -> ValueHistogram:
+    return ValueHistogram(Counter(map(bin_of, values)), len(values))

@@ -18,6 +18,7 @@ _TOLERANCES = {
     "--slow-s": "Answers that take longer are slow, seconds; their share is compared.",
     "--max-slow-increase": "Allowed increase of the share of slow answers, absolute.",
     "--max-prediction-shift": "Allowed distance of the mixes of predicted classes.",
+    "--max-score-shift": "Allowed KS distance of the distributions of confidences and numeric outputs; 1 allows any.",
     "--max-disagreement": "Allowed share of copied requests that are answered differently, beyond the noise.",
     "--false-rollback-bound": "Highest probability of a false rollback.",
     "--false-promotion-bound": "Highest probability of promoting harm.",

@@ -18,6 +18,7 @@ from services.controller.comparison_document import (
     latency_document,
     latency_from,
 )
+from services.controller.values_document import values_document, values_from, with_score_shift
 from services.core.analysis import Terms
 from services.core.custom_metric import Measurements
 from services.core.errors import ConfigurationError, PenstockError
@@ -44,6 +45,7 @@ def tally_document(tally: Tally) -> dict[str, Any]:
         "non_finite": tally.non_finite,
         "latency": latency_document(tally.latency),
         "predictions": {output: list(counts) for output, counts in tally.predictions.items()},
+        "values": values_document(tally.values),
     }
 
 
@@ -55,6 +57,7 @@ def tally_from(document: dict[str, Any]) -> Tally:
         document["non_finite"],
         latency_from(document["latency"]),
         {output: tuple(values) for output, values in document["predictions"].items()},
+        values_from(document.get("values", {})),  # absent in a database from before they were counted: there are none
     )
 
 
@@ -127,7 +130,7 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
     return Rollout(
         **{
             **document,
-            "spec": _SPEC.validate_python(document["spec"]),
+            "spec": _SPEC.validate_python(with_score_shift(document["spec"], "analysis")),
             "phase": Phase(document["phase"]),
             "evidence": Evidence(
                 tally_from(evidence["stable"]),
@@ -164,7 +167,7 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
     """Return what ``judged_document`` wrote."""
     if document is None:
         return None
-    terms = _TERMS.validate_python(document["terms"])
+    terms = _TERMS.validate_python(with_score_shift(document["terms"], "config"))
     if document["terms_sha256"] != terms.digest:
         raise ValueError("terms_sha256 is not that of the terms")
     verdict = _verdict_from(document["verdict"])

@@ -65,6 +65,11 @@ class AnalysisModel(_Strict):
     max_prediction_shift: Finite = Field(
         _DEFAULTS.max_prediction_shift, description="Allowed total variation between the mixes of predicted classes."
     )
+    max_score_shift: Finite | None = Field(
+        _DEFAULTS.max_score_shift,
+        description="Allowed KS distance between the distributions of confidences and of numeric outputs; null asks "
+        "nothing of them.",
+    )
     max_disagreement: Finite = Field(
         _DEFAULTS.max_disagreement,
         description="Allowed share of copied requests that are answered differently, beyond the noise floor.",

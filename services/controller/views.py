@@ -8,6 +8,7 @@ from typing import Any
 
 from services.controller.comparison_document import comparison_view
 from services.controller.documents import entry_document, route_document, spec_document, verdict_document
+from services.controller.values_document import values_view
 from services.core.forecast import Forecast, StepPlan
 from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry
@@ -60,6 +61,7 @@ def tally_view(tally: Tally) -> dict[str, Any]:
         "non_finite": tally.non_finite,
         **_quantiles(tally.latency),
         "predictions": {output: list(counts) for output, counts in tally.predictions.items()},
+        "values": values_view(tally.values),
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from services.controller.comparison_wire import comparison_from
 from services.controller.fleet import ComparisonKey, Report
 from services.controller.recent_traffic import TallyKey
+from services.controller.values_wire import values_from
 from services.core.comparison import Comparison
 from services.core.errors import InvalidRequest
 from services.core.histogram import BUCKET_COUNT, LatencyHistogram
@@ -123,6 +124,7 @@ def _tally(message: statistics_pb2.Tally) -> Tally:
         message.non_finite,
         _histogram(message.latency),
         {_name("output", p.output): tuple(p.counts) for p in message.predictions},
+        values_from(message),
     )
 
 

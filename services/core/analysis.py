@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from services.core.checks.agreement import agreement
 from services.core.checks.counts import contradiction, finite, sample, stable_health
+from services.core.checks.drift import drift
 from services.core.checks.latency import p99
 from services.core.checks.predictions import predictions
 from services.core.checks.shares import errors, slow
@@ -32,7 +33,7 @@ from services.core.rollout_spec import AnalysisConfig
 from services.core.tally import Tally
 from services.core.verdict import Verdict, verdict_of
 
-# Errors, p99, slow answers, mixes of classes, disagreement.
+# Errors, p99, slow answers, mixes of classes, disagreement; and distributions of scores where they are asked for.
 _TESTS = 5
 _BOUNDS = 2
 _EVEN = 0.5
@@ -63,7 +64,10 @@ class Terms:
     @property
     def digest(self) -> str:
         """SHA-256 of all of it, in hexadecimal: two verdicts with one digest were made on the same terms."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        terms = asdict(self)
+        if self.config.max_score_shift is None:
+            del terms["config"]["max_score_shift"]  # as in records from before it could be asked for
+        return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()
 
 
 def assess(terms: Terms, seen: Seen) -> Verdict:
@@ -80,12 +84,12 @@ def assess(terms: Terms, seen: Seen) -> Verdict:
     if contradictory is not None:
         return verdict_of((contradictory,))
     config = terms.config
-    alpha = config.false_rollback_bound / terms.steps / _TESTS / _BOUNDS
+    drifts = config.max_score_shift is not None
+    alpha = config.false_rollback_bound / terms.steps / (_TESTS + drifts) / _BOUNDS
     beta = config.false_promotion_bound / _BOUNDS
     weight = terms.weight_percent / 100 if _is_live(terms) else _EVEN
     sides = Sides(stable, candidate, alpha, beta, weight, terms.final)
     outputs = sorted(stable.predictions.keys() | candidate.predictions.keys()) if _is_live(terms) else []
-    one_of_them = Sides(stable, candidate, alpha / max(1, len(outputs)), beta, weight, terms.final)
     checks = [
         sample(sides, terms.min_requests),
         stable_health(sides, config.max_stable_error),
@@ -98,7 +102,12 @@ def assess(terms: Terms, seen: Seen) -> Verdict:
     if terms.mirror_percent:
         checks.append(agreement(sides, seen.comparison, seen.floor, config.max_disagreement))
     checks += [check_metric(metric, seen.measurements.get(metric.name, Measurements())) for metric in terms.metrics]
-    checks += [predictions(one_of_them, output, config.max_prediction_shift) for output in outputs]
+    one_of_them = replace(sides, alpha=alpha / max(1, len(outputs)))
+    checks += [predictions(one_of_them, output, config.max_prediction_shift, with_psi=drifts) for output in outputs]
+    if config.max_score_shift is not None and _is_live(terms):
+        values = sorted(stable.values.keys() | candidate.values.keys())
+        one_of_them = replace(sides, alpha=alpha / max(1, len(values)))
+        checks += [drift(one_of_them, what, config.max_score_shift) for what in values]
     return verdict_of(tuple(checks))
 
 

@@ -109,10 +109,35 @@ def mix_deviation(n: int, classes: int, alpha: float) -> float:
         return 0.0
     if n < 1:
         return 1.0
-    run = max(0, math.ceil(math.log(n / _FIRST_SIZE) / math.log(_GROWTH)))
-    end = max(float(n), _FIRST_SIZE * _GROWTH**run)
-    log_alpha = math.log(alpha * 6.0 / (math.pi * (run + 1)) ** 2)
+    end, log_alpha = _run_of(n, alpha)
     log_subsets = classes * math.log(2.0) + math.log1p(-(2.0 ** (1 - classes)))
     of_subsets = math.sqrt(end * (log_subsets - log_alpha) / 2)
     of_mean = math.sqrt(end * (classes - 1)) / 2 + math.sqrt(-end * log_alpha / 2)
     return min(1.0, of_subsets / n, of_mean / n)
+
+
+def distribution_deviation(rows: int, squares: float, cuts: int, alpha: float) -> float:
+    """Return how far, at any of some cuts, the observed share below ever is from the true one, but for alpha.
+
+    The differences between the observed and the true number of rows below a cut are a martingale, whose step by an
+    answer of r rows is r at most, whatever these have in common and whatever the distribution is at that time. So
+    Hoeffding's maximal inequality holds with the sum of r^2 for the size, at each cut and in both directions (J. Am.
+    Stat. Assoc. 58, 1963), over runs of sizes as in ``mix_deviation``. Of answers of one row each it is the inequality
+    of Dvoretzky, Kiefer and Wolfowitz with ``2 * cuts`` for its constant, without its need for equal distributions.
+
+    Args:
+        rows: Observed rows.
+        squares: Sum over the answers of the squares of their numbers of rows.
+        cuts: Number of values at which the distributions are compared.
+        alpha: Probability of ever being wrong.
+    """
+    if rows < 1:
+        return 1.0
+    end, log_alpha = _run_of(squares, alpha)
+    return min(1.0, math.sqrt(end * (math.log(2.0 * cuts) - log_alpha) / 2) / rows)
+
+
+def _run_of(size: float, alpha: float) -> tuple[float, float]:
+    """Return at which size the run ends that a size is in, and the logarithm of what it may spend of alpha."""
+    run = max(0, math.ceil(math.log(size / _FIRST_SIZE) / math.log(_GROWTH)))
+    return max(float(size), _FIRST_SIZE * _GROWTH**run), math.log(alpha * 6.0 / (math.pi * (run + 1)) ** 2)

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from services.core.sparse_counts import combined, grew
+
 PER_OCTAVE = 4
 MIN_EXPONENT = -40  # 2^-40, about 9e-13: everything smaller, an exact 0 among it, is in bucket 0
 MAX_EXPONENT = 24
@@ -52,15 +54,15 @@ class DifferenceHistogram:
         return sum(self.counts.values())
 
     def __add__(self, other: DifferenceHistogram) -> DifferenceHistogram:
-        return DifferenceHistogram(_combined(self.counts, other.counts, 1))
+        return DifferenceHistogram(combined(self.counts, other.counts, 1))
 
     def __sub__(self, earlier: DifferenceHistogram) -> DifferenceHistogram:
         """Return what was added since ``earlier``, an older state of this histogram."""
-        return DifferenceHistogram(_combined(self.counts, earlier.counts, -1))
+        return DifferenceHistogram(combined(self.counts, earlier.counts, -1))
 
     def grew_from(self, earlier: DifferenceHistogram) -> bool:
         """Return whether the counts can have grown out of earlier ones."""
-        return all(count <= self.counts.get(index, 0) for index, count in earlier.counts.items())
+        return grew(earlier.counts, self.counts)
 
     def quantile(self, q: float) -> float | None:
         """Return the upper bound of the bucket with the q-quantile (nearest rank); 0 for the lowest bucket.
@@ -76,10 +78,3 @@ class DifferenceHistogram:
             if seen >= rank:
                 break
         return upper_bound(index) if index else 0.0
-
-
-def _combined(left: Mapping[int, int], right: Mapping[int, int], sign: int) -> dict[int, int]:
-    combined = dict(left)
-    for index, count in right.items():
-        combined[index] = combined.get(index, 0) + sign * count
-    return {index: count for index, count in combined.items() if count}

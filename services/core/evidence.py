@@ -61,6 +61,7 @@ def _grew(old: Tally, new: Tally) -> bool:
             and all(a <= b for a, b in zip(counts, new.predictions[output], strict=False))
             for output, counts in old.predictions.items()
         )
+        and all(what in new.values and new.values[what].grew_from(values) for what, values in old.values.items())
     )
 
 

@@ -5,7 +5,7 @@ A forecast is the verdict on evidence that goes on as it began: every count grow
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from services.core.analysis import Terms, assess, compared_tallies
@@ -15,6 +15,7 @@ from services.core.histogram import LatencyHistogram
 from services.core.rollout import terms_of
 from services.core.rollout_spec import RolloutSpec
 from services.core.tally import Tally
+from services.core.value_histogram import ValueHistogram
 from services.core.verdict import Outcome
 
 _GROWTH = 1.5
@@ -173,6 +174,7 @@ def scaled(tally: Tally, factor: float) -> Tally:
         predictions={
             output: tuple(round(factor * count) for count in classes) for output, classes in tally.predictions.items()
         },
+        values={what: _values_scaled(values, factor) for what, values in tally.values.items()},
     )
 
 
@@ -185,12 +187,21 @@ def _comparison_scaled(comparison: Comparison, factor: float) -> Comparison:
 
 
 def _latency_scaled(latency: LatencyHistogram, factor: float) -> LatencyHistogram:
+    return LatencyHistogram(_counts_scaled(latency.counts, factor), factor * latency.sum_s)
+
+
+def _values_scaled(values: ValueHistogram, factor: float) -> ValueHistogram:
+    counts = {index: count for index, count in _counts_scaled(values.counts, factor).items() if count}
+    return ValueHistogram(counts, round(factor * values.squares))
+
+
+def _counts_scaled(of: Mapping[int, int], factor: float) -> dict[int, int]:
     counts, seen, given = {}, 0, 0
-    for index in sorted(latency.counts):
-        seen += latency.counts[index]
+    for index in sorted(of):
+        seen += of[index]
         counts[index] = round(factor * seen) - given
         given += counts[index]
-    return LatencyHistogram(counts, factor * latency.sum_s)
+    return counts
 
 
 def duration(seconds: float) -> str:

@@ -125,6 +125,8 @@ class AnalysisConfig:
         slow_s: Answers that take longer are slow, seconds; None asks nothing of their share.
         max_slow_increase: Allowed increase of the share of slow answers, absolute, 0 to 1.
         max_prediction_shift: Allowed total variation between the mixes of predicted classes, 0 to 1.
+        max_score_shift: Allowed distance (Kolmogorov's and Smirnov's) between the distributions of confidences, and of
+            the values of numeric outputs without labels, 0 to 1; None asks nothing of them.
         max_disagreement: Allowed share of copied requests to which the versions answer differently, beyond the noise
             floor, 0 to 1.
         false_rollback_bound: Highest probability of rolling back a candidate that is within all of these, over the
@@ -140,6 +142,7 @@ class AnalysisConfig:
     slow_s: float | None = None
     max_slow_increase: float = 0.01
     max_prediction_shift: float = 0.25
+    max_score_shift: float | None = 0.2
     max_disagreement: float = 0.01
     false_rollback_bound: float = 0.01
     false_promotion_bound: float = 0.05
@@ -153,6 +156,8 @@ class AnalysisConfig:
             _expect_number("slow_s", self.slow_s, 1e-6, 100.0)
         _expect_number("max_slow_increase", self.max_slow_increase, 0.0, 1.0)
         _expect_number("max_prediction_shift", self.max_prediction_shift, 0.0, 1.0)
+        if self.max_score_shift is not None:
+            _expect_number("max_score_shift", self.max_score_shift, 0.0, 1.0)
         _expect_number("max_disagreement", self.max_disagreement, 0.0, 1.0)
         _expect_number("false_rollback_bound", self.false_rollback_bound, 1e-9, 0.2)
         _expect_number("false_promotion_bound", self.false_promotion_bound, 1e-9, 0.5)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.core.histogram import LatencyHistogram
+from services.core.value_histogram import ValueHistogram
+
+_NO_VALUES = ValueHistogram()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class Tally:
         non_finite: Answers with a NaN or an infinity in a floating-point output.
         latency: Time from the arrival at the gateway to the answer, seconds, of the requests that did not fail.
         predictions: For outputs with class labels, how often each class came first, by class index.
+        values: How confidences and numeric outputs are distributed, by kind and output (``value_histogram``).
     """
 
     requests: int = 0
@@ -25,6 +29,7 @@ class Tally:
     non_finite: int = 0
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     predictions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    values: Mapping[str, ValueHistogram] = field(default_factory=dict)
 
     @property
     def answers(self) -> int:
@@ -43,6 +48,10 @@ class Tally:
             self.non_finite + other.non_finite,
             self.latency + other.latency,
             _combine(self.predictions, other.predictions, 1),
+            {
+                what: self.values.get(what, _NO_VALUES) + other.values.get(what, _NO_VALUES)
+                for what in self.values.keys() | other.values.keys()
+            },
         )
 
     def __sub__(self, earlier: Tally) -> Tally:
@@ -53,6 +62,7 @@ class Tally:
             self.non_finite - earlier.non_finite,
             self.latency - earlier.latency,
             _combine(self.predictions, earlier.predictions, -1),
+            {what: values - earlier.values.get(what, _NO_VALUES) for what, values in self.values.items()},
         )
 
 

@@ -61,4 +61,6 @@ def title_of(name: str) -> str:
     kind, _, output = name.partition(":")
     if kind == "predictions" and output:
         return f"Mix of classes of {output}"
+    if kind == "drift" and output:
+        return f"Distribution: {output.replace(':', ' of ', 1)}"
     return _TITLES.get(name, name.replace("_", " ").capitalize())

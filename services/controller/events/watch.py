@@ -136,9 +136,10 @@ class Watch:
 
 
 def event_view(rollout: Rollout, serving: dict[str, Any]) -> dict[str, Any]:
-    """Return ``rollout_view`` with the gateways that follow, without specification and counts of classes."""
+    """Return ``rollout_view`` with the gateways that follow, without specification, classes and distributions."""
     view = rollout_view(rollout)
     del view["spec"]
     for side in ("stable", "candidate"):
         del view["evidence"][side]["predictions"]
+        del view["evidence"][side]["values"]
     return {**view, "serving": serving}

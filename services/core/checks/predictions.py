@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 
-from services.core import bounds
+from services.core import bounds, population_stability
 from services.core.checks.sides import Numbers, Sides
 from services.core.verdict import Check, Outcome
 
 
-def predictions(sides: Sides, output: str, max_shift: float) -> Check:
+def predictions(sides: Sides, output: str, max_shift: float, *, with_psi: bool) -> Check:
     """Does the candidate predict another mix of classes than stable, on the same kind of requests?
 
     Two equal versions show some distance by chance alone; its expectation is taken off the estimate before it is held
     against the tolerance, so that a model of a thousand classes can pass at all. The items of one request may resemble
-    each other, so a side is worth as many draws as it gave answers, however large the batches were.
+    each other, so a side is worth as many draws as it gave answers, however large the batches were. The population
+    stability index is told with it where asked for.
     """
     name = f"predictions:{output}"
     counts, stable_counts = sides.candidate.predictions.get(output, ()), sides.stable.predictions.get(output, ())
@@ -41,6 +42,11 @@ def predictions(sides: Sides, output: str, max_shift: float) -> Check:
         f"mix of predicted classes of {output}: distance {distance:.3f} (surely at least {shown:.3f}; {chance:.3f} is "
         f"expected by chance), allowed {max_shift:.3f}"
     )
+    if with_psi:
+        psi = population_stability.stability_index(theirs, mine)
+        psi_chance = population_stability.by_chance(classes, stable_draws, draws)
+        numbers |= {"psi": psi, "psi_by_chance": psi_chance}
+        text += f"; {population_stability.in_words(psi, psi_chance)}"
     if shown > max_shift:
         return Check(name, Outcome.FAIL, numbers, text)
     within = distance - chance <= max_shift

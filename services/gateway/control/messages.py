@@ -59,6 +59,8 @@ def report_from(
         put_latency(entry.latency, tally.latency)
         for output, counts in tally.predictions.items():
             entry.predictions.add(output=output, counts=counts)
+        for what, values in tally.values.items():
+            entry.values.add(what=what, bin=values.counts.keys(), count=values.counts.values(), squares=values.squares)
     for key, comparison in comparisons.items():
         add_comparison(report, key, comparison)
     return report

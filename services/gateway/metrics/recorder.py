@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.core.histogram import bucket_index
+from services.core.value_histogram import CONFIDENCE, MEAN
 from services.gateway.metrics.series import (
     DIFFERENCE_CELLS,
     EXCHANGE,
@@ -28,8 +29,11 @@ from services.gateway.metrics.series import (
     STAGE,
     STAGE_CELLS,
     STAGES,
+    VALUE_CELLS,
+    VALUES,
 )
 from services.gateway.metrics.slab import SlabWriter
+from services.gateway.metrics.value_series import ValueSeries
 
 # A vocabulary is no class list: beyond this the mix of predictions says nothing and only takes room.
 MAX_CLASSES = 4096
@@ -43,6 +47,7 @@ _SIZES = {
     STAGE: STAGE_CELLS,
     EXCHANGE: EXCHANGE_CELLS,
     PREDICTIONS: MAX_CLASSES,
+    VALUES: VALUE_CELLS,
     LOOP_LAG: STAGE_CELLS,
     MIRROR_PAIRS: len(PAIR_COUNTS),
     MIRROR_TIME: REQUEST_CELLS,
@@ -224,9 +229,14 @@ class RequestSeries:
 
 
 class AnswerSeries:
-    """Counts of what the answers of one model, version and role said."""
+    """Counts of what the answers of one model, version and role said.
 
-    __slots__ = ("_cells", "_labels", "_non_finite", "_outputs", "_recorder")
+    Attributes:
+        confidences: Scores of the first classes of outputs with class labels.
+        means: Means of the rows of numeric outputs without.
+    """
+
+    __slots__ = ("_cells", "_labels", "_non_finite", "_outputs", "_recorder", "confidences", "means")
 
     def __init__(self, recorder: Recorder, labels: tuple[str, ...]) -> None:
         self._recorder = recorder
@@ -234,6 +244,8 @@ class AnswerSeries:
         self._labels = labels
         self._non_finite: int | None = None
         self._outputs: dict[str, tuple[int, int]] = {}
+        self.confidences = ValueSeries(self._cells, recorder.allocate, labels, CONFIDENCE)
+        self.means = ValueSeries(self._cells, recorder.allocate, labels, MEAN)
 
     def count_non_finite(self) -> None:
         """Count an answer that has a NaN or an infinity in it."""

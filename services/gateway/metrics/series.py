@@ -8,6 +8,7 @@ import numpy as np
 
 from services.core.difference import BUCKET_COUNT as DIFFERENCE_BUCKET_COUNT
 from services.core.histogram import BUCKET_COUNT, LatencyHistogram
+from services.core.value_histogram import BIN_COUNT, ValueHistogram
 from services.gateway.metrics.slab import SeriesKey, Values
 
 # Family names; a key is the family followed by its labels.
@@ -16,6 +17,7 @@ STAGE: Final = "stage"  # sum in ns, then one cell per stage bucket; answered re
 EXCHANGE: Final = "exchange"  # answered requests and the time of their exchanges in ns; the same of exchanges
 NON_FINITE: Final = "non_finite"  # answers
 PREDICTIONS: Final = "predictions"  # one cell per class
+VALUES: Final = "values"  # sum over answers of their rows squared, then one cell per bin of values
 REFUSALS: Final = "refusals"  # requests
 ATTEMPTS: Final = "attempts"  # requests sent to a replica
 RETRIED: Final = "retried"  # answered requests that took more than one attempt
@@ -70,6 +72,7 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
     EXCHANGE: _KIND,
     NON_FINITE: ("model", "version", "role"),
     PREDICTIONS: ("model", "version", "role", "output"),
+    VALUES: ("model", "version", "role", "what"),
     REFUSALS: ("model", "version", "reason"),
     ATTEMPTS: ("replica", "model", "version", "outcome"),
     RETRIED: ("model", "version"),
@@ -118,6 +121,7 @@ PAIR_COUNTS: Final = ("pairs", "differing", "mismatched", "ranked", "agree")
 OUTPUT_COUNTS: Final = ("pairs", "ranked", "agree", "non_finite")
 MEASURES: Final = ("absolute", "relative", "cosine", "divergence")
 DIFFERENCE_CELLS: Final = DIFFERENCE_BUCKET_COUNT
+VALUE_CELLS: Final = 1 + BIN_COUNT
 # Sides of a pair.
 ORIGINAL: Final = "original"
 COPY: Final = "copy"
@@ -135,6 +139,13 @@ def request_histogram(values: Values) -> LatencyHistogram:
     counts = values[1:]
     filled = np.flatnonzero(counts)
     return LatencyHistogram(dict(zip(filled.tolist(), counts[filled].tolist(), strict=True)), int(values[0]) / NS_PER_S)
+
+
+def value_histogram(values: Values) -> ValueHistogram:
+    """Return the histogram of one VALUES series."""
+    counts = values[1:]
+    filled = np.flatnonzero(counts)
+    return ValueHistogram(dict(zip(filled.tolist(), counts[filled].tolist(), strict=True)), int(values[0]))
 
 
 def is_answer(key: SeriesKey) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from services.core.errors import INTERNAL, OK, STATUS
 from services.core.tally import Tally
-from services.gateway.metrics.series import NON_FINITE, PREDICTIONS, REQUEST, request_histogram
+from services.gateway.metrics.series import NON_FINITE, PREDICTIONS, REQUEST, VALUES, request_histogram, value_histogram
 from services.gateway.metrics.slab import Record
 
 TallyKey = tuple[str, int, str]  # model, version, role
 
-FAMILIES = frozenset({REQUEST, NON_FINITE, PREDICTIONS})
+FAMILIES = frozenset({REQUEST, NON_FINITE, PREDICTIONS, VALUES})
 _FAILED = frozenset({row.outcome for row in STATUS.values() if row.server_fault} | {INTERNAL.outcome})
 
 
@@ -31,6 +31,9 @@ def tallies(records: Iterable[Record]) -> dict[TallyKey, Tally]:
         elif family == NON_FINITE:
             version, role = labels
             add = Tally(non_finite=int(values[0]))
+        elif family == VALUES:
+            version, role, what = labels
+            add = Tally(values={what: value_histogram(values)})
         else:
             version, role, output = labels
             add = Tally(predictions={output: tuple(values.tolist())})

@@ -12,6 +12,7 @@ from services.controller.dashboard.shadow import differences_of
 from services.controller.dashboard.sparkline import sparklines
 from services.controller.dashboard.steps import steps_of, weight_of
 from services.controller.dashboard.verb_words import verb_of, verbs_of
+from services.controller.dashboard.verdicts import title_of
 from services.controller.dashboard.versions import rows
 from services.controller.events.trend import Point, Sample
 from services.core.event import VERBS
@@ -118,6 +119,12 @@ def test_many_classes_are_the_most_frequent_ones_and_the_rest() -> None:
     assert sum(bar.stable for bar in mix.bars) == pytest.approx(100.0)
     assert sum(bar.candidate for bar in mix.bars) == pytest.approx(100.0)
     assert mixes_of(Tally(), Tally()) == ()
+
+
+def test_a_check_of_one_output_is_called_by_what_it_compares() -> None:
+    assert title_of("predictions:scores") == "Mix of classes of scores"
+    assert title_of("drift:confidence:scores:0") == "Distribution: confidence of scores:0"
+    assert title_of("drift:mean:price") == "Distribution: mean of price"
 
 
 def test_a_gap_in_the_data_is_a_gap_in_the_line_and_the_picture_is_told_in_words() -> None:

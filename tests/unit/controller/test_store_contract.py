@@ -25,6 +25,7 @@ from services.core.rollout import Phase, Rollout, new_rollout
 from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step
 from services.core.route import Route
 from services.core.tally import Tally
+from services.core.value_histogram import ValueHistogram
 from tests.fakes.audit_records import record_of
 from tests.fakes.opened_store import OpenedStore, sqlite_url
 from tests.fakes.store import FakeStore
@@ -85,7 +86,8 @@ def rollout_of(model: str = "digits", version: int = 2) -> Rollout:
 
 
 def tally() -> Tally:
-    return Tally(1000, 2, 1, LatencyHistogram({3: 900, 400: 98}, 12.125), {"scores": (500, 498), "empty": ()})
+    classes, values = {"scores": (500, 498), "empty": ()}, {"mean:price": ValueHistogram({1700: 998}, 998)}
+    return Tally(1000, 2, 1, LatencyHistogram({3: 900, 400: 98}, 12.125), classes, values)
 
 
 def comparison() -> Comparison:

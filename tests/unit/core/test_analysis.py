@@ -167,7 +167,7 @@ def test_a_verdict_names_every_number_and_the_same_evidence_gives_it_again() -> 
 def test_the_false_rollback_bound_is_shared_out_over_steps_tests_and_bounds() -> None:
     mix = {"scores": (400,), "other": (400,)}
     verdict = assess(CONFIG, tally(400, predictions=mix), tally(400, predictions=mix), 10, steps=5)
-    each = CONFIG.false_rollback_bound / 5 / 5 / 2
+    each = CONFIG.false_rollback_bound / 5 / 6 / 2
     alphas = {one.name: one.numbers["alpha"] for one in verdict.checks if "alpha" in one.numbers}
     assert alphas == {
         "errors": pytest.approx(each),

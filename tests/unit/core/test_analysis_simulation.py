@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from loadtest.rollouts.rivals import MannWhitney, Threshold
-from loadtest.rollouts.scenarios import CONSTANT, NO_TOLERANCE, SKEWED, SPEC
+from loadtest.rollouts.scenarios import CONSTANT, DOUBTFUL, NO_TOLERANCE, SHIFTED, SKEWED, SPEC, SURE
 from loadtest.rollouts.simulation import simulate
 from loadtest.rollouts.traffic import Traffic, Version
 from services.core.rollout import Phase
@@ -17,9 +17,10 @@ def test_looking_every_second_rolls_identical_versions_back_no_more_often_than_t
     assert phases.count(Phase.ROLLING_BACK) <= NO_TOLERANCE.false_rollback_bound * runs
 
 
-def test_identical_versions_are_promoted_step_by_step() -> None:
+@pytest.mark.parametrize("version", [Version(), SURE], ids=["classes", "and scores and values"])
+def test_identical_versions_are_promoted_step_by_step(version: Version) -> None:
     for seed in range(10):
-        rollout = simulate(SPEC, Traffic(), seed).rollout
+        rollout = simulate(SPEC, Traffic(stable=version, candidate=version), seed).rollout
         assert (rollout.phase, rollout.step) == (Phase.PROMOTING, 2)
 
 
@@ -28,11 +29,12 @@ def test_identical_versions_are_promoted_step_by_step() -> None:
     [
         (Traffic(candidate=Version(mix=CONSTANT)), 100),
         (Traffic(stable=Version(mix=SKEWED)), 1000),
+        (Traffic(stable=SURE, candidate=DOUBTFUL), 2000),
         (Traffic(candidate=Version(error=0.05)), 1500),
         (Traffic(candidate=Version(median_s=0.040)), 4000),
         (Traffic(candidate=Version(error=1.0)), 60),
     ],
-    ids=["one class", "random class", "5 % errors", "twice the latency", "all errors"],
+    ids=["one class", "random class", "lower scores", "5 % errors", "twice the latency", "all errors"],
 )
 def test_damage_is_rolled_back_at_the_first_step(traffic: Traffic, harmed_at_most: int) -> None:
     for seed in range(5):
@@ -40,6 +42,13 @@ def test_damage_is_rolled_back_at_the_first_step(traffic: Traffic, harmed_at_mos
         rollout, harmed = found.rollout, found.exposed
         assert (rollout.phase, rollout.step) == (Phase.ROLLING_BACK, 0)
         assert harmed <= harmed_at_most
+
+
+def test_a_shifted_output_is_rolled_back_before_it_has_all_traffic() -> None:
+    for seed in range(5):
+        rollout = simulate(SPEC, Traffic(stable=SURE, candidate=SHIFTED), seed).rollout
+        assert rollout.phase is Phase.ROLLING_BACK
+        assert "mean of value" in rollout.reason
 
 
 def test_an_outage_of_everything_never_promotes_and_is_rolled_back_as_inconclusive() -> None:

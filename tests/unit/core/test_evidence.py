@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from services.core.difference import DifferenceHistogram
 from services.core.evidence import Evidence, Sighting
 from services.core.histogram import LatencyHistogram
 from services.core.tally import Tally
+from services.core.value_histogram import ValueHistogram
 
 GENERATION = 5
 
@@ -120,3 +122,14 @@ def test_lost_and_repeated_reports_change_nothing_in_the_sum(answers: list[tuple
     assert evidence.stable.requests == sum(stable for stable, _ in totals.values())
     assert evidence.candidate.requests == sum(candidate for _, candidate in totals.values())
     assert evidence.stable.latency.total == evidence.stable.requests
+
+
+def test_distributions_that_shrank_begin_anew_and_others_count_what_was_added() -> None:
+    def seen(sequence: int, rows: int, *, squares: int) -> Sighting:
+        tally = replace(counts(100), values={"mean:price": ValueHistogram({1700: rows}, squares)})
+        return Sighting(sequence, GENERATION, tally, tally)
+
+    evidence = absorb(absorb(Evidence(), a=seen(1, 10, squares=30)), a=seen(2, 15, squares=39))
+    assert evidence.candidate.values == {"mean:price": ValueHistogram({1700: 5}, 9)}
+    for shrunk in (seen(3, 14, squares=39), seen(3, 15, squares=38), sighting(3, 200, 200)):
+        assert absorb(evidence, a=shrunk).candidate.values == evidence.candidate.values

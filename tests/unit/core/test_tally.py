@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from services.core.histogram import LatencyHistogram
 from services.core.tally import Tally
+from services.core.value_histogram import ValueHistogram
 
 counts = st.integers(0, 10_000)
 tallies = st.builds(
@@ -16,6 +17,11 @@ tallies = st.builds(
     predictions=st.dictionaries(
         st.sampled_from(["logits", "scores"]), st.lists(counts, min_size=10, max_size=10).map(tuple), max_size=2
     ),
+    values=st.dictionaries(
+        st.sampled_from(["mean:price", "confidence:scores"]),
+        st.builds(ValueHistogram, st.dictionaries(st.integers(0, 3200), st.integers(1, 99), max_size=3), counts),
+        max_size=2,
+    ),
 )
 
 
@@ -26,6 +32,8 @@ def test_taking_away_the_older_state_leaves_what_was_added(older: Tally, added: 
     assert left.latency.counts == added.latency.counts
     for name, classes in added.predictions.items():
         assert left.predictions[name] == classes
+    for what, values in added.values.items():
+        assert left.values[what] == values
 
 
 def test_a_class_that_one_worker_never_saw_is_counted_from_the_other() -> None:

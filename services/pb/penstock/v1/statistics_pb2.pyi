@@ -27,7 +27,7 @@ class StatisticsReceipt(_message.Message):
     def __init__(self, generation: _Optional[int] = ...) -> None: ...
 
 class Tally(_message.Message):
-    __slots__ = ("model", "version", "role", "requests", "failed", "non_finite", "latency", "predictions")
+    __slots__ = ("model", "version", "role", "requests", "failed", "non_finite", "latency", "predictions", "values")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class Tally(_message.Message):
     NON_FINITE_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     role: str
@@ -44,7 +45,20 @@ class Tally(_message.Message):
     non_finite: int
     latency: Histogram
     predictions: _containers.RepeatedCompositeFieldContainer[ClassCounts]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., role: _Optional[str] = ..., requests: _Optional[int] = ..., failed: _Optional[int] = ..., non_finite: _Optional[int] = ..., latency: _Optional[_Union[Histogram, _Mapping]] = ..., predictions: _Optional[_Iterable[_Union[ClassCounts, _Mapping]]] = ...) -> None: ...
+    values: _containers.RepeatedCompositeFieldContainer[ValueCounts]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., role: _Optional[str] = ..., requests: _Optional[int] = ..., failed: _Optional[int] = ..., non_finite: _Optional[int] = ..., latency: _Optional[_Union[Histogram, _Mapping]] = ..., predictions: _Optional[_Iterable[_Union[ClassCounts, _Mapping]]] = ..., values: _Optional[_Iterable[_Union[ValueCounts, _Mapping]]] = ...) -> None: ...
+
+class ValueCounts(_message.Message):
+    __slots__ = ("what", "bin", "count", "squares")
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    BIN_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SQUARES_FIELD_NUMBER: _ClassVar[int]
+    what: str
+    bin: _containers.RepeatedScalarFieldContainer[int]
+    count: _containers.RepeatedScalarFieldContainer[int]
+    squares: int
+    def __init__(self, what: _Optional[str] = ..., bin: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., squares: _Optional[int] = ...) -> None: ...
 
 class ClassCounts(_message.Message):
     __slots__ = ("output", "counts")

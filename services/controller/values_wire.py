@@ -1,0 +1,48 @@
+"""Distributions of values in a worker's report. Pure; what a worker sends is not trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.core.errors import InvalidRequest
+from services.core.value_histogram import BIN_COUNT, CONFIDENCE, MEAN, ValueHistogram
+
+MAX_VALUES = 64
+_MAX_NAME = 256
+_MAX_COUNT = 2**53  # exact in JSON and in a float
+
+
+def values_from(message: Any) -> dict[str, ValueHistogram]:
+    """Return the distributions in a ``Tally``.
+
+    Raises:
+        InvalidRequest: They are beyond a bound, or contradict themselves.
+    """
+    if len(message.values) > MAX_VALUES:
+        raise InvalidRequest(
+            f"{message.model} reports {len(message.values)} distributions of values; expected at most {MAX_VALUES}"
+        )
+    return {_what(row.what): _histogram(row) for row in message.values}
+
+
+def _what(value: str) -> str:
+    kind, _, output = value.partition(":")
+    if kind not in {CONFIDENCE, MEAN} or not 1 <= len(output) <= _MAX_NAME:
+        raise InvalidRequest(
+            f"a distribution is of '{value[:_MAX_NAME]}'; expected '{CONFIDENCE}:' or '{MEAN}:' and the name of an "
+            f"output of at most {_MAX_NAME} characters"
+        )
+    return value
+
+
+def _histogram(row: Any) -> ValueHistogram:
+    counts = dict(zip(row.bin, row.count, strict=False))
+    if not len(row.bin) == len(row.count) == len(counts) or any(index >= BIN_COUNT for index in counts):
+        raise InvalidRequest(
+            f"a distribution of values has {len(row.bin)} bins and {len(row.count)} counts; expected as many of one as "
+            f"of the other, and indices from 0 to {BIN_COUNT - 1}, each once"
+        )
+    rows = sum(counts.values())
+    if max(rows, row.squares) > _MAX_COUNT:
+        raise InvalidRequest(f"a distribution has {rows} rows, {row.squares} by their squares; expected at most 2^53")
+    return ValueHistogram({index: count for index, count in counts.items() if count}, row.squares)

@@ -1,0 +1,89 @@
+"""Distributions of values on the wire and in documents."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from services.controller.documents import decode_rollout, encode_rollout, judged_document, judged_from
+from services.controller.values_document import values_document, values_from, values_view
+from services.controller.wire import report_from
+from services.core.analysis import Terms, assess
+from services.core.errors import InvalidRequest
+from services.core.evidence import Evidence, Seen
+from services.core.histogram import LatencyHistogram
+from services.core.history import Judged
+from services.core.rollout import new_rollout
+from services.core.rollout_spec import AnalysisConfig, RolloutSpec
+from services.core.route import Role
+from services.core.tally import Tally
+from services.core.value_histogram import BIN_COUNT, ValueHistogram
+from services.gateway.control.messages import report_from as message_of
+from services.pb.penstock.v1 import statistics_pb2
+
+VALUES = {"confidence:scores": ValueHistogram({1650: 7, 1640: 3}, 16), "mean:price": ValueHistogram({0: 1}, 1)}
+TALLY = Tally(10, 1, 1, LatencyHistogram({300: 9}, 0.5), {"scores": (5, 4)}, VALUES)
+
+
+def test_a_report_is_read_as_it_was_written() -> None:
+    report = report_from(message_of("worker-1", 1, 2, {("m", 3, "stable"): TALLY}, {}))
+    assert report.tallies["m", 3, Role.STABLE] == TALLY
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"what": "price"}, "'confidence:' or 'mean:'"),
+        ({"what": "mean:"}, "name of an output"),
+        ({"what": "mean:" + "x" * 257}, "at most 256 characters"),
+        ({"bin": [1, 2], "count": [1]}, "2 bins and 1 counts"),
+        ({"bin": [1, 1], "count": [1, 1]}, "each once"),
+        ({"bin": [BIN_COUNT], "count": [1]}, "indices from 0"),
+        ({"bin": [1], "count": [2**60]}, "2\\^53"),
+        ({"bin": [1], "count": [1], "squares": 2**60}, "2\\^53"),
+    ],
+)
+def test_a_distribution_beyond_a_bound_is_refused_with_words(row: dict[str, Any], words: str) -> None:
+    values = statistics_pb2.ValueCounts(**{"what": "mean:price", **row})
+    tally = statistics_pb2.Tally(model="m", version=1, role="stable", values=[values])
+    with pytest.raises(InvalidRequest, match=words):
+        report_from(statistics_pb2.StatisticsReport(instance="w", sequence=1, tallies=[tally]))
+
+
+def test_more_distributions_than_outputs_may_have_are_refused() -> None:
+    values = [statistics_pb2.ValueCounts(what=f"mean:y{number}") for number in range(65)]
+    tally = statistics_pb2.Tally(model="m", version=1, role="stable", values=values)
+    with pytest.raises(InvalidRequest, match="65 distributions"):
+        report_from(statistics_pb2.StatisticsReport(instance="w", sequence=1, tallies=[tally]))
+
+
+def test_documents_are_read_as_they_were_written_and_views_tell_quantiles() -> None:
+    assert values_from(orjson.loads(orjson.dumps(values_document(VALUES)))) == VALUES
+    view = values_view(VALUES)["confidence:scores"]
+    assert (view["rows"], view["p5"] < view["p50"]) == (10, True)
+
+
+def test_a_record_from_before_there_were_distributions_is_read_and_replays_to_the_same_verdict() -> None:
+    config = AnalysisConfig(max_score_shift=None)
+    terms = Terms(config, 50, 5, 3, final=False)
+    old = Tally(TALLY.requests, 1, 1, TALLY.latency, TALLY.predictions)
+    seen = Seen(old, old)
+    document = judged_document(Judged(terms, seen, assess(terms, seen), 7))
+    assert document is not None
+    del document["terms"]["config"]["max_score_shift"]
+    del document["stable"]["values"], document["candidate"]["values"]
+    judged = judged_from(document)
+    assert judged is not None
+    assert judged.terms == terms
+    assert judged.replayed() == judged.verdict
+
+
+def test_a_rollout_that_was_stored_before_goes_on_without_asking_it() -> None:
+    rollout = new_rollout(RolloutSpec("m", 2), 1, 10.0)
+    document = orjson.loads(encode_rollout(rollout))
+    assert document["spec"]["analysis"].pop("max_score_shift") == 0.2
+    for side in ("stable", "candidate"):
+        del document["evidence"][side]["values"]
+    read = decode_rollout(orjson.dumps(document).decode())
+    assert read.spec.analysis.max_score_shift is None
+    assert read.evidence == Evidence()
