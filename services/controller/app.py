@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ from services.controller.leadership import Election, Leader, Mandate
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.measuring import Measuring
+from services.controller.memory_watch import MemoryWatch
 from services.controller.metrics import ControllerMetrics
 from services.controller.newcomers import Newcomers
 from services.controller.operations import Operations
 from services.controller.overview import Overview
 from services.controller.postgres_election import PostgresElection
+from services.controller.preflights import Preflights
 from services.controller.prometheus_query import PrometheusQuery
 from services.controller.reconciler import Reconciler
 from services.controller.repository_watch import RepositoryWatch
@@ -54,6 +57,8 @@ from services.core.replica_address import Targets
 from services.process.asgi_server import AsgiServer
 from services.process.ports import choose_free_port, listen_shared, port_of
 from services.triton.layout import RepositoryLayout
+from services.triton.memory.needs import need_of
+from services.triton.memory.source import TritonMemory
 from services.triton.model_server_group import ModelServerGroup
 from services.triton.triton_members import TritonMembers
 from services.triton.trust import Trust
@@ -138,6 +143,8 @@ async def _run(
     measuring = Measuring(prometheus, caller, time.time)
     questions, announcer = Questions(caller, time.monotonic), Announcer(caller)
     ledger.on_change(announcer.tell)
+    source = TritonMemory(tritons.addresses)
+    preflights, memory = Preflights(source, partial(need_of, layout)), MemoryWatch(source, time.time)
     newcomers = Newcomers(loader, time.monotonic)
     reconciler = Reconciler(
         ledger=ledger,
@@ -147,6 +154,8 @@ async def _run(
         warmups=warmups,
         measuring=measuring,
         questions=questions,
+        preflights=preflights,
+        memory=memory,
         repository=repository,
         clock=time.time,
         pace=pace,
@@ -176,11 +185,12 @@ async def _run(
         waiting=questions.waiting,
     )
     election = _election(database, mandate.me)
+    drops = (loader.drop, warmups.drop, measuring.drop, questions.drop, preflights.drop, memory.drop)
     governor = Governor(
         election,
         mandate,
-        begins=(fleet.begin, loader.drop, warmups.drop, measuring.drop, questions.drop, ledger.doubt, reconciler.wake),
-        ends=(loader.drop, warmups.drop, measuring.drop, questions.drop, ledger.doubt, board.wake, reconciler.wake),
+        begins=(fleet.begin, *drops, ledger.doubt, reconciler.wake),
+        ends=(*drops, ledger.doubt, board.wake, reconciler.wake),
     )
     feed = EventFeed(epoch=f"{time.time_ns():x}")
     watch = Watch(
@@ -200,7 +210,7 @@ async def _run(
         routes, statistics = RouteService(board, mandate), StatisticsService(fleet, board, mandate)
         grpc = GrpcServer(routes, statistics, options.host, grpc_port)
         background = (governor.run, reconciler.run, tritons.run, watch.run, announcer.run)
-        async with loader, warmups, measuring, questions:
+        async with loader, warmups, measuring, questions, preflights, memory:
             await _serve(http, grpc, background, board, announce)
     finally:
         await http.stop()

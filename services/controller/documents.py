@@ -19,6 +19,7 @@ from services.controller.comparison_document import (
     latency_from,
 )
 from services.controller.values_document import values_document, values_from, with_score_shift
+from services.controller.memory_document import memory_document, memory_from
 from services.core.analysis import Terms
 from services.core.custom_metric import Measurements
 from services.core.errors import ConfigurationError, PenstockError
@@ -117,6 +118,7 @@ def _rollout_document(rollout: Rollout) -> dict[str, Any]:
             "comparison": comparison_document(rollout.evidence.comparison),
             "floor": comparison_document(rollout.evidence.floor),
             "measurements": _MEASUREMENTS.dump_python(dict(rollout.evidence.measurements), mode="json"),
+            "memory": memory_document(rollout.evidence.memory),
             "route_generation": rollout.evidence.route_generation,
         },
         "verdict": verdict_document(rollout.verdict),
@@ -140,6 +142,7 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
                 comparison_from(evidence["floor"]),
                 evidence["route_generation"],
                 _MEASUREMENTS.validate_python(evidence["measurements"]),
+                memory_from(evidence["memory"]),
             ),
             "verdict": _verdict_from(document["verdict"]),
         }
@@ -159,6 +162,7 @@ def judged_document(judged: Judged | None) -> dict[str, Any] | None:
         "comparison": comparison_document(judged.seen.comparison),
         "floor": comparison_document(judged.seen.floor),
         "measurements": _MEASUREMENTS.dump_python(dict(judged.seen.measurements), mode="json"),
+        "memory": memory_document(judged.seen.memory),
         "verdict": verdict_document(judged.verdict),
     }
 
@@ -179,6 +183,7 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
         comparison_from(document["comparison"]),
         comparison_from(document["floor"]),
         _MEASUREMENTS.validate_python(document["measurements"]),
+        memory_from(document["memory"]),
     )
     return Judged(terms, seen, verdict, document["route_generation"])
 

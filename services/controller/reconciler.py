@@ -20,7 +20,9 @@ from services.controller.leadership import Mandate
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.measuring import Measuring
+from services.controller.memory_watch import MemoryWatch
 from services.controller.newcomers import Newcomers
+from services.controller.preflights import Preflights
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.settings import Pace
 from services.controller.warmups import Warmups
@@ -53,6 +55,8 @@ class Reconciler:
         warmups: Warms versions in the background.
         measuring: Takes measurements of custom metrics in the background.
         questions: Asks webhooks whose answer decides something.
+        preflights: Finds out in the background whether there is room for a candidate.
+        memory: Looks at the memory of both versions in the background.
         repository: What is published.
         clock: Wall clock, seconds since the epoch: what is stored must mean the same after a restart.
         pace: How often, how long.
@@ -70,6 +74,8 @@ class Reconciler:
         warmups: Warmups,
         measuring: Measuring,
         questions: Questions,
+        preflights: Preflights,
+        memory: MemoryWatch,
         repository: RepositoryWatch,
         clock: Callable[[], float],
         pace: Pace,
@@ -83,6 +89,8 @@ class Reconciler:
         self._warmups = warmups
         self._measuring = measuring
         self._questions = questions
+        self._preflights = preflights
+        self._memory = memory
         self._repository = repository
         self._clock = clock
         self._pace = pace
@@ -168,6 +176,10 @@ class Reconciler:
         now = self._clock()
         if rollout.phase is Phase.PREPARING:
             self._warmups.forget(rollout.model)
+            if self.loaded is not None:
+                self._preflights.ensure(rollout)
+        else:
+            self._preflights.forget(rollout)
         current = self._with_evidence(rollout)
         event = self._event_for(current, now)
         if event is not None:
@@ -181,6 +193,8 @@ class Reconciler:
         if current.phase.terminal:
             self._measuring.forget(current)
             self._questions.forget(current.id)
+            self._preflights.forget(current)
+            self._memory.forget(current)
         for action in actions_of(current):
             if isinstance(action, SetRoute):
                 await self._ledger.set_route(action.route, current.reason, current.id)
@@ -198,6 +212,8 @@ class Reconciler:
         )
         for metric, reading in self._measuring.take(rollout):
             seen = seen.measured(metric, reading)
+        if (look := self._memory.take(rollout)) is not None:
+            seen = seen.with_memory(look, (rollout.model, rollout.stable), (rollout.model, rollout.candidate))
         return rollout if seen is rollout.evidence else replace(rollout, evidence=seen)
 
     def _event_for(self, rollout: Rollout, now: float) -> Event | None:
@@ -220,10 +236,13 @@ class Reconciler:
         return self._loader.undisturbed(rollout.model, self._ended_before)
 
     def _load_event(self, rollout: Rollout) -> Event | None:
+        preparing = rollout.phase is Phase.PREPARING
+        preflight = self._preflights.result(rollout) if preparing else None
         if self._has_both(rollout):
-            begins = rollout.phase is Phase.PREPARING
-            confirmed = begins and self._questions.confirmed(rollout, Occasion.CONFIRM_ROLLOUT) is None
-            return Event(EventKind.LOADED) if confirmed else None
+            confirmed = preparing and self._questions.confirmed(rollout, Occasion.CONFIRM_ROLLOUT) is None
+            return Event(EventKind.LOADED, reason=preflight.text if preflight else "") if confirmed else None
+        if preflight is not None and not preflight.may_load:
+            return Event(EventKind.LOAD_FAILED, reason=preflight.text)
         refusal = self._loader.take_refusal(rollout.model)
         if refusal is not None and rollout.candidate in refusal.versions:
             return Event(EventKind.LOAD_FAILED, reason=refusal.reason)
@@ -295,9 +314,18 @@ class Reconciler:
         active = self._ledger.active
         for model, route in self._ledger.routes.items():
             if model in active:
-                wanted = [action for action in actions_of(active[model]) if isinstance(action, LoadVersions)]
+                wanted = self._wanted(active[model])
             else:
                 wanted = [LoadVersions(model, frozenset({route.stable}))]
             for action in wanted:
                 if not action.holds(self.loaded):
                     self._loader.ensure(model, action.versions, action.tolerated)
+
+    def _wanted(self, rollout: Rollout) -> list[LoadVersions]:
+        """Return what a rollout has loaded; its candidate is not before it is known that there is room for it."""
+        if rollout.phase is Phase.PREPARING:
+            preflight = self._preflights.result(rollout)
+            if preflight is None or not preflight.may_load:
+                stable = frozenset({rollout.stable})
+                return [LoadVersions(rollout.model, stable, tolerated=stable | {rollout.candidate})]
+        return [action for action in actions_of(rollout) if isinstance(action, LoadVersions)]

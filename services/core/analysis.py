@@ -18,20 +18,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 
 from services.core.checks.agreement import agreement
 from services.core.checks.counts import contradiction, finite, sample, stable_health
 from services.core.checks.drift import drift
 from services.core.checks.latency import p99
+from services.core.checks.memory import memory
 from services.core.checks.predictions import predictions
 from services.core.checks.shares import errors, slow
 from services.core.checks.sides import Sides
 from services.core.custom_metric import CustomMetric, Measurements, check_metric
 from services.core.evidence import Seen
+from services.core.memory_terms import LeakCheck, MemoryTerms
 from services.core.rollout_spec import AnalysisConfig
 from services.core.tally import Tally
-from services.core.verdict import Verdict, verdict_of
+from services.core.verdict import Check, Outcome, Verdict, verdict_of
 
 # Errors, p99, slow answers, mixes of classes, disagreement; and distributions of scores where they are asked for.
 _TESTS = 5
@@ -51,6 +54,7 @@ class Terms:
         final: Whether promotion follows a pass.
         mirror_percent: Share of the requests that were copied to the version that did not answer them.
         metrics: What else was asked, and what is good.
+        memory: What was asked of memory.
     """
 
     config: AnalysisConfig
@@ -60,6 +64,7 @@ class Terms:
     final: bool
     mirror_percent: int = 0
     metrics: tuple[CustomMetric, ...] = ()
+    memory: MemoryTerms = field(default_factory=MemoryTerms)
 
     @property
     def digest(self) -> str:
@@ -108,7 +113,17 @@ def assess(terms: Terms, seen: Seen) -> Verdict:
         values = sorted(stable.values.keys() | candidate.values.keys())
         one_of_them = replace(sides, alpha=alpha / max(1, len(values)))
         checks += [drift(one_of_them, what, config.max_score_shift) for what in values]
+    checks += _memory(terms, seen)
     return verdict_of(tuple(checks))
+
+
+def _memory(terms: Terms, seen: Seen) -> Iterator[Check]:
+    """Yield the check of memory; one that only watches says nothing before its samples do, and holds up no step."""
+    if terms.memory.leak_check is LeakCheck.OFF:
+        return
+    check = memory(terms.memory, seen.memory)
+    if check.outcome is not Outcome.INCONCLUSIVE or terms.memory.leak_check is LeakCheck.REQUIRE:
+        yield check
 
 
 def _is_live(terms: Terms) -> bool:

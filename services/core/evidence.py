@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from services.core.comparison import Comparison
 from services.core.custom_metric import CustomMetric, Measurements, Reading
+from services.core.memory_course import MemoryCourse, MemoryReading
 from services.core.tally import Tally
 
 
@@ -75,6 +76,7 @@ class Seen:
         comparison: How the answers of the two differ on the same requests.
         floor: How two answers of the same version differ.
         measurements: What custom metrics showed, by name.
+        memory: How the memory of both went since the first step.
     """
 
     stable: Tally = field(default_factory=Tally)
@@ -82,6 +84,7 @@ class Seen:
     comparison: Comparison = field(default_factory=Comparison)
     floor: Comparison = field(default_factory=Comparison)
     measurements: Mapping[str, Measurements] = field(default_factory=dict)
+    memory: MemoryCourse = field(default_factory=MemoryCourse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Evidence:
         floor: How two answers of the same version differ: the noise floor of ``comparison``.
         route_generation: The generation of the route table under which it was seen; 0 before anything was.
         measurements: What custom metrics showed, by name.
+        memory: How the memory of both went since the first step.
     """
 
     stable: Tally = field(default_factory=Tally)
@@ -106,6 +110,7 @@ class Evidence:
     floor: Comparison = field(default_factory=Comparison)
     route_generation: int = 0
     measurements: Mapping[str, Measurements] = field(default_factory=dict)
+    memory: MemoryCourse = field(default_factory=MemoryCourse)
 
     def absorb(self, sightings: Mapping[str, Sighting], live: Collection[str], since_generation: int) -> Evidence:
         """Return the evidence with everything counted that is new in the sightings.
@@ -131,7 +136,7 @@ class Evidence:
             floor = floor.absorbing(seen.floor - cursor.floor)
         if cursors == self.cursors:
             return self
-        return Evidence(stable, candidate, cursors, comparison, floor, since_generation, self.measurements)
+        return Evidence(stable, candidate, cursors, comparison, floor, since_generation, self.measurements, self.memory)
 
     def measured(self, metric: CustomMetric, reading: Reading) -> Evidence:
         """Return the evidence with one more measurement of a metric; one that is not newer than the last is known."""
@@ -140,11 +145,19 @@ class Evidence:
             return self
         return replace(self, measurements={**self.measurements, metric.name: known.with_reading(metric, reading)})
 
+    def with_memory(self, reading: MemoryReading, stable: tuple[str, int], candidate: tuple[str, int]) -> Evidence:
+        """Return the evidence with one more look at the memory of both, each named by model and version."""
+        answers = (self.stable.requests, self.candidate.requests)
+        course = self.memory.with_reading(reading, (stable, candidate), answers)
+        return self if course is self.memory else replace(self, memory=course)
+
     @property
     def seen(self) -> Seen:
         """What a verdict is made of."""
-        return Seen(self.stable, self.candidate, self.comparison, self.floor, self.measurements)
+        return Seen(self.stable, self.candidate, self.comparison, self.floor, self.measurements, self.memory)
 
     def next_step(self) -> Evidence:
-        """Return no evidence, with every worker's counting going on from where it is."""
-        return Evidence(cursors=self.cursors)
+        """Return no evidence but the course of memory, with every worker's counting going on from where it is."""
+        return Evidence(
+            cursors=self.cursors, memory=self.memory.after_step(self.stable.requests, self.candidate.requests)
+        )

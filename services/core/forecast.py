@@ -159,6 +159,7 @@ def seen_scaled(seen: Seen, factor: float) -> Seen:
         scaled(seen.candidate, factor),
         _comparison_scaled(seen.comparison, factor),
         _comparison_scaled(seen.floor, factor),
+        memory=seen.memory,
     )
 
 

@@ -140,7 +140,14 @@ def terms_of(spec: RolloutSpec, step: int) -> Terms:
     asked, steps = spec.steps[step], len(spec.steps)
     final = step + 1 == steps
     return Terms(
-        spec.analysis, asked.weight_percent, asked.min_requests, steps, final, asked.mirror_percent, spec.measured
+        spec.analysis,
+        asked.weight_percent,
+        asked.min_requests,
+        steps,
+        final,
+        asked.mirror_percent,
+        spec.measured,
+        spec.memory,
     )
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from services.core.custom_metric import MAX_METRICS, CustomMetric
 from services.core.errors import InvalidRequest
+from services.core.memory_terms import LeakCheck, MemoryTerms
 from services.core.mirror import MAX_SLICE_KEY
 from services.core.webhook import MAX_WEBHOOKS, Occasion, Webhook
 
@@ -188,6 +189,7 @@ class RolloutSpec:
         copies: How the answers to copied requests are compared, where a step has a mirror.
         metrics: What else is asked, and what is good.
         webhooks: Who is asked for confirmation, or told, and when.
+        memory: What is asked of memory.
     """
 
     model: str
@@ -200,6 +202,7 @@ class RolloutSpec:
     copies: Copies = field(default_factory=Copies)
     metrics: tuple[CustomMetric, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
+    memory: MemoryTerms = field(default_factory=MemoryTerms)
 
     def __post_init__(self) -> None:
         _expect(bool(self.model), "a rollout names its model; found an empty name")
@@ -219,6 +222,11 @@ class RolloutSpec:
             longest <= self.max_step_duration_s,
             f"a step lasts {longest:g} s and max_step_duration_s is {self.max_step_duration_s:g}: it would be rolled "
             "back before it may pass; raise max_step_duration_s",
+        )
+        _expect(
+            self.memory.leak_check is not LeakCheck.REQUIRE or self.memory.window_s <= self.max_step_duration_s,
+            f"memory.window_s is {self.memory.window_s:g} and max_step_duration_s {self.max_step_duration_s:g}: the "
+            "first step would be over before its memory was watched for long enough; raise max_step_duration_s",
         )
 
     @property

@@ -174,8 +174,9 @@ def explain(before: Rollout, event: Event) -> str:
     step, place = before.current_step, f"step {before.step + 1} of {len(before.spec.steps)}"
     at = f"{place} ({step.weight_percent} %)"
     found = event.verdict.text if event.verdict else ""
+    more = f"; {event.reason}" if event.reason else ""
     words = {
-        EventKind.LOADED: f"version {before.candidate} is loaded and ready",
+        EventKind.LOADED: f"version {before.candidate} is loaded and ready{more}",
         EventKind.LOAD_FAILED: f"version {before.candidate} cannot be loaded: {event.reason}",
         EventKind.WARMED: f"version {before.candidate} is warm: {event.reason}",
         EventKind.WARM_FAILED: f"version {before.candidate} gets no traffic: {event.reason}",

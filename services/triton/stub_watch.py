@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,17 @@ class StubWatch:
             except psutil.Error:
                 continue  # it was collected while we looked
         return Stubs(living, ended)
+
+    def processes(self) -> Iterator[tuple[ModelVersion, psutil.Process]]:
+        """Yield every living process with what it runs."""
+        for process in self._children():
+            try:
+                is_living = process.name().startswith(_NAME) and process.status() != psutil.STATUS_ZOMBIE
+                owner = self._owner(process.cmdline()) if is_living else None
+            except psutil.Error:
+                continue  # it ended while we looked
+            if owner is not None:
+                yield owner, process
 
     def _children(self) -> list[psutil.Process]:
         try:

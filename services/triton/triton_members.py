@@ -90,6 +90,10 @@ class TritonMembers:
         """Return the same, to send them requests."""
         return {name: connections.upstream for name, connections in self._present().items()}
 
+    def addresses(self) -> list[ReplicaAddress]:
+        """Return where the replicas of this moment are."""
+        return list(self._addresses)
+
     def _present(self) -> dict[str, TritonConnections]:
         present = self._addresses
         for address in set(self._known) - set(present):

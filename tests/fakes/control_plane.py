@@ -20,10 +20,12 @@ from services.controller.leadership import Leader, Mandate
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
 from services.controller.measuring import Measuring
+from services.controller.memory_watch import MemoryWatch
 from services.controller.metrics import ControllerMetrics
 from services.controller.newcomers import Newcomers
 from services.controller.operations import Operations
 from services.controller.overview import Overview
+from services.controller.preflights import Preflights
 from services.controller.reconciler import Reconciler
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.rest import rest_app
@@ -42,6 +44,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.gateway_worker import FakeGatewayWorker
 from tests.fakes.kill_switch import Killed, KillingModelServer, KillingStore, KillSwitch
 from tests.fakes.listeners import FakeListeners
+from tests.fakes.memory_source import FakeMemorySource, modest_need
 from tests.fakes.model_server import FakeMembers, FakeModelServer
 from tests.fakes.prometheus import FakePrometheus
 from tests.fakes.store import FakeStore
@@ -85,6 +88,7 @@ class ControlPlane:
         self.warmer = FakeWarmer()
         self.prometheus = FakePrometheus()
         self.listeners = FakeListeners()
+        self.memory = FakeMemorySource()
         self.repository = repository or FakeRepository(digits=[1])
         self.switch = switch or KillSwitch()
         self.workers = [FakeGatewayWorker("worker-1"), FakeGatewayWorker("worker-2")]
@@ -105,6 +109,8 @@ class ControlPlane:
         await self.warmups.__aexit__(None, None, None)
         await self.measuring.__aexit__(None, None, None)
         await self.questions.__aexit__(None, None, None)
+        await self.preflights.__aexit__(None, None, None)
+        await self.memory_watch.__aexit__(None, None, None)
         await self.group.aclose()
 
     def _start(self) -> None:
@@ -124,6 +130,9 @@ class ControlPlane:
         self.measuring = Measuring(self.prometheus, caller, self.clock)
         self.questions, self.announcer = Questions(caller, self.clock), Announcer(caller, pause_s=0.0)
         self.ledger.on_change(self.announcer.tell)
+        self.measuring = Measuring(self.prometheus, self.clock)
+        self.preflights = Preflights(self.memory, modest_need)
+        self.memory_watch = MemoryWatch(self.memory, self.clock)
         self.newcomers = Newcomers(self.loader, self.clock)
         self.reconciler = Reconciler(
             ledger=self.ledger,
@@ -133,6 +142,8 @@ class ControlPlane:
             warmups=self.warmups,
             measuring=self.measuring,
             questions=self.questions,
+            preflights=self.preflights,
+            memory=self.memory_watch,
             repository=self.watch,
             clock=self.clock,
             pace=Pace(),
@@ -217,6 +228,8 @@ class ControlPlane:
                 await self.warmups.idle()
             await self.measuring.idle()
             await self.questions.idle()
+            await self.preflights.idle()
+            await self.memory_watch.idle()
 
     async def _loads_or_death(self) -> None:
         if any(server.stuck for server in self.servers):

@@ -1,0 +1,74 @@
+"""Looks at the memory of stable and candidate in the background, for each rollout that asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from services.controller.background import Background
+from services.core.errors import PenstockError
+from services.core.memory_course import MemoryReading
+from services.core.memory_report import MemoryReports
+from services.core.memory_terms import LeakCheck
+from services.core.rollout import Rollout
+from services.triton.memory.source import MemorySource
+
+_TIMEOUT_S = 15.0
+
+
+class MemoryWatch:
+    """Used as a context: what is under way is cancelled at its end.
+
+    Args:
+        source: Where memory is known.
+        clock: Wall clock, seconds since the epoch.
+    """
+
+    def __init__(self, source: MemorySource, clock: Callable[[], float]) -> None:
+        self._source, self._clock = source, clock
+        self._running = Background[str]()
+        self._readings: dict[str, MemoryReading] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._running.__aexit__(kind, error, trace)
+
+    def take(self, rollout: Rollout) -> MemoryReading | None:
+        """Return the look at memory that was made for a rollout since the last call, and begin one that is due."""
+        terms, last_at = rollout.spec.memory, rollout.evidence.memory.last_at
+        if terms.leak_check is LeakCheck.OFF:
+            return None
+        reading = self._readings.pop(rollout.id, None)
+        if reading is None and rollout.id not in self._running and self._clock() - last_at >= terms.interval_s:
+            self._running.begin(rollout.id, self._look(rollout.id), f"look at the memory for {rollout.id}")
+        return reading
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way."""
+        await self._running.idle()
+
+    def forget(self, rollout: Rollout) -> None:
+        """Drop what is known of a rollout that is over."""
+        self._running.cancel(rollout.id)
+        self._readings.pop(rollout.id, None)
+
+    def drop(self) -> None:
+        """Begin anew: end what is under way, and forget what was seen."""
+        self._running.cancel_all()
+        self._readings.clear()
+
+    async def _look(self, rollout_id: str) -> None:
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                reports = await self._source.reports()
+        except TimeoutError:
+            reports = MemoryReports(problems={"every Triton": f"no answer within {_TIMEOUT_S:g} s"})
+        except PenstockError as error:
+            reports = MemoryReports(problems={"every Triton": error.message})
+        self._readings[rollout_id] = MemoryReading(self._clock(), reports)

@@ -1,0 +1,85 @@
+"""Finds out in the background whether there is room for a candidate, before anything is loaded for its rollout."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from services.controller.background import Background
+from services.core.errors import PenstockError
+from services.core.memory_report import MemoryReports
+from services.core.preflight import Need, Preflight, preflight
+from services.core.rollout import Rollout
+from services.triton.memory.source import MemorySource
+
+_LOG = logging.getLogger(__name__)
+_TIMEOUT_S = 15.0
+
+NeedOf = Callable[[str, int, int], Need]
+"""What a model's candidate needs: model, stable, candidate. May read files, and raises what is wrong with them."""
+
+
+class Preflights:
+    """Used as a context: what is under way is cancelled at its end.
+
+    Args:
+        source: Where memory is known.
+        need_of: What a candidate needs.
+    """
+
+    def __init__(self, source: MemorySource, need_of: NeedOf) -> None:
+        self._source, self._need_of = source, need_of
+        self._running = Background[str]()
+        self._results: dict[str, Preflight] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._running.__aexit__(kind, error, trace)
+
+    def ensure(self, rollout: Rollout) -> None:
+        """Begin a rollout's pre-flight, unless it is under way or has ended."""
+        if rollout.id not in self._running and rollout.id not in self._results:
+            self._running.begin(rollout.id, self._look(rollout), f"pre-flight of {rollout.id}")
+
+    def result(self, rollout: Rollout) -> Preflight | None:
+        """Return how a rollout's pre-flight ended; None before its end."""
+        return self._results.get(rollout.id)
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way."""
+        await self._running.idle()
+
+    def forget(self, rollout: Rollout) -> None:
+        """Drop what is known of a rollout that is past its pre-flight."""
+        self._running.cancel(rollout.id)
+        self._results.pop(rollout.id, None)
+
+    def drop(self) -> None:
+        """Begin anew: end what is under way, and forget how the others ended."""
+        self._running.cancel_all()
+        self._results.clear()
+
+    async def _look(self, rollout: Rollout) -> None:
+        terms = rollout.spec.memory
+        try:
+            need = await asyncio.to_thread(self._need_of, rollout.model, rollout.stable, rollout.candidate)
+            found = preflight(need, terms, await self._reports())
+        except PenstockError as error:
+            # The load itself meets the same fault and says so as its own.
+            found = Preflight(True, f"memory not looked at: {error.message}")
+        _LOG.info("rollout %s: %s", rollout.id, found.text)
+        self._results[rollout.id] = found
+
+    async def _reports(self) -> MemoryReports:
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                return await self._source.reports()
+        except TimeoutError:
+            return MemoryReports(problems={"every Triton": f"no answer within {_TIMEOUT_S:g} s"})
