@@ -59,13 +59,13 @@ class System:
         self._repository = repository
         self._folder = folder
         self._settings = dict(settings or {})
-        # Three in a row each: the gateway takes a Triton's gRPC port to be the one after HTTP's.
-        ports = free_ports(3 * (tritons + 2))
-        trios = [ports[first : first + 3] for first in range(0, len(ports), 3)]
-        self.tritons = tuple(self._triton(number, trios[number]) for number in range(tritons))
+        # Four in a row each: the gateway takes a Triton's gRPC port to be the one after HTTP's.
+        ports = free_ports(4 * (tritons + 2))
+        fours = [ports[first : first + 4] for first in range(0, len(ports), 4)]
+        self.tritons = tuple(self._triton(number, fours[number]) for number in range(tritons))
         self.direct = self.tritons[0]
-        self.controller = self._controller(trios[-2][:2])
-        self.gateway = self._gateway("gateway", workers, self._settings, trios[-1])
+        self.controller = self._controller(fours[-2][:2])
+        self.gateway = self._gateway("gateway", workers, self._settings, fours[-1][:3])
         self.parts = [*self.tritons, self.controller, self.gateway]
 
     def __enter__(self) -> Self:
@@ -170,7 +170,7 @@ def lone_triton(repository: Path, folder: Path, timeout_s: float = START_TIMEOUT
         PenstockError: It ended by itself, or it takes too long.
     """
     absolute = str(repository.absolute())
-    part = _verb(folder, "triton", "triton", free_ports(3), {}, "--repository", absolute, owned=True)
+    part = _verb(folder, "triton", "triton", free_ports(4), {}, "--repository", absolute, owned=True)
     part.start()
     try:
         deadline = time.monotonic() + timeout_s
@@ -252,7 +252,7 @@ def _verb(
 ) -> Part:
     """Return a ``penstock`` verb as a part that was not started yet; ``owned`` ends it when this process is killed."""
     owner = ("-m", "services.process.die_with_parent", str(os.getpid()), str(int(signal.SIGTERM)), sys.executable)
-    given = dict(zip(("http", "grpc", "metrics"), ports, strict=False))
+    given = dict(zip(("http", "grpc", "metrics", "memory"), ports, strict=False))
     local = {kind: f"127.0.0.1:{port}" for kind, port in given.items()}
     command = [
         *(sys.executable, *(owner if owned else ())),

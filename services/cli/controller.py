@@ -21,7 +21,7 @@ from services.core.address import Address
 @click.option("--http-port", type=int, help="REST port; 0 chooses a free one.")
 @click.option("--grpc-port", type=int, help="gRPC port; 0 chooses a free one.")
 @click.option("--repository", type=click.Path(path_type=Path), help="The model repository that Triton serves.")
-@click.option("--triton", metavar="ADDRESSES", help="The Tritons: HOST:HTTPPORT[/GRPCPORT],...")
+@click.option("--triton", metavar="ADDRESSES", help="The Tritons: HOST:HTTPPORT[/GRPCPORT[/MEMORYPORT]],...")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Directory of the SQLite database.")
 @click.option("--database-url", help="SQLAlchemy URL, instead of SQLite in the state directory.")
 @click.option("--advertise", metavar="HOST", help="Name by which other controllers reach this one.")

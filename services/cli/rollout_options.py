@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from services.cli.controller_client import controller_option
+from services.cli.memory_options import OPTIONS
 from services.core.rollout_spec import OnInconclusive, Strategy
 
 _TOLERANCES = {
@@ -51,6 +52,7 @@ def asked_options(command: Any) -> Any:
             type=click.Choice([one.value for one in OnInconclusive]),
             help="What is done then.  [default: abort]",
         ),
+        *OPTIONS,
         controller_option,
     ]
     for option in reversed(options):

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from services.cli.memory_options import memory_of, others_of
 from services.cli.yamlfile import load_yaml
 from services.core.errors import ConfigurationError
 
@@ -54,7 +55,7 @@ def body_of(
     max_step_duration: str | None,
     on_inconclusive: str | None = None,
     strategy: str | None = None,
-    **analysis: float | None,
+    **further: Any,
 ) -> dict[str, Any]:
     """Return the body of the request that starts a rollout.
 
@@ -68,7 +69,9 @@ def body_of(
         body["version"] = version
     if steps:
         body["steps"] = [step_of(text) for text in steps]
-    body["analysis"] = body.get("analysis", {}) | {name: value for name, value in analysis.items() if value is not None}
+    analysis = {name: value for name, value in others_of(further).items() if value is not None}
+    body["analysis"] = body.get("analysis", {}) | analysis
+    body["memory"] = body.get("memory", {}) | memory_of(further)
     if max_step_duration is not None:
         body["max_step_duration_s"] = duration_s(max_step_duration)
     if on_inconclusive is not None:

@@ -32,8 +32,8 @@ SETTINGS_FILE = "penstock.yaml"
 _OTHER_VARIABLES = frozenset({"PENSTOCK_CONTROLLER_URL", "PENSTOCK_SIGN_KEY"})
 
 _TRITONS = (
-    "The Tritons as HOST:HTTPPORT[/GRPCPORT], separated by commas, or dns:NAME:HTTPPORT[/GRPCPORT] for all addresses "
-    "of a name; default is the section triton's."
+    "The Tritons as HOST:HTTPPORT[/GRPCPORT[/MEMORYPORT]], separated by commas, or dns:NAME:HTTPPORT[/...] for all "
+    "addresses of a name; default is the section triton's."
 )
 _CONTROLLERS = (
     "HOST:PORT of the controller's gRPC, or of every controller's, separated by commas; default is its section's."
@@ -84,7 +84,7 @@ class ControllerSettings(Section):
 
 
 _VERSION = r"^\d+(\.\d+)+$"
-TRITON_PORTS = ("http_port", "grpc_port", "metrics_port")
+TRITON_PORTS = ("http_port", "grpc_port", "metrics_port", "memory_port")
 PORTS_APART = 10
 
 
@@ -96,6 +96,7 @@ class TritonSettings(Section):
     http_port: Port = 18000
     grpc_port: Port = 18001
     metrics_port: Port = 18002
+    memory_port: Port = Field(18003, description="Where `penstock triton` says how much memory its Triton has.")
     replicas: int = Field(1, ge=1, le=16, description="Tritons that `up` starts; the n-th has ports 10 n higher.")
     exit_timeout_s: int = Field(10, ge=0, le=3600, description="Longest time for requests in flight after SIGTERM.")
     compute_capability: str | None = Field(
@@ -151,7 +152,10 @@ def triton_targets(settings: Settings, asked: str | None, setting: str) -> Targe
         return parse_targets([text.strip() for text in asked.split(",")], setting)
     triton = settings.triton
     shifts = [number * PORTS_APART for number in range(triton.replicas)]
-    return tuple(ReplicaAddress(triton.host, triton.http_port + by, triton.grpc_port + by) for by in shifts)
+    return tuple(
+        ReplicaAddress(triton.host, triton.http_port + by, triton.grpc_port + by, triton.memory_port + by)
+        for by in shifts
+    )
 
 
 def under_section(section: str, flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,11 +45,12 @@ class TritonEndpoint:
     http_port: int
     grpc_port: int
     metrics_port: int
+    memory_port: int
 
     @property
     def replica(self) -> str:
-        """HOST:HTTPPORT/GRPCPORT."""
-        return f"{Address(self.host, self.http_port)}/{self.grpc_port}"
+        """HOST:HTTPPORT/GRPCPORT/MEMORYPORT."""
+        return f"{Address(self.host, self.http_port)}/{self.grpc_port}/{self.memory_port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +241,7 @@ class Stack:
             *("--http-port", str(endpoint.http_port)),
             *("--grpc-port", str(endpoint.grpc_port)),
             *("--metrics-port", str(endpoint.metrics_port)),
+            *("--memory-port", str(endpoint.memory_port)),
         )
         name = f"triton-{number + 1}" if number else "triton"
         return self._part(name, "triton", state_dir, _triton_grace_s(self._settings), ports)

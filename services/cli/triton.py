@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import signal
+import socket
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -13,8 +15,10 @@ import click
 from services.cli.accelerator import accelerator_finder
 from services.cli.console import Console
 from services.cli.settings import load_settings, under_section
+from services.process.ports import listen_shared
 from services.triton.layout import RepositoryLayout
 from services.triton.locate import locate
+from services.triton.memory.reporter import MemoryReporter
 from services.triton.supervisor import TritonPorts, TritonSupervisor
 from services.triton.trust import Trust
 
@@ -27,6 +31,7 @@ from services.triton.trust import Trust
 @click.option("--http-port", type=int, help="HTTP; 0 chooses a free one. Default is 18000.")
 @click.option("--grpc-port", type=int, help="gRPC; 0 chooses a free one. Default is 18001.")
 @click.option("--metrics-port", type=int, help="Metrics; 0 chooses a free one. Default is 18002.")
+@click.option("--memory-port", type=int, help="How much memory it has; 0 chooses a free one. Default is 18003.")
 @click.option("--executable", type=click.Path(path_type=Path), help="The tritonserver to run; else one is looked for.")
 @click.option("--exit-timeout-s", type=int, help="Longest time for requests in flight after SIGTERM. Default is 10.")
 @click.pass_obj
@@ -51,12 +56,14 @@ def triton(console: Console, /, file: Path | None, **flags: object) -> None:
         trust=Trust(layout, settings.public_key, accelerator_finder(settings.triton)),
     )
     _log_to_stderr()
-    asyncio.run(_serve(supervisor, console))
+    [listener] = listen_shared(chosen.host, chosen.memory_port, 1, "triton.memory_port")
+    with closing(listener):
+        asyncio.run(_serve(supervisor, listener, console))
 
 
-async def _serve(supervisor: TritonSupervisor, console: Console) -> None:
+async def _serve(supervisor: TritonSupervisor, listener: socket.socket, console: Console) -> None:
     stopped = asyncio.create_task(_stop_signal().wait())
-    running = asyncio.create_task(_run(supervisor, console))
+    running = asyncio.create_task(_run(supervisor, listener, console))
     try:
         await asyncio.wait({stopped, running}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -67,13 +74,19 @@ async def _serve(supervisor: TritonSupervisor, console: Console) -> None:
         await running
 
 
-async def _run(supervisor: TritonSupervisor, console: Console) -> None:
+async def _run(supervisor: TritonSupervisor, listener: socket.socket, console: Console) -> None:
     """Run until cancelled, or until the supervision fails."""
-    async with supervisor:
+    memory = MemoryReporter(
+        listener,
+        supervisor.repository,
+        lambda: supervisor.pid,
+        lambda: (supervisor.host, supervisor.ports.metrics),
+    )
+    async with supervisor, memory:
         ports = supervisor.ports
         console.say(
-            f"Triton on {supervisor.host}: HTTP {ports.http}, gRPC {ports.grpc}, metrics {ports.metrics} "
-            f"(process {supervisor.pid}, log {supervisor.log.path})"
+            f"Triton on {supervisor.host}: HTTP {ports.http}, gRPC {ports.grpc}, metrics {ports.metrics}, memory "
+            f"{memory.port} (process {supervisor.pid}, log {supervisor.log.path})"
         )
         console.result(
             {
@@ -81,6 +94,7 @@ async def _run(supervisor: TritonSupervisor, console: Console) -> None:
                 "http_port": ports.http,
                 "grpc_port": ports.grpc,
                 "metrics_port": ports.metrics,
+                "memory_port": memory.port,
                 "pid": supervisor.pid,
                 "log": supervisor.log.path,
             }

@@ -14,7 +14,7 @@ import click
 from services.cli.console import Console
 from services.cli.diagnosis import check_repository, require
 from services.cli.earlier_run import let_earlier_run_end
-from services.cli.settings import Settings, load_settings, under_section
+from services.cli.settings import TRITON_PORTS, Settings, load_settings, under_section
 from services.cli.stack import Endpoints, Stack, choose_endpoints, longest_end_s
 from services.triton.layout import RepositoryLayout
 
@@ -48,7 +48,7 @@ ALL_PORTS_FREE: dict[str, object] = {
     for section, ports in {
         "gateway": ("http_port", "grpc_port", "metrics_port"),
         "controller": ("http_port", "grpc_port"),
-        "triton": ("http_port", "grpc_port", "metrics_port"),
+        "triton": TRITON_PORTS,
     }.items()
     for port in ports
 }

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.core.custom_metric import MAX_METRICS, CustomMetric
+from services.core.memory_terms import LeakCheck, MemoryTerms, OnUnknown
 from services.core.rollout_spec import (
     DEFAULT_STEPS,
     MAX_STEPS,
@@ -20,7 +21,7 @@ from services.core.rollout_spec import (
 )
 from services.core.webhook import MAX_WEBHOOKS, Occasion, Webhook
 
-_DEFAULTS, _COPIES = AnalysisConfig(), Copies()
+_DEFAULTS, _COPIES, _MEMORY = AnalysisConfig(), Copies(), MemoryTerms()
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -109,6 +110,34 @@ class CopiesModel(_Strict):
         return Copies(**self.model_dump())
 
 
+class MemoryModel(_Strict):
+    """What is asked of memory: room before the candidate is loaded, and no leak while it answers."""
+
+    reserve: Finite = Field(
+        _MEMORY.reserve, description="Share of each Triton's memory that must stay free when it is loaded."
+    )
+    on_unknown: OnUnknown = Field(
+        _MEMORY.on_unknown, description="go-on loads it where a Triton's memory is not known; refuse does not."
+    )
+    leak_check: LeakCheck = Field(
+        _MEMORY.leak_check,
+        description="watch: a leak that is shown rolls back. require: no step passes before its memory was watched "
+        "for window_s and is within what is allowed. off: it is not looked at.",
+    )
+    max_growth_mib_per_h: Finite = Field(
+        _MEMORY.max_growth_mib_per_h, description="Allowed growth beyond stable's on one Triton, MiB an hour, or"
+    )
+    max_growth_share_per_h: Finite = Field(
+        _MEMORY.max_growth_share_per_h, description="this share of its size an hour, if that is more."
+    )
+    window_s: Finite = Field(_MEMORY.window_s, description="Shortest time that a leak is shown by, seconds.")
+    interval_s: Finite = Field(_MEMORY.interval_s, description="Time between two samples, seconds.")
+
+    def terms(self) -> MemoryTerms:
+        """Return the checked value."""
+        return MemoryTerms(**self.model_dump())
+
+
 class MetricModel(_Strict):
     """A metric of somebody else's, and what is good."""
 
@@ -162,6 +191,7 @@ class RolloutModel(_Strict):
     copies: CopiesModel = CopiesModel()
     webhooks: list[WebhookModel] = Field([], max_length=MAX_WEBHOOKS, description="Who is asked or told, and when.")
     metrics: list[MetricModel] = Field([], max_length=MAX_METRICS, description="What else is asked of Prometheus.")
+    memory: MemoryModel = MemoryModel()
 
     def spec(self) -> RolloutSpec:
         """Return the checked specification.
@@ -180,6 +210,7 @@ class RolloutModel(_Strict):
             self.copies.copies(),
             tuple(metric.metric() for metric in self.metrics),
             tuple(webhook.webhook() for webhook in self.webhooks),
+            self.memory.terms(),
         )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from services.core.checks.memory import memory
 from services.core.forecast import Forecast, duration
 from services.core.history import HistoryEntry, Judged
+from services.core.memory_terms import LeakCheck
 from services.core.rollout import Phase, Rollout
 from services.core.verdict import Outcome, Verdict
 
@@ -69,6 +71,8 @@ def _present(rollout: Rollout, coming: Forecast | None, now: float) -> Iterator[
     )
     if rollout.verdict is not None:
         yield from verdict_words(rollout.verdict)
+    if rollout.spec.memory.leak_check is not LeakCheck.OFF:
+        yield f"Of its {memory(rollout.spec.memory, seen.memory).text}."
     left = step.duration_s - (now - rollout.step_entered_at)
     if left > 0:
         yield f"The step lasts {duration(left)} longer in any case."

@@ -84,8 +84,8 @@ def preflight(need: Need, terms: MemoryTerms, reports: MemoryReports) -> Preflig
     if terms.on_unknown is OnUnknown.REFUSE:
         return Preflight(
             False,
-            f"{words}. Nothing was loaded, as asked for by --memory-unknown refuse. Run Triton by `penstock triton`, "
-            "name its memory port (HOST:HTTPPORT/GRPCPORT/MEMORYPORT), or say --memory-unknown go-on",
+            f"{words}. Nothing was loaded, as asked for by --memory-on-unknown refuse. Run Triton by `penstock "
+            "triton`, name its memory port (HOST:HTTPPORT/GRPCPORT/MEMORYPORT), or say --memory-on-unknown go-on",
         )
     return Preflight(True, "; ".join([words, *fits]))
 

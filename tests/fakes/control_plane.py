@@ -130,7 +130,6 @@ class ControlPlane:
         self.measuring = Measuring(self.prometheus, caller, self.clock)
         self.questions, self.announcer = Questions(caller, self.clock), Announcer(caller, pause_s=0.0)
         self.ledger.on_change(self.announcer.tell)
-        self.measuring = Measuring(self.prometheus, self.clock)
         self.preflights = Preflights(self.memory, modest_need)
         self.memory_watch = MemoryWatch(self.memory, self.clock)
         self.newcomers = Newcomers(self.loader, self.clock)

@@ -33,6 +33,7 @@ class RunningTriton:
         http_port: Triton's HTTP port on 127.0.0.1.
         grpc_port: Triton's gRPC port.
         metrics_port: Triton's metrics port.
+        memory_port: Where its supervisor says how much memory it has.
         repository: Its model repository.
         state_dir: State directory of the supervisor.
         supervisor: The ``penstock triton`` process.
@@ -42,6 +43,7 @@ class RunningTriton:
     http_port: int
     grpc_port: int
     metrics_port: int
+    memory_port: int
     repository: Path
     state_dir: Path
     supervisor: subprocess.Popen[bytes]
@@ -49,8 +51,8 @@ class RunningTriton:
 
     @property
     def address(self) -> str:
-        """HOST:HTTPPORT/GRPCPORT."""
-        return f"127.0.0.1:{self.http_port}/{self.grpc_port}"
+        """HOST:HTTPPORT/GRPCPORT/MEMORYPORT."""
+        return f"127.0.0.1:{self.http_port}/{self.grpc_port}/{self.memory_port}"
 
     @asynccontextmanager
     async def upstream(self) -> AsyncIterator[TritonUpstream]:
@@ -89,7 +91,7 @@ class RunningTriton:
 @contextmanager
 def running_triton(repository: Path, state_dir: Path, exit_timeout_s: int = 10) -> Iterator[RunningTriton]:
     """Run ``penstock triton`` on free ports until the context ends; what it remembers is loaded, at first nothing."""
-    ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
+    ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics", "memory")]
     command = [sys.executable, "-m", "services.cli.main", "triton", "--json", *ports]
     command += ["--exit-timeout-s", str(exit_timeout_s)]
     state_dir.mkdir(parents=True, exist_ok=True)
@@ -104,8 +106,8 @@ def running_triton(repository: Path, state_dir: Path, exit_timeout_s: int = 10) 
         )
     try:
         said = _read_document(process, errors)
-        ports_said = (said["http_port"], said["grpc_port"], said["metrics_port"])
-        yield RunningTriton(*ports_said, repository, state_dir, process, said["pid"])
+        http, grpc, metrics, memory = (said[f"{name}_port"] for name in ("http", "grpc", "metrics", "memory"))
+        yield RunningTriton(http, grpc, metrics, memory, repository, state_dir, process, said["pid"])
     finally:
         _end(process)
 

@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-FREE_PORTS = ("--http-port=0", "--grpc-port=0", "--metrics-port=0")
+FREE_PORTS = ("--http-port=0", "--grpc-port=0", "--metrics-port=0", "--memory-port=0")
 
 
 def command(directory: Path, *arguments: str) -> list[str]:
@@ -72,7 +72,7 @@ def test_it_says_where_it_listens_and_ends_cleanly_on_a_signal(tmp_path: Path, n
         try:
             text = "".join(iter(process.stdout.readline, "}\n")) + "}"
             said = json.loads(text)
-            for name in ("http_port", "grpc_port", "metrics_port"):
+            for name in ("http_port", "grpc_port", "metrics_port", "memory_port"):
                 socket.create_connection(("127.0.0.1", said[name]), timeout=5).close()
             process.send_signal(number)
             assert process.wait(40) == 0

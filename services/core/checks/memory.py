@@ -2,7 +2,7 @@
 
 Samples of memory are no independent random sample, so, unlike the other checks, this one has no error bound. It says
 that a candidate leaks only where all of this holds on one Triton: its robust slope is beyond what is allowed and
-stable's, with room for noise; it went on in the last part of the samples as before, which an allocator that fills once
+stable's, with room for noise; it went on in the later part of the samples as before, which an allocator that fills once
 does not; the smallest amounts of each quarter rose from quarter to quarter, which no garbage collector that ran in
 between leaves; and it is more than a few pages in all. What grows for longer than the window before it is given back
 looks like a leak: ``window_s`` must be longer than that.
@@ -24,9 +24,9 @@ from services.core.verdict import Check, Outcome
 NAME = "memory"
 LEAST_GROWTH_BYTES = 16 * MIB
 """Growth that no leak is called below."""
-# What the last third of the samples must still have of the whole slope. A logarithm over a tenfold time has 0.46.
-_STILL_SHARE = 0.6
-_LAST_PART = 3
+# What the slopes of the second half and of the last third must still have of the first half's and of the whole. A
+# logarithm has 0.46 of the first half's, an allocator that has filled to 63 % by the end of the window 0.67.
+_STILL_SHARE = 0.75
 _QUARTERS = 4
 _HOUR_S = 3600.0
 _MILLION = 1e6
@@ -39,6 +39,8 @@ class _Growth:
     samples: Sequence[MemorySample]
     candidate: Slope
     stable: float
+    early: float
+    late: float
     last: float
     excused: float
     allowed: float
@@ -61,15 +63,15 @@ class _Growth:
         """Whether a leak is shown."""
         return (
             self.candidate.lower - self.excused > self.allowed
-            and self.last >= _STILL_SHARE * self.candidate.value
+            and min(self.late, self.last) >= _STILL_SHARE * max(self.candidate.value, self.early)
             and self.grown >= LEAST_GROWTH_BYTES
             and _rises(self.samples)
         )
 
     @property
     def is_within(self) -> bool:
-        """Whether the estimates are within what is allowed, of the whole and of the last part."""
-        return max(self.candidate.value, self.last) - self.excused <= self.allowed
+        """Whether the second half grew no faster than is allowed: what filled once before that is no harm."""
+        return self.late - self.excused <= self.allowed
 
 
 def memory(terms: MemoryTerms, course: MemoryCourse) -> Check:
@@ -95,16 +97,19 @@ def _growth(terms: MemoryTerms, server: ServerMemory) -> _Growth | None:
     settled = [sample for sample in seen if sample.at >= since]
     if len(settled) < LEAST_SAMPLES:
         return None
-    at = [sample.at for sample in settled]
-    candidate = slope(at, [sample.candidate_bytes for sample in settled])
-    stable = slope(at, [sample.stable_bytes for sample in settled])
-    part = settled[-max(LEAST_SAMPLES // 2, len(settled) // _LAST_PART) :]
-    last = slope([sample.at for sample in part], [sample.candidate_bytes for sample in part])
-    if candidate is None or stable is None or last is None:
+    half, third = len(settled) // 2, max(LEAST_SAMPLES // 2, len(settled) // 3)
+    candidate, stable = _slope(settled), slope([one.at for one in settled], [one.stable_bytes for one in settled])
+    parts = [_slope(part) for part in (settled[:half], settled[half:], settled[-third:])]
+    if candidate is None or stable is None or None in parts:
         return None
+    early, late, last = (part.value for part in parts if part is not None)
     share = terms.max_growth_share_per_h * settled[0].candidate_bytes
     allowed = max(terms.max_growth_mib_per_h * MIB, share) / _HOUR_S
-    return _Growth(settled, candidate, stable.value, last.value, _excused(settled, stable.value), allowed)
+    return _Growth(settled, candidate, stable.value, early, late, last, _excused(settled, stable.value), allowed)
+
+
+def _slope(samples: Sequence[MemorySample]) -> Slope | None:
+    return slope([sample.at for sample in samples], [sample.candidate_bytes for sample in samples])
 
 
 def _excused(samples: Sequence[MemorySample], stable: float) -> float:
@@ -141,7 +146,9 @@ def _said(outcome: Outcome, name: str, growth: _Growth, course: MemoryCourse) ->
         "candidate_last_bytes": last.candidate_bytes,
         "candidate_bytes_per_h": hourly,
         "candidate_lower_bytes_per_h": growth.candidate.lower * _HOUR_S,
-        "candidate_last_part_bytes_per_h": growth.last * _HOUR_S,
+        "candidate_first_half_bytes_per_h": growth.early * _HOUR_S,
+        "candidate_second_half_bytes_per_h": growth.late * _HOUR_S,
+        "candidate_last_third_bytes_per_h": growth.last * _HOUR_S,
         "candidate_bytes_per_million_answers": per_million,
         "stable_bytes_per_h": growth.stable * _HOUR_S,
         "excused_bytes_per_h": growth.excused * _HOUR_S,

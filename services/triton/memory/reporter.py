@@ -68,11 +68,13 @@ class MemoryReporter:
         del receive  # a request without a body is complete
         asked = scope["method"] == "GET" and scope["path"] == _PATH
         body = await self._report() if asked else f"there is only GET {_PATH} here\n"
-        kind = b"text/plain; version=0.0.4; charset=utf-8"
-        await send(
-            {"type": "http.response.start", "status": 200 if asked else 404, "headers": [(b"content-type", kind)]}
-        )
-        await send({"type": "http.response.body", "body": body.encode()})
+        content = body.encode()
+        fields = [
+            (b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),
+            (b"content-length", str(len(content)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200 if asked else 404, "headers": fields})
+        await send({"type": "http.response.body", "body": content})
 
     async def _report(self) -> str:
         pid = self._pid()

@@ -43,12 +43,13 @@ def test_two_parts_on_one_port_are_refused_before_anything_starts() -> None:
 def test_zero_chooses_a_port_of_its_own_for_each_part() -> None:
     names = [f"PENSTOCK_{part}_PORT" for part in ("GATEWAY_HTTP", "GATEWAY_GRPC", "GATEWAY_METRICS", "CONTROLLER_HTTP")]
     names += [f"PENSTOCK_{part}_PORT" for part in ("CONTROLLER_GRPC", "TRITON_HTTP", "TRITON_GRPC", "TRITON_METRICS")]
+    names += ["PENSTOCK_TRITON_MEMORY_PORT"]
     zeros = dict.fromkeys(names, "0") | {"PENSTOCK_TRITON_REPLICAS": "3"}
     chosen = choose_endpoints(load_settings(zeros, None, {}))
     numbers = [value for value in asdict(chosen).values() if isinstance(value, int)]
     for triton in chosen.tritons:
-        numbers += [triton.http_port, triton.grpc_port, triton.metrics_port]
-    assert len(numbers) == 5 + 3 * 3
+        numbers += [triton.http_port, triton.grpc_port, triton.metrics_port, triton.memory_port]
+    assert len(numbers) == 5 + 3 * 4
     assert len(set(numbers)) == len(numbers)
     assert 0 not in numbers
 

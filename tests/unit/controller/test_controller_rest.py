@@ -131,7 +131,7 @@ async def test_models_and_routes_show_what_is_published_loaded_and_routed(
     client: httpx2.AsyncClient, world: ControlPlane
 ) -> None:
     await start(client)
-    await world.tick(4)
+    await world.tick(5)
     model = (await client.get("/v1/models/digits")).json()
     assert (model["published"], model["loaded"], model["stable"], model["candidate"]) == ([1, 2], [1, 2], 1, 2)
     assert (model["weight_percent"], model["rollout"], model["problem"]) == (5, "digits-1", None)

@@ -110,7 +110,7 @@ async def test_what_people_and_models_call_themselves_is_text_and_nothing_else(c
         async with httpx2.AsyncClient(transport=transport, base_url="http://controller", headers=BROWSER) as other:
             body = {"model": name, "version": 2, "steps": FAST, "actor": ATTACK}
             rollout = (await other.post("/v1/rollouts", json=body)).json()["id"]
-            await world.tick(3)
+            await world.tick(4)
             path = f"/v1/rollouts/{quote(rollout, safe='')}"
             assert (await other.post(f"{path}/pause", json={"actor": ATTACK, "reason": ATTACK})).status_code == 200
             await world.tick()

@@ -88,7 +88,7 @@ class Follower:
 
 async def test_a_rollout_is_followed_from_its_present_state_to_its_end(world: ControlPlane) -> None:
     rollout = await world.operations.start(SPEC, "ada")
-    await tick(world, 4)
+    await tick(world, 5)
     follower = Follower(world, f"/v1/rollouts/{rollout.id}/events")
     running = follower.run()
     await asyncio.sleep(0.05)

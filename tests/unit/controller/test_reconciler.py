@@ -353,7 +353,7 @@ async def test_a_version_that_failed_often_is_tried_at_once_when_a_person_asks_a
         world.server.broken = {("digits", 2): "no such operator"}
         await started(world)
         for number in range(1, 8):
-            await world.tick(2)
+            await world.tick(3)
             assert (await world.rollout(f"digits-{number}")).phase is Phase.FAILED
             await world.operations.start(SPEC, "ada")
 
