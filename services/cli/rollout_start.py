@@ -71,7 +71,8 @@ def body_of(
         body["steps"] = [step_of(text) for text in steps]
     analysis = {name: value for name, value in others_of(further).items() if value is not None}
     body["analysis"] = body.get("analysis", {}) | analysis
-    body["memory"] = body.get("memory", {}) | memory_of(further)
+    if asked := memory_of(further):
+        body["memory"] = body.get("memory", {}) | asked
     if max_step_duration is not None:
         body["max_step_duration_s"] = duration_s(max_step_duration)
     if on_inconclusive is not None:

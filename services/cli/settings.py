@@ -153,7 +153,12 @@ def triton_targets(settings: Settings, asked: str | None, setting: str) -> Targe
     triton = settings.triton
     shifts = [number * PORTS_APART for number in range(triton.replicas)]
     return tuple(
-        ReplicaAddress(triton.host, triton.http_port + by, triton.grpc_port + by, triton.memory_port + by)
+        ReplicaAddress(
+            triton.host,
+            triton.http_port + by,
+            triton.grpc_port + by,
+            triton.memory_port + by if triton.memory_port else None,
+        )
         for by in shifts
     )
 

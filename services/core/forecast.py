@@ -6,12 +6,13 @@ A forecast is the verdict on evidence that goes on as it began: every count grow
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.core.analysis import Terms, assess, compared_tallies
 from services.core.comparison import Comparison, PairCounts
 from services.core.evidence import Seen
 from services.core.histogram import LatencyHistogram
+from services.core.memory_terms import LeakCheck
 from services.core.rollout import terms_of
 from services.core.rollout_spec import RolloutSpec
 from services.core.tally import Tally
@@ -86,14 +87,26 @@ def forecast(terms: Terms, seen: Seen, elapsed_s: float) -> Forecast | None:
     if not candidate.requests or not stable.requests or elapsed_s <= 0:
         return None
 
+    watching = _memory_aside(terms)
+
     def outcome_at(factor: float) -> Outcome:
-        return assess(terms, seen_scaled(seen, factor)).outcome
+        return assess(watching, seen_scaled(seen, factor)).outcome
 
     factor = _first(lambda factor: outcome_at(factor) in _DECIDED, 1.0)
     if factor is None:
         return None
-    more = round((factor - 1.0) * candidate.requests)
-    return Forecast(outcome_at(factor), more, (factor - 1.0) * elapsed_s)
+    outcome, seconds = outcome_at(factor), (factor - 1.0) * elapsed_s
+    if outcome is Outcome.PASS and terms.memory.leak_check is LeakCheck.REQUIRE:
+        seconds = max(seconds, terms.memory.window_s - seen.memory.watched_s)
+    more = round(candidate.requests * seconds / elapsed_s)
+    return Forecast(outcome, more, seconds)
+
+
+def _memory_aside(terms: Terms) -> Terms:
+    """Return the terms without the wait for memory, which no traffic shortens: it is added as time."""
+    if terms.memory.leak_check is not LeakCheck.REQUIRE:
+        return terms
+    return replace(terms, memory=replace(terms.memory, leak_check=LeakCheck.WATCH))
 
 
 def plan(spec: RolloutSpec, seen: Tally, elapsed_s: float) -> tuple[StepPlan, ...]:
@@ -108,7 +121,7 @@ def plan(spec: RolloutSpec, seen: Tally, elapsed_s: float) -> tuple[StepPlan, ..
 
 
 def _step_plan(spec: RolloutSpec, index: int, seen: Tally, elapsed_s: float) -> StepPlan:
-    step, terms = spec.steps[index], terms_of(spec, index)
+    step, terms = spec.steps[index], _memory_aside(terms_of(spec, index))
     weight, mirror = step.weight_percent / 100, step.mirror_percent / 100
     floor = mirror * spec.copies.floor_percent / 100
     # Of the requests that one version answers, so many are copied to the other, all of which are answered the same.
@@ -128,7 +141,9 @@ def _step_plan(spec: RolloutSpec, index: int, seen: Tally, elapsed_s: float) -> 
     factor = _first(lambda factor: assess(terms, seen_after(factor)).outcome is Outcome.PASS, least) if least else None
     if factor is None:
         return StepPlan(step.weight_percent, None, None, too_long=True)
-    seconds = max(step.duration_s, factor * elapsed_s)
+    # The first step waits until memory was watched for long enough; the later ones go on with its samples.
+    watched_s = spec.memory.window_s if not index and spec.memory.leak_check is LeakCheck.REQUIRE else 0.0
+    seconds = max(step.duration_s, factor * elapsed_s, watched_s)
     requests = round((weight or copied) * seen.requests * seconds / elapsed_s)
     return StepPlan(step.weight_percent, requests, seconds, seconds > spec.max_step_duration_s)
 

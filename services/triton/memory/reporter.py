@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from services.core.errors import PenstockError
+from services.core.errors import PenstockError, UpstreamFailure
 from services.core.memory_report import MemoryReport
 from services.process.asgi import Receive, Scope, Send
 from services.process.asgi_server import AsgiServer
@@ -45,7 +45,22 @@ class MemoryReporter:
         metrics: Callable[[], tuple[str, int]],
     ) -> None:
         self._repository, self._pid, self._metrics = repository, pid, metrics
-        self._server = AsgiServer(self._answer, listener)
+        self._server = AsgiServer(self, listener)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer ``GET /metrics``; a Triton that is down has no versions."""
+        if scope["type"] != "http":
+            return
+        del receive  # a request without a body is complete
+        asked = scope["method"] == "GET" and scope["path"] == _PATH
+        body = await self._report() if asked else f"there is only GET {_PATH} here\n"
+        content = body.encode()
+        fields = [
+            (b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),
+            (b"content-length", str(len(content)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200 if asked else 404, "headers": fields})
+        await send({"type": "http.response.body", "body": content})
 
     async def __aenter__(self) -> Self:
         await self._server.start()
@@ -60,21 +75,6 @@ class MemoryReporter:
     def port(self) -> int:
         """The port that it listens on."""
         return self._server.port
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer ``GET /metrics``; a Triton that is down has no versions."""
-        if scope["type"] != "http":
-            return
-        del receive  # a request without a body is complete
-        asked = scope["method"] == "GET" and scope["path"] == _PATH
-        body = await self._report() if asked else f"there is only GET {_PATH} here\n"
-        content = body.encode()
-        fields = [
-            (b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),
-            (b"content-length", str(len(content)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": 200 if asked else 404, "headers": fields})
-        await send({"type": "http.response.body", "body": content})
 
     async def _report(self) -> str:
         pid = self._pid()
@@ -103,7 +103,7 @@ async def read_report(host: str, port: int, timeout_s: float) -> MemoryReport:
     try:
         response = await pool.request("GET", _PATH, {"Connection": "close"}, timeout_s=timeout_s)
         if response.status != 200:  # noqa: PLR2004 - OK
-            return MemoryReport()
+            raise UpstreamFailure(f"{_PATH} is answered with status {response.status}, expected 200")
         return report_in(bytes(response.body).decode("utf-8", "replace"))
     finally:
         await pool.aclose()

@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from services.cli.controller_client import ControllerClient
-from services.cli.rollout import rollout
+from services.cli.rollout import plan, rollout, start
 from services.cli.rollout_replay import replayed
 from services.cli.rollout_start import body_of, duration_s, step_of
 from services.cli.rollout_text import HISTORY_COLUMNS, LIST_COLUMNS, describe, history_row, list_row, one_line
 from services.controller.rest import rest_app
+from services.controller.rest_models import MemoryModel, RolloutModel
 from services.core.errors import (
     ConfigurationError,
     Conflict,
@@ -24,6 +25,7 @@ from services.core.errors import (
     Unavailable,
     UpstreamFailure,
 )
+from services.core.memory_terms import LeakCheck, MemoryTerms
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 
@@ -88,6 +90,21 @@ def test_flags_go_over_the_file(tmp_path: Path) -> None:
     over = body(file=file, version=3, steps=("7",), analysis={"max_p99_ratio": 3.0}, max_step_duration="5m")
     assert (over["version"], over["steps"], over["max_step_duration_s"]) == (3, [{"weight_percent": 7}], 300.0)
     assert over["analysis"] == {"max_p99_ratio": 3.0, "max_error_increase": 0.5}
+
+
+def test_what_is_asked_of_memory_goes_over_the_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "rollout.yaml"
+    file.write_text("model: digits\nversion: 2\nmemory: {reserve: 0.2, leak_check: require}\n")
+    over = body(file=file, memory_leak_check="off", memory_window_s=900.0, memory_reserve=None)
+    assert over["memory"] == {"reserve": 0.2, "leak_check": "off", "window_s": 900.0}
+    assert "memory" not in over["analysis"]
+    terms = RolloutModel.model_validate(over).spec().memory
+    assert terms == MemoryTerms(reserve=0.2, leak_check=LeakCheck.OFF, window_s=900.0)
+
+
+def test_every_key_of_memory_is_an_option_of_start_and_of_plan() -> None:
+    for verb in (start, plan):
+        assert {f"memory_{key}" for key in MemoryModel.model_fields} <= {option.name for option in verb.params}
 
 
 def test_a_wrong_key_in_the_file_is_refused_with_the_nearest_right_one(tmp_path: Path) -> None:

@@ -45,14 +45,14 @@ def test_a_verbs_flags_belong_to_its_section_even_where_one_is_named_like_anothe
     assert flags == {"gateway.triton": "10.0.0.1:8000", "state_dir": "x", "gateway.http_port": 1}
     settings = load_settings({}, None, flags)
     assert _written(settings, settings.gateway.triton) == ["10.0.0.1:8000/8001"]
-    assert _written(settings, settings.controller.triton) == ["127.0.0.1:18000/18001"]
+    assert _written(settings, settings.controller.triton) == ["127.0.0.1:18000/18001/18003"]
     with pytest.raises(ConfigurationError, match=r"gateway\.triton"):
         triton_targets(settings, "http://x", "gateway.triton")
 
 
 def test_several_tritons_are_a_list_a_name_or_ports_ten_apart() -> None:
     settings = load_settings({"PENSTOCK_TRITON_REPLICAS": "2"}, None, {})
-    assert _written(settings, None) == ["127.0.0.1:18000/18001", "127.0.0.1:18010/18011"]
+    assert _written(settings, None) == ["127.0.0.1:18000/18001/18003", "127.0.0.1:18010/18011/18013"]
     assert _written(settings, "a:1/7, [::1]:2") == ["a:1/7", "[::1]:2/3"]
     assert str(triton_targets(settings, "dns:triton.svc:8000", "x")) == "dns:triton.svc:8000/8001"
 

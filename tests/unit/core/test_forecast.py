@@ -12,6 +12,7 @@ from loadtest.rollouts.traffic import Traffic, Version, answered
 from services.core.analysis import Terms, assess
 from services.core.evidence import Seen
 from services.core.forecast import forecast, plan, scaled
+from services.core.memory_terms import LeakCheck, MemoryTerms
 from services.core.rollout import Phase
 from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step
 from services.core.tally import Tally
@@ -90,3 +91,12 @@ def test_scaled_counts_do_not_contradict_themselves_and_keep_their_shape(factor:
     assert abs(found.requests - factor * tally.requests) <= 2
     if found.answers >= 100:
         assert found.latency.quantile(0.5) == pytest.approx(tally.latency.quantile(0.5), rel=0.1)
+
+
+def test_what_waits_for_its_memory_to_be_watched_is_forecast_to_take_that_long() -> None:
+    required = MemoryTerms(leak_check=LeakCheck.REQUIRE, window_s=900.0)
+    found = forecast(replace(TERMS, memory=required), Seen(seen(40_000), seen(8_000)), 60.0)
+    assert found is not None
+    assert (found.outcome, found.seconds) == (Outcome.PASS, 900.0)
+    steps = plan(replace(SPEC, memory=required), seen(50_000), 60.0)
+    assert [step.seconds for step in steps] == [900.0, plan(SPEC, seen(50_000), 60.0)[1].seconds]

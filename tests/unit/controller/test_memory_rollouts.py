@@ -1,0 +1,178 @@
+"""Memory from the report to the rollback: room before a load, a leak while a step runs, and a controller that ends."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from services.controller.documents import decode_rollout, encode_rollout
+from services.controller.memory_watch import MemoryWatch
+from services.controller.preflights import Preflights
+from services.core.errors import NotFound
+from services.core.memory_report import MemoryReports, Space
+from services.core.memory_terms import MIB, LeakCheck, MemoryTerms, OnUnknown
+from services.core.preflight import Need
+from services.core.rollout import Phase, Rollout, new_rollout
+from services.core.rollout_spec import RolloutSpec, Step
+from tests.fakes.clock import FakeClock
+from tests.fakes.control_plane import ControlPlane, FakeRepository
+from tests.fakes.memory_source import FakeMemorySource, modest_need
+
+pytestmark = pytest.mark.anyio
+WATCHED = MemoryTerms(leak_check=LeakCheck.REQUIRE, window_s=40.0, interval_s=1.0)
+SPEC = RolloutSpec("digits", 2, steps=(Step(50, 2, 20),), max_step_duration_s=300, memory=WATCHED)
+
+
+async def started(world: ControlPlane, spec: RolloutSpec = SPEC) -> str:
+    await world.serve()
+    world.repository.published["digits"] = [1, 2]
+    return (await world.operations.start(spec, "ada")).id
+
+
+async def until_over(world: ControlPlane, rollout_id: str, most: int = 200) -> Rollout:
+    for _ in range(most):
+        await world.tick()
+        if (found := await world.rollout(rollout_id)).phase.terminal:
+            return found
+    raise AssertionError(f"still {found.phase} after {most} ticks: {found.reason}")
+
+
+async def leak(world: ControlPlane, ticks: int, mib_per_tick: int = 2) -> None:
+    for _ in range(ticks):
+        world.memory.grown[2] = world.memory.grown.get(2, 0) + mib_per_tick * MIB
+        await world.tick()
+
+
+def world() -> ControlPlane:
+    return ControlPlane(repository=FakeRepository(digits=[1]))
+
+
+async def test_a_candidate_without_room_fails_before_anything_is_loaded() -> None:
+    async with world() as plane:
+        plane.memory.loaded = (1,)
+        plane.memory.host = Space(8192 * MIB, 850 * MIB)
+        rollout = await started(plane)
+        loads = len(plane.server.loads)
+        over = await until_over(plane, rollout, 6)
+        assert over.phase is Phase.FAILED
+        assert "t:8000 has 850 MiB left of 8.0 GiB, of which 819 MiB must stay free" in over.reason
+        assert len(plane.server.loads) == loads
+        assert plane.ledger.routes["digits"].stable == 1
+        await plane.tick(10)
+        assert (await plane.rollout(rollout)).phase is Phase.FAILED, "it is not tried again"
+        plane.memory.host = Space(8192 * MIB, 1850 * MIB)
+        again = await plane.operations.start(replace(SPEC, memory=MemoryTerms()), "ada")
+        assert (await until_over(plane, again.id)).phase is Phase.PROMOTED
+        lines = await plane.operations.history(again.id)
+        assert "about 100 MiB are needed" in lines[1].reason
+
+
+@pytest.mark.parametrize(("on_unknown", "phase"), [(OnUnknown.GO_ON, Phase.PROMOTED), (OnUnknown.REFUSE, Phase.FAILED)])
+async def test_memory_that_nobody_knows_is_said_and_decided_as_asked(on_unknown: OnUnknown, phase: Phase) -> None:
+    async with world() as plane:
+        plane.memory.instead = MemoryReports(problems={"t:8000": "port 8003: nobody listens"})
+        rollout = await started(plane, replace(SPEC, memory=MemoryTerms(on_unknown=on_unknown)))
+        assert (await until_over(plane, rollout)).phase is phase
+        words = [line.reason for line in await plane.operations.history(rollout)]
+        assert any("memory not known: t:8000: port 8003: nobody listens" in reason for reason in words)
+
+
+async def test_a_controller_that_ends_in_the_pre_flight_looks_again() -> None:
+    async with world() as plane:
+        rollout = await started(plane)
+        await plane.tick()
+        await plane.restart()
+        await plane.tick(4)
+        assert (await plane.rollout(rollout)).phase in {Phase.WARMING, Phase.PROGRESSING}
+
+
+async def test_a_leak_rolls_back_and_its_verdict_can_be_made_again() -> None:
+    async with world() as plane:
+        rollout = await started(plane)
+        await plane.tick(5)
+        assert (await plane.rollout(rollout)).phase is Phase.PROGRESSING
+        await leak(plane, 20)
+        before = await plane.rollout(rollout)
+        await plane.restart()
+        await leak(plane, 40)
+        over = await until_over(plane, rollout)
+        assert over.phase is Phase.ROLLED_BACK
+        assert "memory: on t:8000 the candidate went from" in over.reason
+        judged = [line.judged for line in await plane.operations.history(rollout) if line.judged is not None]
+        assert judged[-1].replayed() == judged[-1].verdict
+        samples = judged[-1].seen.memory.servers["t:8000"].samples
+        assert samples[0] == before.evidence.memory.servers["t:8000"].samples[0], "they outlived the controller"
+        assert samples[-1].candidate_answers > samples[0].candidate_answers
+
+
+async def test_a_steady_candidate_is_promoted_and_one_that_nobody_watched_is_not() -> None:
+    async with world() as plane:
+        assert (await until_over(plane, await started(plane))).phase is Phase.PROMOTED
+    async with world() as plane:
+        rollout = await started(plane)
+        await plane.tick(4)
+        plane.memory.instead = MemoryReports(problems={"t:8000": "nobody listens"})
+        over = await until_over(plane, rollout, 400)
+        assert over.phase is Phase.ROLLED_BACK
+        assert "nobody listens" in over.reason
+    async with world() as plane:
+        plane.memory.instead = MemoryReports(problems={"t:8000": "nobody listens"})
+        watching = replace(SPEC, memory=replace(WATCHED, leak_check=LeakCheck.WATCH))
+        assert (await until_over(plane, await started(plane, watching))).phase is Phase.PROMOTED
+
+
+async def test_explanations_say_how_long_memory_was_watched() -> None:
+    async with world() as plane:
+        rollout = await started(plane)
+        await plane.tick(12)
+        lines, _ = await plane.insight.explain(rollout)
+        assert any("Of its memory: watched for " in line for line in lines)
+
+
+async def test_the_course_of_memory_is_stored_as_it_is() -> None:
+    async with world() as plane:
+        rollout = await started(plane)
+        await plane.tick(12)
+        stored = await plane.rollout(rollout)
+        assert stored.evidence.memory.servers
+        assert decode_rollout(encode_rollout(stored)) == stored
+
+
+class _Stuck(FakeMemorySource):
+    async def reports(self) -> MemoryReports:
+        self.looks += 1
+        await asyncio.Event().wait()
+        return MemoryReports()
+
+
+async def test_nothing_is_left_behind_by_a_rollout_that_is_over_or_a_lead_that_ends() -> None:
+    source, clock = _Stuck(), FakeClock()
+    rollout = new_rollout(SPEC, 1, clock())
+    async with MemoryWatch(source, clock) as watch, Preflights(source, modest_need) as preflights:
+        assert watch.take(rollout) is None
+        preflights.ensure(rollout)
+        preflights.ensure(rollout)
+        await asyncio.sleep(0.05)
+        assert source.looks == 2
+        watch.forget(rollout)
+        preflights.drop()
+        await watch.idle()
+        await preflights.idle()
+        assert (watch.take(rollout), preflights.result(rollout)) == (None, None)
+    assert not [task for task in asyncio.all_tasks() if "digits" in task.get_name()]
+
+
+async def test_a_repository_that_cannot_be_read_leaves_the_reason_to_the_load() -> None:
+    def lost(model: str, stable: int, candidate: int) -> Need:
+        raise NotFound(f"model '{model}' has no version {candidate}")
+
+    rollout = new_rollout(SPEC, 1, 0.0)
+    async with Preflights(FakeMemorySource(), lost) as preflights:
+        preflights.ensure(rollout)
+        await preflights.idle()
+        found = preflights.result(rollout)
+    assert found is not None
+    assert found.may_load
+    assert "has no version 2" in found.text
