@@ -109,9 +109,8 @@ class MemoryCourse:
     @property
     def watched_s(self) -> float:
         """The longest time that the samples of one Triton span, seconds."""
-        return max(
-            (one.samples[-1].at - one.samples[0].at for one in self.servers.values() if one.samples), default=0.0
-        )
+        spans = (one.samples[-1].at - one.samples[0].at for one in self.servers.values() if one.samples)
+        return max(spans, default=0.0)
 
     def after_step(self, stable_answers: int, candidate_answers: int) -> MemoryCourse:
         """Return the same with the answers of a step that is over added up."""

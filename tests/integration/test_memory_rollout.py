@@ -1,4 +1,4 @@
-"""A real Triton whose candidate leaks with every answer: what its supervisor reports, and what becomes of the rollout."""
+"""A real Triton whose candidate leaks with every answer: what its supervisor reports, and what the rollout becomes."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def publish(repository: Path, version: int, kept_bytes: int) -> None:
     (repository / "drip" / "config.pbtxt").write_text(CONFIG)
 
 
-def body(**more: Any) -> dict[str, Any]:
+def body(version: int) -> dict[str, Any]:
     steps = [{"weight_percent": 50, "duration_s": 1.0, "min_requests": 20}]
-    return {"model": "drip", "version": 2, "steps": steps, "max_step_duration_s": 60.0, **more}
+    return {"model": "drip", "version": version, "steps": steps, "max_step_duration_s": 60.0, "memory": MEMORY}
 
 
 async def answered(triton: RunningTriton, controller: RunningController, rollout: str) -> dict[str, Any]:
@@ -67,26 +67,30 @@ async def answered(triton: RunningTriton, controller: RunningController, rollout
 def test_a_candidate_that_leaks_in_a_real_triton_is_rolled_back(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     publish(repository, 1, kept_bytes=1)
-    with running_triton(repository, tmp_path / "triton") as triton:
-        with (
-            running_controller(repository, triton.address, tmp_path / "controller") as controller,
-            ScriptedWorker(controller.grpc_port, "drip"),
-        ):
-            controller.until("/v1/models/drip", lambda model: model.get("stable") == 1)
-            publish(repository, 2, kept_bytes=2 * MIB)
-            controller.until("/v1/models/drip", lambda model: 2 in model["published"])
-            refused = controller.post("/v1/rollouts", body(memory={"reserve": 0.9})).json()
-            failed = controller.until(f"/v1/rollouts/{refused['id']}", lambda found: not found["active"])
-            assert failed["phase"] == "failed", failed["reason"]
-            assert "must stay free. Nothing was loaded" in failed["reason"]
+    with (
+        running_triton(repository, tmp_path / "triton") as triton,
+        running_controller(repository, triton.address, tmp_path / "controller") as controller,
+        ScriptedWorker(controller.grpc_port, "drip"),
+    ):
+        controller.until("/v1/models/drip", lambda model: model.get("stable") == 1)
+        publish(repository, 2, kept_bytes=2 * MIB)
+        publish(repository, 3, kept_bytes=1)
+        with (repository / "drip" / "3" / "weights.bin").open("wb") as sparse:
+            sparse.truncate(1 << 39)
+        controller.until("/v1/models/drip", lambda model: model["published"] == [1, 2, 3])
+        refused = controller.post("/v1/rollouts", body(3)).json()
+        failed = controller.until(f"/v1/rollouts/{refused['id']}", lambda found: not found["active"])
+        assert failed["phase"] == "failed", failed["reason"]
+        assert "needs about 1024.0 GiB (1 x 1024.0 GiB)" in failed["reason"]
+        assert "must stay free. Nothing was loaded" in failed["reason"]
 
-            started = controller.post("/v1/rollouts", body(memory=MEMORY)).json()
-            over = aio.run(answered(triton, controller, started["id"]), timeout_s=60.0)
-            assert over["phase"] == "rolled_back", over["reason"]
-            assert "memory: on 127.0.0.1:" in over["reason"]
-            history = controller.get(f"/v1/rollouts/{started['id']}/history")["history"]
+        started = controller.post("/v1/rollouts", body(2)).json()
+        over = aio.run(answered(triton, controller, started["id"]), timeout_s=60.0)
+        assert over["phase"] == "rolled_back", over["reason"]
+        assert "memory: on 127.0.0.1:" in over["reason"]
+        history = controller.get(f"/v1/rollouts/{started['id']}/history")["history"]
     loaded = next(line for line in history if line["target"] == "warming")
-    assert "left, about 1" in loaded["reason"], "what stable takes is known, so there is an estimate"
+    assert "left, about " in loaded["reason"], "what stable takes is known, and so is what is left"
     check = next(one for one in history[-2]["verdict"]["checks"] if one["name"] == "memory")
     assert check["outcome"] == "fail"
     assert check["numbers"]["candidate_bytes_per_h"] > 100 * MIB
