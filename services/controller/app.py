@@ -132,11 +132,9 @@ async def _run(
     tritons = TritonMembers(options.triton, layout, trust=trust, permit=mandate.require)
     server = ModelServerGroup(tritons)
 
-    repository = RepositoryWatch(layout, pace.observe_timeout_s)
-    board = RouteBoard()
+    repository, board = RepositoryWatch(layout, pace.observe_timeout_s), RouteBoard()
     ledger = Ledger(store, board, mandate, time.time)
-    fleet = Fleet(time.monotonic, pace.stale_after_s)
-    loader = Loader(server, time.monotonic)
+    fleet, loader = Fleet(time.monotonic, pace.stale_after_s), Loader(server, time.monotonic)
     warmups = Warmups(TritonWarmer(tritons, layout), time.monotonic)
     prometheus = PrometheusQuery(options.prometheus_url) if options.prometheus_url else None
     caller = WebhookCaller(options.webhook_secret, time.time, AllowedHosts(options.webhook_hosts))
