@@ -18,8 +18,8 @@ from services.controller.comparison_document import (
     latency_document,
     latency_from,
 )
+from services.controller.memory_document import memory_document, memory_from, with_memory
 from services.controller.values_document import values_document, values_from, with_score_shift
-from services.controller.memory_document import memory_document, memory_from
 from services.core.analysis import Terms
 from services.core.custom_metric import Measurements
 from services.core.errors import ConfigurationError, PenstockError
@@ -132,7 +132,7 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
     return Rollout(
         **{
             **document,
-            "spec": _SPEC.validate_python(with_score_shift(document["spec"], "analysis")),
+            "spec": _SPEC.validate_python(with_memory(with_score_shift(document["spec"], "analysis"))),
             "phase": Phase(document["phase"]),
             "evidence": Evidence(
                 tally_from(evidence["stable"]),
@@ -142,7 +142,7 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
                 comparison_from(evidence["floor"]),
                 evidence["route_generation"],
                 _MEASUREMENTS.validate_python(evidence["measurements"]),
-                memory_from(evidence["memory"]),
+                memory_from(evidence.get("memory")),
             ),
             "verdict": _verdict_from(document["verdict"]),
         }
@@ -171,7 +171,7 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
     """Return what ``judged_document`` wrote."""
     if document is None:
         return None
-    terms = _TERMS.validate_python(with_score_shift(document["terms"], "config"))
+    terms = _TERMS.validate_python(with_memory(with_score_shift(document["terms"], "config")))
     if document["terms_sha256"] != terms.digest:
         raise ValueError("terms_sha256 is not that of the terms")
     verdict = _verdict_from(document["verdict"])
@@ -183,7 +183,7 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
         comparison_from(document["comparison"]),
         comparison_from(document["floor"]),
         _MEASUREMENTS.validate_python(document["measurements"]),
-        memory_from(document["memory"]),
+        memory_from(document.get("memory")),
     )
     return Judged(terms, seen, verdict, document["route_generation"])
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.core.memory_course import MemoryCourse, MemorySample, ServerMemory
 from services.core.memory_report import Space
+from services.core.memory_terms import LeakCheck
 
 _COLUMNS = ("at", "stable_bytes", "candidate_bytes", "stable_answers", "candidate_answers")
 
@@ -24,10 +25,17 @@ def memory_document(course: MemoryCourse) -> dict[str, Any]:
     }
 
 
-def memory_from(document: dict[str, Any]) -> MemoryCourse:
-    """Return the course that ``memory_document`` wrote."""
+def memory_from(document: dict[str, Any] | None) -> MemoryCourse:
+    """Return the course that ``memory_document`` wrote; none for None, which was stored before there was one."""
+    if document is None:
+        return MemoryCourse()
     servers = {name: _server_from(server) for name, server in document["servers"].items()}
     return MemoryCourse(**{**document, "servers": servers})
+
+
+def with_memory(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document that says what it asks of memory: nothing, where it was stored before it could."""
+    return {"memory": {"leak_check": LeakCheck.OFF.value}, **document}
 
 
 def _server_document(server: ServerMemory) -> dict[str, Any]:

@@ -72,6 +72,8 @@ class Terms:
         terms = asdict(self)
         if self.config.max_score_shift is None:
             del terms["config"]["max_score_shift"]  # as in records from before it could be asked for
+        if self.memory.leak_check is LeakCheck.OFF:
+            del terms["memory"]  # none of it is looked at, as in records from before there was any
         return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
 
-from services.controller.documents import decode_rollout, encode_rollout
+from services.controller.documents import decode_rollout, encode_rollout, judged_document, judged_from
 from services.controller.memory_watch import MemoryWatch
 from services.controller.preflights import Preflights
 from services.core.errors import NotFound
@@ -138,6 +139,20 @@ async def test_the_course_of_memory_is_stored_as_it_is() -> None:
         stored = await plane.rollout(rollout)
         assert stored.evidence.memory.servers
         assert decode_rollout(encode_rollout(stored)) == stored
+
+
+async def test_what_was_stored_before_memory_was_asked_for_is_read_and_replayed() -> None:
+    async with world() as plane:
+        unasked = replace(SPEC, memory=MemoryTerms(leak_check=LeakCheck.OFF))
+        over = await until_over(plane, await started(plane, unasked))
+        stored = json.loads(encode_rollout(over))
+        del stored["spec"]["memory"], stored["evidence"]["memory"]
+        assert decode_rollout(json.dumps(stored)) == over
+        judged = [line.judged for line in await plane.operations.history(over.id) if line.judged is not None]
+        record = judged_document(judged[-1])
+        assert record is not None
+        del record["terms"]["memory"], record["memory"]
+        assert judged_from(record) == judged[-1]
 
 
 class _Stuck(FakeMemorySource):
