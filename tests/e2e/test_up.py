@@ -23,6 +23,8 @@ from tests.e2e.conftest import MODEL, Up, penstock, running_up, traffic, wait_fo
 pytestmark = pytest.mark.e2e
 
 # A busy machine stalls for some ms now and then, also between the two versions' requests.
+# More answers are needed then before the p99 is shown to be within what is allowed.
+_OVER_S = 300.0
 STEPS = ["--step", "5:3s:30", "--step", "25:3s:60", "--step", "50:3s:60", "--p99-floor-s", "0.02"]
 
 
@@ -46,7 +48,7 @@ def wait_until_over(up: Up, rollout_id: str) -> dict[str, object]:
         return None if found["active"] else found
 
     try:
-        found: dict[str, object] = wait_for(over, f"{rollout_id} is over", 120)
+        found: dict[str, object] = wait_for(over, f"{rollout_id} is over", _OVER_S)
     except AssertionError as late:
         late.add_note("\n".join(up.rollout("explain", rollout_id)["lines"]))
         raise
