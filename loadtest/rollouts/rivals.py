@@ -17,6 +17,7 @@ from services.core.tally import Tally
 
 _P99 = 0.99
 _LEAST = 60
+_WINDOW = 60  # looks, one a second
 
 
 class Rival(Protocol):
@@ -48,15 +49,23 @@ class Threshold:
     def __init__(self, max_p99_ratio: float = 1.2, max_error_increase: float = 0.01) -> None:
         self._max_p99_ratio, self._max_error_increase = max_p99_ratio, max_error_increase
         self._step = -1
-        self._minute: deque[tuple[Tally, Tally]] = deque(maxlen=60)
+        self._minute: deque[tuple[Tally, Tally]] = deque()
+        self._stable, self._candidate = Tally(), Tally()
 
     def rolls_back(self, step: int, stable: Tally, candidate: Tally) -> bool:
         """See ``Rival``."""
         if step != self._step:
             self._step = step
             self._minute.clear()
+            self._stable, self._candidate = Tally(), Tally()
         self._minute.append((stable, candidate))
-        theirs, mine = (sum((pair[side] for pair in self._minute), Tally()) for side in (0, 1))
+        self._stable += stable
+        self._candidate += candidate
+        if len(self._minute) > _WINDOW:
+            gone, went = self._minute.popleft()
+            self._stable -= gone
+            self._candidate -= went
+        theirs, mine = self._stable, self._candidate
         if min(theirs.requests, mine.requests) < _LEAST:
             return False
         p99, stable_p99 = mine.latency.quantile(_P99), theirs.latency.quantile(_P99)

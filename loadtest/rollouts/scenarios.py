@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from loadtest.rollouts.traffic import Traffic, Version
-from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step
+from services.core.rollout_spec import STEPS_OF, AnalysisConfig, Copies, RolloutSpec, Step, Strategy
 
 STEPS = (Step(5, 30, 200), Step(25, 30, 200), Step(50, 30, 200))
 SPEC = RolloutSpec("m", 2, steps=STEPS)
@@ -15,6 +15,20 @@ STRICT = replace(
     SPEC,
     analysis=AnalysisConfig(max_error_increase=0.003, max_p99_ratio=1.05, p99_floor_s=0.0),
     max_step_duration_s=7200,
+)
+# Wrong labels that leave the mix of classes as it is are seen on copies alone. Worth detecting: 0.5 % of the inputs.
+COMPARED = replace(
+    SPEC,
+    steps=tuple(replace(step, mirror_percent=20) for step in STEPS),
+    analysis=AnalysisConfig(max_disagreement=0.005),
+)
+# All requests copied, no traffic of its own. Worth detecting: 0.2 % of the inputs.
+SHADOWED = replace(
+    SPEC,
+    strategy=Strategy.SHADOW,
+    steps=STEPS_OF[Strategy.SHADOW],
+    analysis=AnalysisConfig(max_disagreement=0.002),
+    copies=Copies(floor_percent=1),
 )
 # The harshest for identical versions: no tolerance at all, and a bound of 10 %.
 NO_TOLERANCE = AnalysisConfig(
@@ -55,6 +69,15 @@ class Scenario:
     harmful: bool
     longest_s: int = 1800
 
+    @property
+    def tolerances(self) -> str:
+        """How much worse a candidate may be, in words: more than that is worth detecting."""
+        asked = self.spec.analysis
+        words = [f"p99 x{asked.max_p99_ratio:g}", f"errors +{100 * asked.max_error_increase:g} %"]
+        if any(step.mirror_percent for step in self.spec.steps):
+            words.append(f"disagreement {100 * asked.max_disagreement:g} %")
+        return ", ".join(words)
+
 
 SAME = (
     Scenario("identical versions", SPEC, Traffic(), harmful=False),
@@ -79,11 +102,17 @@ SAME = (
         harmful=False,
         longest_s=600,
     ),
+    Scenario("identical versions, a fifth of the requests copied", COMPARED, Traffic(), harmful=False),
+    Scenario("identical versions, shadow of all requests", SHADOWED, Traffic(), harmful=False),
 )
 WORSE = (
     Scenario("p99 20 % longer, the same median", STRICT, Traffic(candidate=LONGER_TAIL), True, 7200),
     Scenario("everything 20 % slower", STRICT, Traffic(candidate=Version(median_s=0.024)), True, 7200),
     Scenario("1 % errors", STRICT, Traffic(candidate=Version(error=0.01)), True, 3600),
+    Scenario("wrong labels on 2 % of inputs, a fifth copied", COMPARED, Traffic(candidate=Version(wrong=0.02)), True),
+    Scenario("wrong labels on 2 % of inputs, shadow", SHADOWED, Traffic(candidate=Version(wrong=0.02)), True),
+    Scenario("another answer to 1 % of inputs, shadow", SHADOWED, Traffic(candidate=Version(wrong=0.01)), True),
+    Scenario("one answer in 1,000 not finite", SPEC, Traffic(candidate=Version(non_finite=0.001)), True),
     Scenario("one answer in 200 not finite", SPEC, Traffic(candidate=Version(non_finite=0.005)), True),
     Scenario("one class for everything", SPEC, Traffic(candidate=Version(mix=CONSTANT)), True),
     Scenario("a numeric output shifted by 0.8 deviations", SPEC, Traffic(stable=SURE, candidate=SHIFTED), True, 3600),

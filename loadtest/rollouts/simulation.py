@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loadtest.rollouts.rivals import Rival
-from loadtest.rollouts.traffic import Traffic, answered
+from loadtest.rollouts.traffic import Traffic, answered, compared
+from services.core.comparison import Comparison
 from services.core.event import Event, EventKind
 from services.core.evidence import Evidence
 from services.core.judgement import judge
 from services.core.rollout import Phase, Rollout, new_rollout
 from services.core.rollout_spec import RolloutSpec
 from services.core.transitions import advance
+from services.core.verdict import Outcome
 
 LONGEST_S = 1800
 
@@ -25,15 +27,27 @@ class Simulated:
 
     Attributes:
         rollout: Its last state.
-        exposed: Requests that the candidate had answered by then.
+        exposed: Requests of clients that the candidate had answered by then.
         seconds: How long it took.
         rolled_back_by: The rivals that would have rolled it back on the way.
+        copies: Copies of requests that the candidate had got by then.
+        looks_late: Looks at an answer of the candidate that is not finite after the first one, until the rollback; None
+            where there was no such answer or no rollback.
     """
 
     rollout: Rollout
     exposed: int
     seconds: int
     rolled_back_by: frozenset[str] = frozenset()
+    copies: int = 0
+    looks_late: int | None = None
+
+    @property
+    def harm_shown(self) -> bool:
+        """Whether it was rolled back because harm was shown, and not because its time was over."""
+        verdict = self.rollout.verdict
+        shown = verdict is not None and verdict.outcome is Outcome.FAIL
+        return shown and self.rollout.phase is Phase.ROLLING_BACK
 
 
 def simulate(
@@ -52,7 +66,7 @@ def simulate(
     rollout = new_rollout(spec, 1, 0.0)
     for ready in (EventKind.LOADED, EventKind.WARMED):
         rollout, _ = advance(rollout, Event(ready), 0.0)
-    exposed, now, fallen = 0, 0, set[str]()
+    exposed, copies, now, first_odd, fallen = 0, 0, 0, 0, set[str]()
     while now < longest_s and rollout.phase is Phase.PROGRESSING:
         now += 1
         requests = int(chance.poisson(traffic.per_second))
@@ -60,11 +74,35 @@ def simulate(
         outage = bool(chance.random() < traffic.outage_share)
         stable = answered(traffic.stable, requests - mine, chance, outage=outage)
         candidate = answered(traffic.candidate, mine, chance, outage=outage)
+        comparison, floor = _mirrored(rollout, traffic, stable.answers, chance)
         seen, step = rollout.evidence, rollout.step
-        rollout = replace(rollout, evidence=Evidence(seen.stable + stable, seen.candidate + candidate))
+        evidence = Evidence(
+            seen.stable + stable,
+            seen.candidate + candidate,
+            comparison=seen.comparison.absorbing(comparison),
+            floor=seen.floor.absorbing(floor),
+        )
+        rollout = replace(rollout, evidence=evidence)
         exposed += mine
+        copies += comparison.mirrored
+        odd = candidate.non_finite + sum(output.non_finite for output in comparison.outputs.values())
+        first_odd = first_odd or (now if odd else 0)
         fallen |= {rival.name for rival in rivals if rival.rolls_back(step, stable, candidate)}
         event = judge(rollout, float(now))
         if event is not None:
             rollout, _ = advance(rollout, event, float(now))
-    return Simulated(rollout, exposed, now, frozenset(fallen))
+    late = now - first_odd if first_odd and rollout.phase is Phase.ROLLING_BACK else None
+    return Simulated(rollout, exposed, now, frozenset(fallen), copies, late)
+
+
+def _mirrored(
+    rollout: Rollout, traffic: Traffic, answers: int, chance: np.random.Generator
+) -> tuple[Comparison, Comparison]:
+    """Return what copies of a share of stable's answers show, and of these the ones that stable itself got."""
+    share = rollout.current_step.mirror_percent / 100
+    if not share:
+        return Comparison(), Comparison()
+    copies = int(chance.binomial(answers, share))
+    own = int(chance.binomial(copies, rollout.spec.copies.floor_percent / 100))
+    comparison = compared(traffic.stable, traffic.candidate, copies - own, chance)
+    return comparison, compared(traffic.stable, traffic.stable, own, chance)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.core.comparison import Comparison, OutputComparison, PairCounts
 from services.core.histogram import BUCKET_COUNT, MIN_EXPONENT, PER_OCTAVE, LatencyHistogram
 from services.core.tally import Tally
 from services.core.value_histogram import CONFIDENCE, MEAN, ValueHistogram, bin_of
@@ -26,6 +27,8 @@ class Version:
         mix: Probabilities of the predicted classes.
         confidence: The two parameters of the beta distribution of the first class's score; None where none is told.
         value: Mean and standard deviation of a numeric output that is normally distributed; None where there is none.
+        wrong: Probability that an input gets another class than a version without this fault gives it. The mix stays
+            as it is: only answers to the same request show it.
     """
 
     error: float = 0.001
@@ -35,6 +38,7 @@ class Version:
     mix: tuple[float, ...] = EVEN
     confidence: tuple[float, float] | None = None
     value: tuple[float, float] | None = None
+    wrong: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,19 +62,47 @@ def answered(version: Version, requests: int, chance: np.random.Generator, *, ou
     """Return what a version answered to some requests."""
     failed = requests if outage else int(chance.binomial(requests, version.error))
     good = requests - failed
-    seconds = version.median_s * np.exp(version.sigma * chance.standard_normal(good))
-    indices = np.ceil(np.log2(seconds) * PER_OCTAVE) - MIN_EXPONENT * PER_OCTAVE
-    found, sizes = np.unique(np.clip(indices, 0, BUCKET_COUNT - 1).astype(int), return_counts=True)
-    counts = {int(index): int(count) for index, count in zip(found, sizes, strict=True)}
+    latency = _latency(version, good, chance)
     classes = tuple(int(count) for count in chance.multinomial(good, version.mix))
     non_finite = int(chance.binomial(good, version.non_finite))
-    latency = LatencyHistogram(counts, float(seconds.sum()))
     values = {}
     if version.confidence is not None:
         values[f"{CONFIDENCE}:scores"] = _histogram(chance.beta(*version.confidence, good).tolist())
     if version.value is not None:
         values[f"{MEAN}:value"] = _histogram(chance.normal(*version.value, good).tolist())
     return Tally(requests, failed, non_finite, latency, {"scores": classes}, values)
+
+
+def compared(original: Version, copied: Version, copies: int, chance: np.random.Generator) -> Comparison:
+    """Return how a version's answers to copies of requests differ from those that the clients got.
+
+    Args:
+        original: The version that answered clients, with success.
+        copied: The one that got the copies; the same for the noise floor.
+        copies: How many.
+        chance: Of everything that is left to chance.
+    """
+    failed = int(chance.binomial(copies, copied.error))
+    pairs = copies - failed
+    # One input is always answered alike: of a version with itself no pair differs.
+    same = original is copied
+    odd = 0 if same else int(chance.binomial(pairs, copied.non_finite))
+    differing = odd if same else odd + int(chance.binomial(pairs - odd, copied.wrong))
+    return Comparison(
+        PairCounts(pairs, differing, 0, pairs, pairs - differing),
+        failed,
+        original=_latency(original, pairs, chance),
+        copy=_latency(copied, pairs, chance),
+        outputs={"scores": OutputComparison(pairs, pairs, pairs - differing, odd)},
+    )
+
+
+def _latency(version: Version, answers: int, chance: np.random.Generator) -> LatencyHistogram:
+    seconds = version.median_s * np.exp(version.sigma * chance.standard_normal(answers))
+    indices = np.ceil(np.log2(seconds) * PER_OCTAVE) - MIN_EXPONENT * PER_OCTAVE
+    found, sizes = np.unique(np.clip(indices, 0, BUCKET_COUNT - 1).astype(int), return_counts=True)
+    counts = {int(index): int(count) for index, count in zip(found, sizes, strict=True)}
+    return LatencyHistogram(counts, float(seconds.sum()))
 
 
 def _histogram(values: list[float]) -> ValueHistogram:

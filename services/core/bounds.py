@@ -19,7 +19,11 @@ import math
 # Shifts of the log-odds, from what tells a share of one from 1/3000 down to what tells apart shares that differ in the
 # third digit.
 _SHIFTS: tuple[float, ...] = tuple(8.0 * math.exp2(-j / 2) for j in range(27))
+# Each shift with its e^s - 1.
+_SHIFTED: tuple[tuple[float, float], ...] = tuple((shift, math.expm1(shift)) for shift in _SHIFTS)
 _LOG_COUNT = math.log(len(_SHIFTS))
+# More than the rounding of the sum's logarithm.
+_ROUNDING = 1e-9
 _BISECTIONS = 40
 # Sizes at which a bound on a mix of classes takes a new share of alpha: each is so much more than the one before.
 _FIRST_SIZE = 16
@@ -31,9 +35,28 @@ def log_evidence(successes: int, trials: int, mean: float) -> float:
 
     The evidence is an e-process: it ever exceeds 1 / alpha with probability at most alpha if the mean is no higher.
     """
-    terms = [shift * successes - trials * math.log1p(mean * math.expm1(shift)) for shift in _SHIFTS]
+    return _log_mixture(_log_terms(successes, trials, mean))
+
+
+def _log_terms(successes: int, trials: int, mean: float) -> list[float]:
+    return [shift * successes - trials * math.log1p(mean * raised) for shift, raised in _SHIFTED]
+
+
+def _log_mixture(terms: list[float]) -> float:
     highest = max(terms)
     return highest + math.log(sum(math.exp(term - highest) for term in terms)) - _LOG_COUNT
+
+
+def _reaches(successes: int, trials: int, mean: float, least: float) -> bool:
+    """Return whether ``log_evidence`` is at least ``least``.
+
+    The sum of the terms is between the highest and so many times that, which mostly decides without it.
+    """
+    terms = _log_terms(successes, trials, mean)
+    highest = max(terms)
+    if highest - _LOG_COUNT >= least:
+        return True
+    return highest >= least - _ROUNDING and _log_mixture(terms) >= least
 
 
 def lower_share(successes: int, trials: int, alpha: float) -> float:
@@ -42,11 +65,11 @@ def lower_share(successes: int, trials: int, alpha: float) -> float:
         return 0.0
     least = -math.log(alpha)
     low, high = 0.0, successes / trials
-    if log_evidence(successes, trials, low) < least:
+    if not _reaches(successes, trials, low, least):
         return 0.0
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        if log_evidence(successes, trials, middle) >= least:
+        if _reaches(successes, trials, middle, least):
             low = middle
         else:
             high = middle
@@ -85,12 +108,12 @@ def rank_above_quantile(n: int, q: float, alpha: float) -> int | None:
 def _least_surprising(n: int, mean: float, alpha: float) -> int | None:
     """Return the fewest successes in n trials that are evidence enough against a mean; None where n are not enough."""
     least = -math.log(alpha)
-    if n < 1 or log_evidence(n, n, mean) < least:
+    if n < 1 or not _reaches(n, n, mean, least):
         return None
     low, high = math.floor(n * mean), n  # no evidence below the mean
     while high - low > 1:
         middle = (low + high) // 2
-        if log_evidence(middle, n, mean) >= least:
+        if _reaches(middle, n, mean, least):
             high = middle
         else:
             low = middle

@@ -146,3 +146,34 @@ def test_many_classes_do_not_make_the_mix_bound_useless() -> None:
     assert bounds.mix_deviation(0, 10, 1e-5) == 1.0
     assert bounds.mix_deviation(10, 1, 1e-5) == 0.0
     assert bounds.mix_deviation(1, 2, 1e-5) == 1.0
+
+
+def plain_lower_share(successes: int, trials: int, alpha: float) -> float:
+    """The bisection as its definition has it, with the whole evidence at each place."""
+    least = -math.log(alpha)
+    low, high = 0.0, successes / trials
+    if not successes or bounds.log_evidence(successes, trials, low) < least:
+        return 0.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if bounds.log_evidence(successes, trials, middle) >= least:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@given(st.integers(1, 10**7), st.integers(0, 1000), ALPHAS)
+def test_a_bound_is_the_same_to_the_last_digit_where_less_is_computed_for_it(n: int, part: int, alpha: float) -> None:
+    for successes in (n * part // 1000, min(part, n)):
+        assert bounds.lower_share(successes, n, alpha) == plain_lower_share(successes, n, alpha)
+
+
+@given(st.integers(1, 10**6), SHARES, ALPHAS)
+def test_a_rank_is_the_first_whose_whole_evidence_is_enough(n: int, q: float, alpha: float) -> None:
+    least, rank = -math.log(alpha), bounds.rank_above_quantile(n, q, alpha)
+    if rank is None:
+        assert bounds.log_evidence(n, n, q) < least
+    else:
+        assert bounds.log_evidence(rank, n, q) >= least
+        assert rank - 1 <= n * q or bounds.log_evidence(rank - 1, n, q) < least
