@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := embedded,build,recipes,stores,mlflow,postgres,loadtest,dev
 
-.PHONY: help install demo up test lint proto recipes gpu-check bench peers chaos kills overload
+.PHONY: help install demo up test lint proto recipes gpu-check bench peers chaos kills overload rollouts
 .DEFAULT_GOAL := help
 
 help: ## show the targets
@@ -72,3 +72,7 @@ kills: install ## controllers killed at every transition, on SQLite and PostgreS
 
 overload: install ## ten times the load that a model can carry
 	$(BIN)/python -m loadtest.overload $(OVERLOAD_ARGS)
+
+rollouts: install ## same and worse candidates: simulated by the thousand, then live (SIMULATED_ARGS, LIVE_ARGS)
+	$(BIN)/python -m loadtest.rollouts $(SIMULATED_ARGS)
+	$(BIN)/python -m loadtest.live_rollouts $(LIVE_ARGS)

@@ -74,7 +74,7 @@ def run(scenarios: Sequence[Scenario], folder: Path, say: Callable[[str], None])
     publish(repository, 1)
     write_data(folder / "data.npz")
     say("starting Triton, controller and gateway")
-    with System(repository, folder, workers=1) as system, _traffic(system, folder / "data.npz", folder):
+    with System(repository, folder, workers=1) as system, traffic(system, folder / "data.npz", folder):
         ended = []
         for version, scenario in enumerate(scenarios, 2):
             publish(repository, version, scenario.fault)
@@ -85,15 +85,15 @@ def run(scenarios: Sequence[Scenario], folder: Path, say: Callable[[str], None])
 def _rolled(system: System, scenario: Scenario, version: int, say: Callable[[str], None]) -> Ended:
     """Run the rollout of a published candidate to the end."""
     say(f"version {version}: {scenario.name}")
-    _await(lambda: version in _model(system)["published"], f"version {version} is not seen", _SEEN_TIMEOUT_S)
-    started = _post(system.controller.rest, "/v1/rollouts", {"model": MODEL, **scenario.body(version)})
+    wait_until(lambda: version in model_view(system)["published"], f"version {version} is not seen", _SEEN_TIMEOUT_S)
+    started = post(system.controller.rest, "/v1/rollouts", {"model": MODEL, **scenario.body(version)})
     path = f"/v1/rollouts/{started['id']}"
 
     def over() -> bool:
         return not orjson.loads(get(system.controller.rest, path))["active"]
 
-    _await(over, f"rollout {started['id']} is not over", _ROLLOUT_TIMEOUT_S)
-    ended = _ended(scenario, orjson.loads(get(system.controller.rest, path)), _history(system, path))
+    wait_until(over, f"rollout {started['id']} is not over", _ROLLOUT_TIMEOUT_S)
+    ended = _ended(scenario, orjson.loads(get(system.controller.rest, path)), history_of(system, path))
     say(f"  {ended.phase} after {ended.seconds:.0f} s and {ended.exposed} requests: {ended.reason[:160]}")
     return ended
 
@@ -117,17 +117,24 @@ def _ended(scenario: Scenario, rollout: dict[str, Any], history: list[dict[str, 
     )
 
 
-def _history(system: System, path: str) -> list[dict[str, Any]]:
+def history_of(system: System, path: str) -> list[dict[str, Any]]:
+    """Return the history of the rollout at a path."""
     found: list[dict[str, Any]] = orjson.loads(get(system.controller.rest, f"{path}/history"))["history"]
     return found
 
 
-def _model(system: System) -> dict[str, Any]:
+def model_view(system: System) -> dict[str, Any]:
+    """Return what the controller says of the model."""
     found: dict[str, Any] = orjson.loads(get(system.controller.rest, f"/v1/models/{MODEL}"))
     return found
 
 
-def _post(address: str, path: str, document: dict[str, Any]) -> dict[str, Any]:
+def post(address: str, path: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Create something at an address, and return it.
+
+    Raises:
+        UpstreamFailure: There is no answer, or its status is not 201.
+    """
     with closing(HttpConnection(address, _TIMEOUT_S)) as http:
         outcome = http.exchange("POST", path, "Content-Type: application/json\r\n", orjson.dumps(document))
     if isinstance(outcome, Failure) or outcome[0] != _CREATED:
@@ -137,7 +144,12 @@ def _post(address: str, path: str, document: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _await(holds: Callable[[], bool], otherwise: str, timeout_s: float) -> None:
+def wait_until(holds: Callable[[], bool], otherwise: str, timeout_s: float) -> None:
+    """Wait until something holds.
+
+    Raises:
+        PenstockError: It did not in time.
+    """
     deadline = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > deadline:
@@ -146,20 +158,20 @@ def _await(holds: Callable[[], bool], otherwise: str, timeout_s: float) -> None:
 
 
 @contextmanager
-def _traffic(system: System, data: Path, folder: Path) -> Iterator[None]:
-    """Send requests over REST and gRPC until the end."""
+def traffic(system: System, data: Path, folder: Path, rate_per_s: float = RATE_PER_S) -> Iterator[None]:
+    """Send requests over REST and gRPC until the end; then ``traffic.log`` in the folder has what became of them."""
     words = [sys.executable, "-m", "loadtest.traffic", "--rest", system.gateway.rest, "--grpc", system.gateway.grpc]
-    words += ["--model", MODEL, "--rate", str(RATE_PER_S), "--data", str(data), "--json"]
+    words += ["--model", MODEL, "--rate", f"{rate_per_s:g}", "--data", str(data), "--json"]
     with (folder / "traffic.log").open("wb") as log:
-        traffic = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        sender = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
             yield
-            if (status := traffic.poll()) is not None:
+            if (status := sender.poll()) is not None:
                 raise PenstockError(f"the load ended with {status}: {(folder / 'traffic.log').read_text()[-2000:]}")
         finally:
-            traffic.send_signal(signal.SIGTERM)
+            sender.send_signal(signal.SIGTERM)
             try:
-                traffic.wait(_STOP_TIMEOUT_S)
+                sender.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                traffic.kill()
-                traffic.wait()
+                sender.kill()
+                sender.wait()

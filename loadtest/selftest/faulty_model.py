@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ MODEL = "selftest"
 WIDTH = 4
 _ROWS = 4000
 _SEED = 7
+_Z99 = 2.3263  # the 99th percentile of a normal distribution, in deviations
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +21,14 @@ class Fault:
 
     Attributes:
         slower: Every answer takes so many times as long.
+        longer_tail: So many times as long takes the slowest answer of a hundred, and the median as long as ever.
         errors: Share of the requests that fail.
         wrong: Share of the requests that get another class.
         not_finite: Share of the requests that get a NaN.
     """
 
     slower: float = 1.0
+    longer_tail: float = 1.0
     errors: float = 0.0
     wrong: float = 0.0
     not_finite: float = 0.0
@@ -33,17 +37,36 @@ class Fault:
 NONE = Fault()
 
 
-def publish(repository: Path, version: int, fault: Fault = NONE) -> None:
-    """Write a version; it appears in one step."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long answers take: a lognormal time that depends on the input.
+
+    Attributes:
+        median_s: Its median, seconds.
+        sigma: Standard deviation of its logarithm.
+        instances: Requests that a version answers at the same time.
+    """
+
+    median_s: float = 0.004
+    sigma: float = 0.4
+    instances: int = 4
+
+
+USUAL = Pace()
+
+
+def publish(repository: Path, version: int, fault: Fault = NONE, pace: Pace = USUAL) -> None:
+    """Write a version; it appears in one step. All versions of a model have the instances of the first."""
     folder = repository / MODEL
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.pbtxt").is_file():
         (folder / "labels.txt").write_text("red\ngreen\nblue\n", encoding="utf-8")
-        (folder / "config.pbtxt").write_text(_CONFIG, encoding="utf-8")
+        (folder / "config.pbtxt").write_text(_CONFIG % pace.instances, encoding="utf-8")
     staged = folder / f".{version}"
     staged.mkdir()
+    sigma = pace.sigma + math.log(fault.longer_tail) / _Z99
     values = {name: repr(getattr(fault, name)) for name in Fault.__dataclass_fields__}
-    (staged / "model.py").write_text(_CODE.format(**values), encoding="utf-8")
+    (staged / "model.py").write_text(_CODE.format(**values, median_s=pace.median_s, sigma=sigma), encoding="utf-8")
     staged.rename(folder / str(version))
 
 
@@ -58,7 +81,7 @@ backend: "python"
 max_batch_size: 8
 input [{{ name: "x" data_type: TYPE_FP32 dims: [{WIDTH}] }}]
 output [{{ name: "scores" data_type: TYPE_FP32 dims: [3] label_filename: "labels.txt" }}]
-instance_group [{{ kind: KIND_CPU count: 4 }}]
+instance_group [{{ kind: KIND_CPU count: %d }}]
 model_warmup [{{
   name: "zeros" batch_size: 1
   inputs {{ key: "x" value {{ data_type: TYPE_FP32 dims: [{WIDTH}] zero_data: true }} }}
@@ -74,7 +97,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 SLOWER, ERRORS, WRONG, NOT_FINITE = {slower}, {errors}, {wrong}, {not_finite}
-MEDIAN_S, SIGMA = 0.004, 0.4
+MEDIAN_S, SIGMA = {median_s}, {sigma}
 
 
 class TritonPythonModel:

@@ -21,6 +21,7 @@ class FakeGatewayWorker:
         deaf: Whether it takes no new tables.
         mute: Whether it reports nothing.
         error: Share of the requests that fail, by version; exact.
+        odd: How many of the next answers are not finite, by version.
         latency_s: Latency by version, seconds.
         differing: Share of the copied requests that a version answers otherwise than another one; exact.
         truth: Requests by model, version and role since its start.
@@ -32,6 +33,7 @@ class FakeGatewayWorker:
         self.deaf = False
         self.mute = False
         self.error: dict[int, float] = {}
+        self.odd: dict[int, int] = {}
         self.latency_s: dict[int, float] = {}
         self.differing: dict[int, float] = {}
         self.comparisons: dict[ComparisonKey, Comparison] = {}
@@ -87,4 +89,6 @@ class FakeGatewayWorker:
         latency = LatencyHistogram()
         latency.observe(self.latency_s.get(version, 0.01), requests - failed)
         before = self.tallies.get(key, Tally())
-        self.tallies[key] = before + replace(Tally(), requests=requests, failed=failed, latency=latency)
+        odd = min(requests - failed, self.odd.get(version, 0))
+        self.odd[version] = self.odd.get(version, 0) - odd
+        self.tallies[key] = before + replace(Tally(), requests=requests, failed=failed, non_finite=odd, latency=latency)
