@@ -95,7 +95,17 @@ def summarise(scenario: Scenario, runs: Sequence[Simulated], rivals: Sequence[st
 def markdown(summaries: Sequence[Summary]) -> str:
     """Return a table for a person."""
     rivals = list(summaries[0].rivals)
-    head = ["scenario", "allowed", "rollouts", "rolled back for harm", "95 %", "bound", "promoted", "expired", *rivals]
+    head = [
+        "scenario",
+        "allowed",
+        "rollouts",
+        "rolled back for harm",
+        "95 %",
+        "bound",
+        "promoted or concluded",
+        "expired",
+        *rivals,
+    ]
     head += ["requests exposed", "copies", "seconds", "looks late", "kept"]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for one in summaries:
