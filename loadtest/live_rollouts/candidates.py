@@ -10,8 +10,8 @@ from typing import Any
 from loadtest.selftest.faulty_model import NONE, Fault, Pace
 
 RATE_PER_S = 200
-# The p99 is 48 ms, a fifth of it 10 ms: beside a busy machine's work a p99 of 16 ms became one of 32 ms on both sides, in
-# which 3 ms are lost. At the rate above a quarter to a half of the instances work.
+# The p99 is 48 ms, a fifth of it 10 ms: beside a busy machine's work a p99 of 16 ms became one of 32 ms on both sides,
+# in which 3 ms are lost. At the rate above a quarter to a half of the instances work.
 PACE = Pace(median_s=0.030, sigma=0.2, instances=12)
 # Worth detecting: 0.3 % more bad answers, a p99 that is 9 % longer, another class for 0.5 % of the inputs.
 ANALYSIS = {"max_error_increase": 0.003, "max_p99_ratio": 1.09, "p99_floor_s": 0.0, "max_disagreement": 0.005}
