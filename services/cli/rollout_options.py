@@ -9,6 +9,7 @@ import click
 
 from services.cli.controller_client import controller_option
 from services.cli.memory_options import OPTIONS
+from services.cli.rollout_experiment import EXPERIMENT_OPTIONS
 from services.core.rollout_spec import OnInconclusive, Strategy
 
 _TOLERANCES = {
@@ -53,6 +54,7 @@ def asked_options(command: Any) -> Any:
             help="What is done then.  [default: abort]",
         ),
         *OPTIONS,
+        *EXPERIMENT_OPTIONS,
         controller_option,
     ]
     for option in reversed(options):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from services.cli.memory_options import memory_of, others_of
+from services.cli.rollout_experiment import with_experiment
 from services.cli.yamlfile import load_yaml
 from services.core.errors import ConfigurationError
 
@@ -55,6 +56,13 @@ def body_of(
     max_step_duration: str | None,
     on_inconclusive: str | None = None,
     strategy: str | None = None,
+    arms: tuple[str, ...] = (),
+    outcome: str | None = None,
+    min_lift: str | None = None,
+    significance: str | None = None,
+    min_outcomes: int | None = None,
+    min_runtime: str | None = None,
+    on_win: str | None = None,
     **further: Any,
 ) -> dict[str, Any]:
     """Return the body of the request that starts a rollout.
@@ -79,6 +87,16 @@ def body_of(
         body["on_inconclusive"] = on_inconclusive
     if strategy is not None:
         body["strategy"] = strategy
+    body = with_experiment(
+        body,
+        arms=arms,
+        outcome=outcome,
+        min_lift=min_lift,
+        significance=significance,
+        min_outcomes=min_outcomes,
+        on_win=on_win,
+        min_runtime_s=None if min_runtime is None else duration_s(min_runtime),
+    )
     missing = [name for name in ("model", "version") if not body.get(name)]
     if missing:
         raise ConfigurationError(

@@ -25,6 +25,9 @@ def describe(rollout: dict[str, Any]) -> list[str]:
     """Return everything that a person wants to know of a rollout, line by line."""
     lines = [f"{rollout['id']}: {one_line(rollout)}", f"why: {rollout['reason']}"]
     lines += [f"{side}: {_tally_words(rollout['evidence'][side])}" for side in ("stable", "candidate")]
+    lines += [f"version {arm}: {_tally_words(tally)}" for arm, tally in rollout["evidence"]["arms"].items()]
+    for version, fed_back in rollout["evidence"]["outcomes"].items():
+        lines.append(f"outcomes of version {version}: {fed_back['outcomes']}, mean {fed_back['mean']:.4g}")
     verdict = rollout["verdict"]
     if verdict:
         lines.append(f"verdict: {verdict['outcome']}")

@@ -20,11 +20,12 @@ from services.controller.database import Database
 from services.controller.events.event_feed import EventFeed
 from services.controller.events.event_routes import add_events
 from services.controller.events.watch import Watch
+from services.controller.feedback import FeedbackIntake
 from services.controller.fleet import Fleet
 from services.controller.forwarding import ToLeader
 from services.controller.governor import Governor
 from services.controller.grpc_server import GrpcServer
-from services.controller.grpc_services import RouteService, StatisticsService
+from services.controller.grpc_services import FeedbackService, RouteService, StatisticsService
 from services.controller.insight import Insight
 from services.controller.leadership import Election, Leader, Mandate
 from services.controller.ledger import Ledger
@@ -199,14 +200,14 @@ async def _run(
     )
 
     insight = Insight(ledger=ledger, store=store, fleet=fleet, clock=time.time, waiting=questions.waiting)
-    to_leader = ToLeader(mandate)
+    to_leader, feedback = ToLeader(mandate), FeedbackIntake(ledger, mandate)
     metrics = ControllerMetrics(ledger, fleet, reconciler, mandate, caller)
-    rest = rest_app(operations, overview, insight, metrics, dashboard=dashboard, to_leader=to_leader)
+    rest = rest_app(operations, overview, insight, metrics, dashboard=dashboard, to_leader=to_leader, feedback=feedback)
     add_events(rest, operations, feed, watch)
     http = AsgiServer(rest, listener)
     try:
         routes, statistics = RouteService(board, mandate), StatisticsService(fleet, board, mandate)
-        grpc = GrpcServer(routes, statistics, options.host, grpc_port)
+        grpc = GrpcServer(routes, statistics, FeedbackService(feedback), options.host, grpc_port)
         background = (governor.run, reconciler.run, tritons.run, watch.run, announcer.run)
         async with loader, warmups, measuring, questions, preflights, memory:
             await _serve(http, grpc, background, board, announce)

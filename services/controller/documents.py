@@ -6,6 +6,7 @@ that does not fit is an error, never a default.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -26,9 +27,10 @@ from services.core.errors import ConfigurationError, PenstockError
 from services.core.evidence import Evidence, Seen, Sighting
 from services.core.history import HistoryEntry, Judged
 from services.core.mirror import Mirror
+from services.core.outcomes import Totals
 from services.core.rollout import Phase, Rollout
 from services.core.rollout_spec import RolloutSpec
-from services.core.route import Route
+from services.core.route import Arm, Route
 from services.core.tally import Tally
 from services.core.verdict import Verdict
 
@@ -36,6 +38,7 @@ _SPEC = TypeAdapter(RolloutSpec)
 _VERDICT = TypeAdapter(Verdict)
 _TERMS = TypeAdapter(Terms)
 _MEASUREMENTS = TypeAdapter(dict[str, Measurements])
+_OUTCOMES = TypeAdapter(dict[int, Totals])
 
 
 def tally_document(tally: Tally) -> dict[str, Any]:
@@ -70,7 +73,17 @@ def _sighting_document(sighting: Sighting) -> dict[str, Any]:
         "candidate": tally_document(sighting.candidate),
         "comparison": comparison_document(sighting.comparison),
         "floor": comparison_document(sighting.floor),
+        "arms": _arms_document(sighting.arms),
     }
+
+
+def _arms_document(arms: Mapping[int, Tally]) -> dict[str, Any]:
+    return {str(version): tally_document(tally) for version, tally in arms.items()}
+
+
+def _arms_from(document: dict[str, Any]) -> dict[int, Tally]:
+    """Return tallies by version; a document from before there were A/B tests has none."""
+    return {int(version): tally_from(tally) for version, tally in document.get("arms", {}).items()}
 
 
 def _sighting_from(document: dict[str, Any]) -> Sighting:
@@ -81,6 +94,7 @@ def _sighting_from(document: dict[str, Any]) -> Sighting:
         tally_from(document["candidate"]),
         comparison_from(document["comparison"]),
         comparison_from(document["floor"]),
+        _arms_from(document),
     )
 
 
@@ -120,6 +134,8 @@ def _rollout_document(rollout: Rollout) -> dict[str, Any]:
             "measurements": _MEASUREMENTS.dump_python(dict(rollout.evidence.measurements), mode="json"),
             "memory": memory_document(rollout.evidence.memory),
             "route_generation": rollout.evidence.route_generation,
+            "arms": _arms_document(rollout.evidence.arms),
+            "outcomes": _OUTCOMES.dump_python(dict(rollout.evidence.outcomes), mode="json"),
         },
         "verdict": verdict_document(rollout.verdict),
         "reason": rollout.reason,
@@ -143,6 +159,8 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
                 evidence["route_generation"],
                 _MEASUREMENTS.validate_python(evidence["measurements"]),
                 memory_from(evidence.get("memory")),
+                _arms_from(evidence),
+                _OUTCOMES.validate_python(evidence.get("outcomes", {})),
             ),
             "verdict": _verdict_from(document["verdict"]),
         }
@@ -163,6 +181,8 @@ def judged_document(judged: Judged | None) -> dict[str, Any] | None:
         "floor": comparison_document(judged.seen.floor),
         "measurements": _MEASUREMENTS.dump_python(dict(judged.seen.measurements), mode="json"),
         "memory": memory_document(judged.seen.memory),
+        "arms": _arms_document(judged.seen.arms),
+        "outcomes": _OUTCOMES.dump_python(dict(judged.seen.outcomes), mode="json"),
         "verdict": verdict_document(judged.verdict),
     }
 
@@ -184,6 +204,8 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
         comparison_from(document["floor"]),
         _MEASUREMENTS.validate_python(document["measurements"]),
         memory_from(document.get("memory")),
+        _arms_from(document),
+        _OUTCOMES.validate_python(document.get("outcomes", {})),
     )
     return Judged(terms, seen, verdict, document["route_generation"])
 
@@ -238,6 +260,8 @@ def route_document(route: Route) -> dict[str, Any]:
         "weight_percent": route.weight_percent,
         "versions": sorted(route.versions),
         "mirror": route.mirror and asdict(route.mirror),
+        "arms": [asdict(arm) for arm in route.arms],
+        "experiment": route.experiment,
     }
 
 
@@ -274,7 +298,9 @@ def decode_route(text: str) -> Route:
     try:
         document = orjson.loads(text)
         mirror = document.get("mirror")  # absent in a database from before there were mirrors: there is none
-        return Route(**{**document, "versions": frozenset(document["versions"]), "mirror": mirror and Mirror(**mirror)})
+        arms = tuple(Arm(**arm) for arm in document.get("arms", ()))  # neither were there A/B tests
+        versions = frozenset(document["versions"])
+        return Route(**{**document, "versions": versions, "mirror": mirror and Mirror(**mirror), "arms": arms})
     except (KeyError, TypeError, ValueError) as error:
         raise _unreadable("route", error) from error
 

@@ -121,8 +121,8 @@ class Fleet:
         self._forget_silent()
         return frozenset(self._workers)
 
-    def sightings(self, model: str, stable: int, candidate: int) -> dict[str, Sighting]:
-        """Return what every live worker last reported of two versions of a model."""
+    def sightings(self, model: str, stable: int, candidate: int, *arms: int) -> dict[str, Sighting]:
+        """Return what every live worker last reported of versions of a model."""
         self._forget_silent()
         return {
             instance: Sighting(
@@ -132,6 +132,7 @@ class Fleet:
                 worker.report.tallies.get((model, candidate, Role.CANDIDATE), _EMPTY),
                 worker.report.compared(model, (stable, candidate), (candidate, stable)),
                 worker.report.compared(model, (stable, stable), (candidate, candidate)),
+                {arm: worker.report.tallies.get((model, arm, Role.CANDIDATE), _EMPTY) for arm in arms},
             )
             for instance, worker in self._workers.items()
             if worker.report is not None

@@ -6,12 +6,20 @@ from collections.abc import AsyncIterator
 
 import grpc
 
+from services.controller.feedback import FeedbackIntake
 from services.controller.fleet import Fleet
 from services.controller.leadership import Mandate, NotLeading
 from services.controller.route_board import RouteBoard
-from services.controller.wire import checked_instance, report_from, table_message
+from services.controller.wire import checked_instance, outcomes_from, report_from, table_message
 from services.core.errors import Overloaded, PenstockError, status_of
-from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2, statistics_pb2_grpc
+from services.pb.penstock.v1 import (
+    feedback_pb2,
+    feedback_pb2_grpc,
+    routes_pb2,
+    routes_pb2_grpc,
+    statistics_pb2,
+    statistics_pb2_grpc,
+)
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -88,6 +96,27 @@ class StatisticsService(statistics_pb2_grpc.StatisticsServiceServicer):  # type:
             await _abort(context, error)
         book = self._board.book
         return statistics_pb2.StatisticsReceipt(generation=book.generation if book else 0)
+
+
+class FeedbackService(feedback_pb2_grpc.FeedbackServiceServicer):  # type: ignore[misc] # as above
+    """Takes in what became of answers.
+
+    Args:
+        intake: Checks and stores it.
+    """
+
+    def __init__(self, intake: FeedbackIntake) -> None:
+        self._intake = intake
+
+    async def ReportOutcomes(  # noqa: N802 - the name is the protocol's
+        self, request: feedback_pb2.OutcomeReport, context: grpc.aio.ServicerContext
+    ) -> feedback_pb2.OutcomeReceipt:
+        """Answer when the outcomes are stored."""
+        try:
+            taken = await self._intake.take(request.model, outcomes_from(request))
+        except PenstockError as error:
+            await _abort(context, error)
+        return feedback_pb2.OutcomeReceipt(taken=taken)
 
 
 def _takes_any(context: grpc.aio.ServicerContext) -> bool:

@@ -7,7 +7,7 @@ wrote, nobody knows what is stored: the ledger then is stale, and nothing is dec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from services.controller.leadership import Mandate
@@ -16,7 +16,9 @@ from services.controller.store import Store
 from services.core.audit import ROUTE, AuditOutcome, AuditRecord, change_of, route_standing
 from services.core.errors import Unavailable
 from services.core.event import CONTROLLER
+from services.core.feedback import Feedback, Taken
 from services.core.history import HistoryEntry
+from services.core.outcomes import Totals
 from services.core.rollout import Rollout
 from services.core.route import Route
 
@@ -41,6 +43,8 @@ class Ledger:
         self.problem: str | None = "the database was not read yet"
         # Held by whoever reads, decides and writes: the loop, or a person's verb.
         self.lock = asyncio.Lock()
+        # What became of answers in A/B tests that are not over: totals by rollout and version.
+        self.outcomes: dict[str, dict[int, Totals]] = {}
         self.decisions: dict[tuple[str, str], int] = {}
         self._listeners: list[Callable[[Rollout, HistoryEntry], None]] = []
 
@@ -77,9 +81,11 @@ class Ledger:
         async with self._marking_stale():
             book = await self._store.book()
             active = await self._store.find(active=True, limit=10_000)
+            outcomes = await self._store.outcome_totals()
             self._mandate.seen = await self._store.lead()
         self._board.publish(book)
         self._active = {rollout.model: rollout for rollout in active}
+        self.outcomes = outcomes
         self._current = True
         self.problem = None
         return True
@@ -103,6 +109,12 @@ class Ledger:
             saved = await self._store.save(rollout, entry, record)
         self._remember(saved, entry)
         return saved
+
+    async def feed_back(self, rollout: Rollout, outcomes: Sequence[tuple[Feedback, float]]) -> list[Taken]:
+        """Store outcomes of an A/B test; errors as in ``OutcomeStore.add_outcomes``."""
+        async with self._marking_stale():
+            taken, self.outcomes[rollout.id] = await self._store.add_outcomes(rollout.id, outcomes)
+        return taken
 
     async def set_route(self, route: Route, reason: str, rollout_id: str | None = None) -> None:
         """Store a route and show the new table, unless it is the present one; errors as in ``RouteStore.put_route``."""
@@ -130,6 +142,7 @@ class Ledger:
     def _remember(self, rollout: Rollout, entry: HistoryEntry | None) -> None:
         if rollout.phase.terminal:
             self._active.pop(rollout.model, None)
+            self.outcomes.pop(rollout.id, None)
         else:
             self._active[rollout.model] = rollout
         if entry is not None:

@@ -230,13 +230,14 @@ class Operations:
         active = self._ledger.active.get(spec.model)
         if active is not None:
             raise Conflict(f"model '{spec.model}' has rollout {active.id} under way; abort it or wait until it is over")
-        if spec.version == route.stable:
-            raise InvalidRequest(
-                f"version {spec.version} of '{spec.model}' is the stable one already; name another version"
-            )
-        if spec.version not in published:
-            found = ", ".join(map(str, published)) or "none"
-            raise NotFound(f"model '{spec.model}' has no published version {spec.version}; published: {found}")
+        for version in spec.challengers:
+            if version == route.stable:
+                raise InvalidRequest(
+                    f"version {version} of '{spec.model}' is the stable one already; name another version"
+                )
+            if version not in published:
+                found = ", ".join(map(str, published)) or "none"
+                raise NotFound(f"model '{spec.model}' has no published version {version}; published: {found}")
         return route.stable
 
 

@@ -27,7 +27,7 @@ from services.controller.repository_watch import RepositoryWatch
 from services.controller.settings import Pace
 from services.controller.warmups import Warmups
 from services.controller.webhooks.questions import Questions
-from services.core.actions import LoadVersions, SetRoute, WarmVersion, actions_of, route_of
+from services.core.actions import LoadVersions, SetRoute, WarmVersions, actions_of, route_of
 from services.core.errors import Conflict, PenstockError, Unavailable
 from services.core.event import Event, EventKind
 from services.core.history import entry_of
@@ -198,15 +198,15 @@ class Reconciler:
         for action in actions_of(current):
             if isinstance(action, SetRoute):
                 await self._ledger.set_route(action.route, current.reason, current.id)
-            elif isinstance(action, WarmVersion):
-                self._warmups.ensure(action.model, action.version)
+            elif isinstance(action, WarmVersions):
+                self._warmups.ensure(action.model, action.versions)
 
     def _with_evidence(self, rollout: Rollout) -> Rollout:
         route = route_of(rollout)
         if not rollout.phase.weighted or self._ledger.routes.get(rollout.model) != route:
             return rollout
         seen = rollout.evidence.absorb(
-            self._fleet.sightings(rollout.model, rollout.stable, rollout.candidate),
+            self._fleet.sightings(rollout.model, rollout.stable, *rollout.challengers),
             self._fleet.live(),
             self._ledger.changed(rollout.model),
         )
@@ -214,6 +214,7 @@ class Reconciler:
             seen = seen.measured(metric, reading)
         if (look := self._memory.take(rollout)) is not None:
             seen = seen.with_memory(look, (rollout.model, rollout.stable), (rollout.model, rollout.candidate))
+        seen = seen.fed_back(self._ledger.outcomes.get(rollout.id, seen.outcomes))
         return rollout if seen is rollout.evidence else replace(rollout, evidence=seen)
 
     def _event_for(self, rollout: Rollout, now: float) -> Event | None:
@@ -229,8 +230,7 @@ class Reconciler:
         return self._drain_event(rollout, now) if rollout.phase.leaving else None
 
     def _has_both(self, rollout: Rollout) -> bool:
-        both = {rollout.stable, rollout.candidate}
-        if self.loaded is None or not both <= self.loaded.get(rollout.model, frozenset()):
+        if self.loaded is None or not rollout.versions <= self.loaded.get(rollout.model, frozenset()):
             return False
         # A load that began for the rollout before may be taking away what was seen.
         return self._loader.undisturbed(rollout.model, self._ended_before)
@@ -244,21 +244,21 @@ class Reconciler:
         if preflight is not None and not preflight.may_load:
             return Event(EventKind.LOAD_FAILED, reason=preflight.text)
         refusal = self._loader.take_refusal(rollout.model)
-        if refusal is not None and rollout.candidate in refusal.versions:
+        if refusal is not None and refusal.versions.intersection(rollout.challengers):
             return Event(EventKind.LOAD_FAILED, reason=refusal.reason)
         return None
 
     def _warm_event(self, rollout: Rollout) -> Event | None:
         if rollout.phase is not Phase.WARMING:
             return None
-        if self._warmups.is_warm(rollout.model, rollout.candidate):
+        if self._warmups.is_warm(rollout.model, rollout.challengers):
             waits = self._questions.confirmed(rollout, Occasion.PRE_ROLLOUT)
             refusal = self._questions.refused(rollout, Occasion.PRE_ROLLOUT)
             if refusal is not None:
                 return Event(EventKind.WARM_FAILED, reason=refusal)
             if waits is not None:
                 return None
-        result = self._warmups.take_result(rollout.model, rollout.candidate)
+        result = self._warmups.take_result(rollout.model, rollout.challengers)
         if result is None:
             return None
         return Event(EventKind.WARMED if result.warm else EventKind.WARM_FAILED, reason=result.words)

@@ -15,15 +15,16 @@ from services.controller.audit_documents import record_document
 from services.controller.body_limit import BodyLimit
 from services.controller.dashboard.negotiation import prefers_html
 from services.controller.dashboard.pages import Dashboard
+from services.controller.feedback import FeedbackIntake
 from services.controller.forwarding import Forwarding, ToLeader
 from services.controller.insight import Insight
 from services.controller.metrics import ControllerMetrics
 from services.controller.operations import Operations
 from services.controller.overview import Overview
-from services.controller.rest_models import RolloutModel, StartModel, VerbModel
+from services.controller.rest_models import FeedbackModels, RolloutModel, StartModel, VerbModel
 from services.controller.same_origin import SameOrigin
 from services.controller.store import AuditQuery
-from services.controller.views import forecast_view, history_view, plan_view, rollout_view
+from services.controller.views import feedback_view, forecast_view, history_view, plan_view, rollout_view
 from services.core.errors import PenstockError, status_of
 from services.core.event import VERBS, Event, EventKind
 
@@ -41,6 +42,7 @@ def rest_app(
     *,
     dashboard: Dashboard | None = None,
     to_leader: ToLeader | None = None,
+    feedback: FeedbackIntake | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -50,6 +52,7 @@ def rest_app(
         insight: Explanations and plans.
         metrics: What Prometheus reads.
         dashboard: Pages for browsers; without them the API alone.
+        feedback: Takes in what became of answers; None where nobody does.
         to_leader: Passes writes on to the controller that leads; None where there is only this one.
     """
     app = FastAPI(title="Penstock controller", version="v1", redoc_url=None)
@@ -64,6 +67,8 @@ def rest_app(
     _add_insight(app, insight)
     _add_verbs(app, operations)
     _add_audit(app, operations)
+    if feedback is not None:
+        _add_feedback(app, feedback)
     return app
 
 
@@ -157,6 +162,15 @@ def _add_insight(app: FastAPI, insight: Insight) -> None:
         """How long each step of a rollout will take at the traffic of the last minute; nothing is started."""
         steps, per_s = await insight.plan(body.spec())
         return plan_view(body.model, steps, per_s)
+
+
+def _add_feedback(app: FastAPI, intake: FeedbackIntake) -> None:
+    @app.post("/v1/models/{model}/feedback", tags=["models"])
+    async def feedback(model: str, body: FeedbackModels) -> dict[str, Any]:
+        """What became of answers, for the model's A/B test; each outcome of a request counts once."""
+        told = [one for each in (body if isinstance(body, list) else [body]) for one in each.feedback()]
+        taken = await intake.take(model, told)
+        return {"results": [feedback_view(one, how) for one, how in zip(told, taken, strict=True)]}
 
 
 def _add_audit(app: FastAPI, operations: Operations) -> None:

@@ -7,9 +7,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.core.custom_metric import MAX_METRICS, CustomMetric
+from services.core.experiment import MAX_ARMS, Better, Experiment, OnWin, OutcomeKind, OutcomeSpec
+from services.core.feedback import MAX_BATCH, MAX_ID, Feedback
 from services.core.memory_terms import LeakCheck, MemoryTerms, OnUnknown
 from services.core.rollout_spec import (
     DEFAULT_STEPS,
+    LONGEST_STEP_S,
     MAX_STEPS,
     STEPS_OF,
     AnalysisConfig,
@@ -19,6 +22,7 @@ from services.core.rollout_spec import (
     Step,
     Strategy,
 )
+from services.core.route import Arm
 from services.core.webhook import MAX_WEBHOOKS, Occasion, Webhook
 
 _DEFAULTS, _COPIES, _MEMORY = AnalysisConfig(), Copies(), MemoryTerms()
@@ -171,6 +175,62 @@ class WebhookModel(_Strict):
         return Webhook(**self.model_dump())
 
 
+class ArmModel(_Strict):
+    """A further version of an A/B test."""
+
+    version: int = Field(description="A published version.")
+    weight_percent: int = Field(description="Its share of the traffic, 1 to 98.")
+
+
+class OutcomeModel(_Strict):
+    """The outcome that is fed back."""
+
+    name: str = Field(description="Names it in feedback: lower-case letters, digits, '-' and '_'.")
+    kind: OutcomeKind = Field(OutcomeKind.SHARE, description="share is 0 or 1; value is a number from low to high.")
+    low: Finite = Field(0.0, description="Smallest value, 0 or more.")
+    high: Finite = Field(1.0, description="Largest value.")
+    better: Better = Field(Better.HIGHER, description="Which way is an improvement.")
+
+
+class ExperimentModel(_Strict):
+    """What an A/B test asks."""
+
+    outcome: OutcomeModel
+    arms: list[ArmModel] = Field([], max_length=MAX_ARMS, description="Versions beside the candidate.")
+    min_lift: Finite = Field(0.02, description="Smallest improvement that matters, as a share of stable's mean.")
+    significance: Finite = Field(0.05, description="Highest probability of a false claim, over all arms.")
+    min_outcomes: int = Field(200, description="Outcomes that stable and each arm must have before a verdict.")
+    on_win: OnWin = Field(
+        OnWin.CONCLUDE, description="conclude leaves stable the traffic; promote gives it to the winner."
+    )
+
+    def experiment(self) -> Experiment:
+        """Return the checked value."""
+        return Experiment(
+            OutcomeSpec(**self.outcome.model_dump()),
+            tuple(Arm(arm.version, arm.weight_percent) for arm in self.arms),
+            self.min_lift,
+            self.significance,
+            self.min_outcomes,
+            self.on_win,
+        )
+
+
+class FeedbackModel(_Strict):
+    """What became of one answer."""
+
+    id: str = Field(min_length=1, max_length=MAX_ID, description="Id of the inference request.")
+    model_version: int = Field(description="The version that answered it.")
+    outcomes: dict[str, Finite] = Field(min_length=1, max_length=8, description="Values by name of the outcome.")
+
+    def feedback(self) -> list[Feedback]:
+        """Return the outcomes, one by one."""
+        return [Feedback(self.id, self.model_version, name, value) for name, value in self.outcomes.items()]
+
+
+FeedbackModels = FeedbackModel | Annotated[list[FeedbackModel], Field(min_length=1, max_length=MAX_BATCH)]
+
+
 class RolloutModel(_Strict):
     """A rollout to start."""
 
@@ -184,7 +244,9 @@ class RolloutModel(_Strict):
         description="Weights in the order they are taken, each higher than the one before; by default the strategy's.",
     )
     analysis: AnalysisModel = AnalysisModel()
-    max_step_duration_s: Finite = Field(3600.0, description="A step without a pass by then is inconclusive, seconds.")
+    max_step_duration_s: Finite | None = Field(
+        None, description="A step without a pass by then is inconclusive, seconds; by default an hour, for ab 14 days."
+    )
     on_inconclusive: OnInconclusive = Field(
         OnInconclusive.ABORT, description="abort gives stable all traffic back; pause holds the weight for a person."
     )
@@ -192,6 +254,7 @@ class RolloutModel(_Strict):
     webhooks: list[WebhookModel] = Field([], max_length=MAX_WEBHOOKS, description="Who is asked or told, and when.")
     metrics: list[MetricModel] = Field([], max_length=MAX_METRICS, description="What else is asked of Prometheus.")
     memory: MemoryModel = MemoryModel()
+    experiment: ExperimentModel | None = Field(None, description="What an A/B test asks; for strategy ab alone.")
 
     def spec(self) -> RolloutSpec:
         """Return the checked specification.
@@ -205,12 +268,13 @@ class RolloutModel(_Strict):
             self.strategy,
             STEPS_OF[self.strategy] if self.steps is None else tuple(step.step() for step in self.steps),
             self.analysis.config(),
-            self.max_step_duration_s,
+            LONGEST_STEP_S[self.strategy] if self.max_step_duration_s is None else self.max_step_duration_s,
             self.on_inconclusive,
             self.copies.copies(),
             tuple(metric.metric() for metric in self.metrics),
             tuple(webhook.webhook() for webhook in self.webhooks),
             self.memory.terms(),
+            None if self.experiment is None else self.experiment.experiment(),
         )
 
 

@@ -5,7 +5,7 @@ What is asked for by value is a column; everything else is in a JSON document (`
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy import UniqueConstraint as Unique
 
 METADATA = MetaData()
@@ -84,4 +84,26 @@ Index(
     unique=True,
     sqlite_where=AUDIT.c.request_id.is_not(None),
     postgresql_where=AUDIT.c.request_id.is_not(None),
+)
+
+# What became of answers: the first outcome of a name that comes back for a request counts.
+OUTCOMES = Table(
+    "outcomes",
+    METADATA,
+    Column("rollout_id", String(300), ForeignKey("rollouts.id"), primary_key=True),
+    Column("request_id", String(200), primary_key=True),
+    Column("outcome", String(64), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("value", Double, nullable=False),
+)
+
+# Their totals on a scale from 0 to 1, in the order in which they came.
+OUTCOME_TOTALS = Table(
+    "outcome_totals",
+    METADATA,
+    Column("rollout_id", String(300), ForeignKey("rollouts.id"), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("count_", BigInteger, nullable=False),
+    Column("total", Double, nullable=False),
+    Column("deviation", Double, nullable=False),
 )

@@ -6,7 +6,7 @@ COMMITTED, PostgreSQL's default: a writer that comes second waits for the row, t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -24,11 +24,14 @@ from services.controller.documents import (
 )
 from services.controller.leadership import Lead, Mandate
 from services.controller.schema import AUDIT, HISTORY, ROLLOUTS, ROUTE_TABLE, ROUTES
+from services.controller.sql_feedback import Scaled, TotalsByRollout, add_outcomes, totals_in
 from services.controller.sql_leadership import lead_in, require_epoch
 from services.controller.store import AuditPage, AuditQuery, RouteBook
 from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, NotFound
+from services.core.feedback import Taken
 from services.core.history import HistoryEntry
+from services.core.outcomes import Totals
 from services.core.rollout import Rollout
 from services.core.route import Route
 
@@ -169,6 +172,14 @@ class SqlStore:
         query = select(AUDIT.c.document).where(AUDIT.c.request_id == _plain(request_id))
         text = await self._database.run(lambda connection: connection.execute(query).scalar())
         return None if text is None else decode_record(text)
+
+    async def add_outcomes(self, rollout_id: str, outcomes: Sequence[Scaled]) -> tuple[list[Taken], dict[int, Totals]]:
+        """Add outcomes of an A/B test."""
+        return await self._write(lambda connection: add_outcomes(connection, rollout_id, outcomes))
+
+    async def outcome_totals(self) -> TotalsByRollout:
+        """Return the totals of the A/B tests that are not over."""
+        return await self._database.run(totals_in)
 
     async def lead(self) -> Lead:
         """Return who was given the lead last."""

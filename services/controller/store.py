@@ -6,13 +6,15 @@ the same contract tests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.controller.leadership import Lead
 from services.core.audit import AuditRecord
+from services.core.feedback import Feedback, Taken
 from services.core.history import HistoryEntry
+from services.core.outcomes import Totals
 from services.core.rollout import Rollout
 from services.core.route import Route, RouteTable
 
@@ -176,6 +178,30 @@ class AuditStore(Protocol):
         ...
 
 
+class OutcomeStore(Protocol):
+    """Where it is kept what became of answers, for A/B tests."""
+
+    async def add_outcomes(
+        self, rollout_id: str, outcomes: Sequence[tuple[Feedback, float]]
+    ) -> tuple[list[Taken], dict[int, Totals]]:
+        """Add outcomes, each with its value from 0 to 1; return what was done with each, and the totals by version.
+
+        Raises:
+            Conflict: The rollout is over, or would have more outcomes than it may; nothing was added.
+            NotLeading: Another controller was given the lead; nothing was added.
+            Unavailable: The database does not answer; whether it added them is not known, adding them again is safe.
+        """
+        ...
+
+    async def outcome_totals(self) -> dict[str, dict[int, Totals]]:
+        """Return the totals of the A/B tests that are not over, by rollout and version.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        ...
+
+
 class LeadStore(Protocol):
     """Where it is kept who leads."""
 
@@ -188,5 +214,5 @@ class LeadStore(Protocol):
         ...
 
 
-class Store(RouteStore, RolloutStore, HistoryStore, AuditStore, LeadStore, Protocol):
+class Store(RouteStore, RolloutStore, HistoryStore, AuditStore, OutcomeStore, LeadStore, Protocol):
     """Everything that the controller keeps."""

@@ -9,6 +9,7 @@ from typing import Any
 from services.controller.comparison_document import comparison_view
 from services.controller.documents import entry_document, route_document, spec_document, verdict_document
 from services.controller.values_document import values_view
+from services.core.feedback import Feedback, Taken
 from services.core.forecast import Forecast, StepPlan
 from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry
@@ -46,11 +47,32 @@ def rollout_view(rollout: Rollout) -> dict[str, Any]:
             "workers": len(rollout.evidence.cursors),
             "comparison": comparison_view(rollout.evidence.comparison),
             "floor": comparison_view(rollout.evidence.floor),
+            "arms": {str(version): tally_view(tally) for version, tally in rollout.evidence.arms.items()},
+            "outcomes": outcomes_view(rollout),
         },
         "verdict": verdict_document(rollout.verdict),
         "generation": rollout.generation,
         "spec": spec_document(rollout.spec),
     }
+
+
+def outcomes_view(rollout: Rollout) -> dict[str, Any]:
+    """Return how many outcomes came back for each version, and their mean on the outcome's own scale."""
+    experiment = rollout.spec.experiment
+    if experiment is None:
+        return {}
+    return {
+        str(version): {
+            "outcomes": totals.count,
+            "mean": None if totals.mean is None else experiment.outcome.raw(totals.mean),
+        }
+        for version, totals in sorted(rollout.evidence.outcomes.items())
+    }
+
+
+def feedback_view(one: Feedback, taken: Taken) -> dict[str, Any]:
+    """Return what was done with an outcome."""
+    return {"id": one.request_id, "outcome": one.outcome, "result": taken.value}
 
 
 def tally_view(tally: Tally) -> dict[str, Any]:

@@ -21,9 +21,9 @@ _PASSING = (Unavailable, DeadlineExceeded, Overloaded)
 
 @dataclass(frozen=True, slots=True)
 class WarmupResult:
-    """How a warm-up ended: the version, whether it may have traffic, and what happened in words."""
+    """How a warm-up ended: the versions, whether they may have traffic, and what happened in words."""
 
-    version: int
+    versions: tuple[int, ...]
     warm: bool
     words: str
 
@@ -34,7 +34,7 @@ class Warmups:
     Args:
         warmer: Warms a version.
         clock: Monotonic clock, seconds.
-        timeout_s: Bound on one warm-up.
+        timeout_s: Bound on the warm-up of one version.
     """
 
     def __init__(self, warmer: Warmer, clock: Callable[[], float], timeout_s: float = 300.0) -> None:
@@ -51,24 +51,24 @@ class Warmups:
     ) -> None:
         await self._running.__aexit__(kind, error, trace)
 
-    def ensure(self, model: str, version: int) -> None:
+    def ensure(self, model: str, versions: tuple[int, ...]) -> None:
         """Begin a warm-up, unless one of this model is under way or has ended, or has to be tried again later."""
         result = self._results.get(model)
-        if model in self._running or (result is not None and result.version == version):
+        if model in self._running or (result is not None and result.versions == versions):
             return
         if self._clock() < self._retry_at.get(model, 0.0):
             return
-        self._running.begin(model, self._warm(model, version), f"warm {model} version {version}")
+        self._running.begin(model, self._warm(model, versions), f"warm {model} {_named(versions)}")
 
-    def is_warm(self, model: str, version: int) -> bool:
-        """Whether a warm-up of a version has ended well and its result was not taken yet."""
+    def is_warm(self, model: str, versions: tuple[int, ...]) -> bool:
+        """Whether a warm-up of versions has ended well and its result was not taken yet."""
         result = self._results.get(model)
-        return result is not None and result.version == version and result.warm
+        return result is not None and result.versions == versions and result.warm
 
-    def take_result(self, model: str, version: int) -> WarmupResult | None:
-        """Return how the warm-up of a version ended, once."""
+    def take_result(self, model: str, versions: tuple[int, ...]) -> WarmupResult | None:
+        """Return how the warm-up of versions ended, once."""
         result = self._results.pop(model, None)
-        return result if result is not None and result.version == version else None
+        return result if result is not None and result.versions == versions else None
 
     def forget(self, model: str) -> None:
         """Drop what is known of a model and end what is under way: it was another rollout's."""
@@ -86,16 +86,24 @@ class Warmups:
         """Wait until no warm-up is under way."""
         await self._running.idle()
 
-    async def _warm(self, model: str, version: int) -> None:
+    async def _warm(self, model: str, versions: tuple[int, ...]) -> None:
+        words: list[str] = []
         try:
-            async with asyncio.timeout(self._timeout_s):
-                warmed = await self._warmer.warm(model, version)
+            for version in versions:
+                async with asyncio.timeout(self._timeout_s):
+                    warmed = await self._warmer.warm(model, version)
+                said = "; ".join(one.text for one in warmed)
+                words.append(said if len(versions) == 1 else f"version {version}: {said}")
         except TimeoutError:
-            self._results[model] = WarmupResult(version, False, f"not warm within {self._timeout_s:g} s")
+            self._results[model] = WarmupResult(versions, False, f"not warm within {self._timeout_s:g} s")
         except _PASSING as error:
             self._retry_at[model] = self._clock() + _PAUSE_S
-            _LOG.warning("model %s: warming version %d is tried again: %s", model, version, error)
+            _LOG.warning("model %s: warming %s is tried again: %s", model, _named(versions), error)
         except PenstockError as error:
-            self._results[model] = WarmupResult(version, False, error.message)
+            self._results[model] = WarmupResult(versions, False, error.message)
         else:
-            self._results[model] = WarmupResult(version, True, "; ".join(one.text for one in warmed))
+            self._results[model] = WarmupResult(versions, True, "; ".join(words))
+
+
+def _named(versions: tuple[int, ...]) -> str:
+    return " and ".join(f"version {version}" for version in versions)

@@ -11,11 +11,12 @@ from services.controller.recent_traffic import TallyKey
 from services.controller.values_wire import values_from
 from services.core.comparison import Comparison
 from services.core.errors import InvalidRequest
+from services.core.feedback import MAX_BATCH, Feedback
 from services.core.histogram import BUCKET_COUNT, LatencyHistogram
 from services.core.mirror import Mirror
 from services.core.route import Role, RouteTable
 from services.core.tally import Tally
-from services.pb.penstock.v1 import routes_pb2, statistics_pb2
+from services.pb.penstock.v1 import feedback_pb2, routes_pb2, statistics_pb2
 
 MAX_TALLIES = 4096
 MAX_COMPARISONS = 1024
@@ -37,6 +38,8 @@ def table_message(table: RouteTable) -> routes_pb2.RouteTable:
                 weight_percent=route.weight_percent,
                 versions=sorted(route.versions),
                 mirror=None if route.mirror is None else _mirror_message(route.mirror),
+                arms=[routes_pb2.Arm(version=arm.version, weight_percent=arm.weight_percent) for arm in route.arms],
+                experiment=route.experiment,
             )
             for _, route in sorted(table.routes.items())
         ],
@@ -61,6 +64,17 @@ def report_from(message: statistics_pb2.StatisticsReport) -> Report:
     return Report(
         instance, message.sequence, message.served_generation, tallies, _comparisons(instance, message.comparisons)
     )
+
+
+def outcomes_from(message: feedback_pb2.OutcomeReport) -> list[Feedback]:
+    """Return the outcomes that a gateway passes on.
+
+    Raises:
+        InvalidRequest: There are too many, or an id is beyond its bounds.
+    """
+    if len(message.outcomes) > MAX_BATCH:
+        raise InvalidRequest(f"{len(message.outcomes)} outcomes in one call; expected at most {MAX_BATCH}")
+    return [Feedback(one.request_id, one.version, one.outcome, one.value) for one in message.outcomes]
 
 
 def _mirror_message(mirror: Mirror) -> routes_pb2.Mirror:

@@ -42,22 +42,30 @@ class SetRoute:
 
 
 @dataclass(frozen=True, slots=True)
-class WarmVersion:
-    """Have a version that is loaded warmed, and its answers compared with those of its build."""
+class WarmVersions:
+    """Have versions that are loaded warmed in turn, and their answers compared with those of their builds."""
 
     model: str
-    version: int
+    versions: tuple[int, ...]
 
 
-Action = LoadVersions | SetRoute | WarmVersion
+Action = LoadVersions | SetRoute | WarmVersions
 
 
 def route_of(rollout: Rollout) -> Route:
     """Return how the model's requests are shared out in a rollout's present state."""
     if rollout.phase.weighted:
-        both = frozenset({rollout.stable, rollout.candidate})
-        mirror = _mirror_of(rollout)
-        return Route(rollout.model, rollout.stable, rollout.candidate, rollout.weight_percent, both, mirror)
+        experiment = rollout.spec.experiment
+        return Route(
+            rollout.model,
+            rollout.stable,
+            rollout.candidate,
+            rollout.weight_percent,
+            rollout.versions,
+            _mirror_of(rollout),
+            () if experiment is None else experiment.arms,
+            experiment is not None,
+        )
     return Route(rollout.model, rollout.survivor, versions=frozenset({rollout.survivor}))
 
 
@@ -84,12 +92,12 @@ def actions_of(rollout: Rollout) -> tuple[Action, ...]:
     between, it is tolerated until the gateways have let go of it.
     """
     route = SetRoute(route_of(rollout))
-    both = frozenset({rollout.stable, rollout.candidate})
+    compared = rollout.versions
     survivor = frozenset({rollout.survivor})
     if rollout.phase is Phase.WARMING:
-        return LoadVersions(rollout.model, both), route, WarmVersion(rollout.model, rollout.candidate)
+        return LoadVersions(rollout.model, compared), route, WarmVersions(rollout.model, rollout.challengers)
     if rollout.phase is Phase.PREPARING or rollout.phase.weighted:
-        return LoadVersions(rollout.model, both), route
+        return LoadVersions(rollout.model, compared), route
     if rollout.phase.terminal:
         return route, LoadVersions(rollout.model, survivor)
-    return route, LoadVersions(rollout.model, survivor, tolerated=both)
+    return route, LoadVersions(rollout.model, survivor, tolerated=compared)

@@ -25,12 +25,14 @@ from services.core.checks.agreement import agreement
 from services.core.checks.counts import contradiction, finite, sample, stable_health
 from services.core.checks.drift import drift
 from services.core.checks.latency import p99
+from services.core.checks.lift import lifts, winner_of
 from services.core.checks.memory import memory
 from services.core.checks.predictions import predictions
 from services.core.checks.shares import errors, slow
 from services.core.checks.sides import Sides
 from services.core.custom_metric import CustomMetric, Measurements, check_metric
 from services.core.evidence import Seen
+from services.core.experiment import Experiment, OnWin
 from services.core.memory_terms import LeakCheck, MemoryTerms
 from services.core.rollout_spec import AnalysisConfig
 from services.core.tally import Tally
@@ -40,6 +42,7 @@ from services.core.verdict import Check, Outcome, Verdict, verdict_of
 _TESTS = 5
 _BOUNDS = 2
 _EVEN = 0.5
+_NOTHING = Tally()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Terms:
         mirror_percent: Share of the requests that were copied to the version that did not answer them.
         metrics: What else was asked, and what is good.
         memory: What was asked of memory.
+        experiment: What an A/B test asked; None for every other rollout.
+        versions: Stable, candidate and further arms of an A/B test; empty for every other rollout.
     """
 
     config: AnalysisConfig
@@ -65,16 +70,21 @@ class Terms:
     mirror_percent: int = 0
     metrics: tuple[CustomMetric, ...] = ()
     memory: MemoryTerms = field(default_factory=MemoryTerms)
+    experiment: Experiment | None = None
+    versions: tuple[int, ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 of all of it, in hexadecimal: two verdicts with one digest were made on the same terms."""
-        terms = asdict(self)
+        said = asdict(self)
+        # As in records from before these could be asked for.
         if self.config.max_score_shift is None:
-            del terms["config"]["max_score_shift"]  # as in records from before it could be asked for
-        if self.memory.leak_check is LeakCheck.OFF:
-            del terms["memory"]  # none of it is looked at, as in records from before there was any
-        return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()
+            del said["config"]["max_score_shift"]
+        if self.memory.leak_check is LeakCheck.OFF:  # none of it is looked at
+            del said["memory"]
+        if self.experiment is None:
+            del said["experiment"], said["versions"]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def assess(terms: Terms, seen: Seen) -> Verdict:
@@ -86,37 +96,94 @@ def assess(terms: Terms, seen: Seen) -> Verdict:
         terms: Tolerances, and how sure one must be.
         seen: What both answered while the candidate had its weight.
     """
+    if terms.experiment is not None:
+        return _assess_experiment(terms, terms.experiment, seen)
     stable, candidate = compared_tallies(terms, seen)
     contradictory = contradiction(stable, candidate)
     if contradictory is not None:
         return verdict_of((contradictory,))
     config = terms.config
-    drifts = config.max_score_shift is not None
-    alpha = config.false_rollback_bound / terms.steps / (_TESTS + drifts) / _BOUNDS
+    alpha = config.false_rollback_bound / terms.steps / _tests(config) / _BOUNDS
     beta = config.false_promotion_bound / _BOUNDS
     weight = terms.weight_percent / 100 if _is_live(terms) else _EVEN
     sides = Sides(stable, candidate, alpha, beta, weight, terms.final)
-    outputs = sorted(stable.predictions.keys() | candidate.predictions.keys()) if _is_live(terms) else []
     checks = [
         sample(sides, terms.min_requests),
         stable_health(sides, config.max_stable_error),
-        finite(candidate.non_finite, seen.stable.non_finite),
+        *_harm(sides, config, seen.stable.non_finite),
+    ]
+    if terms.mirror_percent:
+        checks.append(agreement(sides, seen.comparison, seen.floor, config.max_disagreement))
+    checks += _measured(terms, seen)
+    if _is_live(terms):
+        checks += _mixes(sides, config)
+    checks += _memory(terms, seen)
+    return verdict_of(tuple(checks))
+
+
+def _tests(config: AnalysisConfig) -> int:
+    return _TESTS + (config.max_score_shift is not None)
+
+
+def _harm(sides: Sides, config: AnalysisConfig, theirs_not_finite: int) -> list[Check]:
+    checks = [
+        finite(sides.candidate.non_finite, theirs_not_finite),
         errors(sides, config.max_error_increase),
         p99(sides, config.max_p99_ratio, config.p99_floor_s),
     ]
     if config.slow_s is not None:
         checks.append(slow(sides, config.slow_s, config.max_slow_increase))
-    if terms.mirror_percent:
-        checks.append(agreement(sides, seen.comparison, seen.floor, config.max_disagreement))
-    checks += [check_metric(metric, seen.measurements.get(metric.name, Measurements())) for metric in terms.metrics]
-    one_of_them = replace(sides, alpha=alpha / max(1, len(outputs)))
-    checks += [predictions(one_of_them, output, config.max_prediction_shift, with_psi=drifts) for output in outputs]
-    if config.max_score_shift is not None and _is_live(terms):
-        values = sorted(stable.values.keys() | candidate.values.keys())
-        one_of_them = replace(sides, alpha=alpha / max(1, len(values)))
+    return checks
+
+
+def _mixes(sides: Sides, config: AnalysisConfig) -> list[Check]:
+    """Compare what versions with traffic of their own answered, as distributions."""
+    outputs = sorted(sides.stable.predictions.keys() | sides.candidate.predictions.keys())
+    one_of_them = replace(sides, alpha=sides.alpha / max(1, len(outputs)))
+    with_psi = config.max_score_shift is not None
+    checks = [predictions(one_of_them, each, config.max_prediction_shift, with_psi=with_psi) for each in outputs]
+    if config.max_score_shift is not None:
+        values = sorted(sides.stable.values.keys() | sides.candidate.values.keys())
+        one_of_them = replace(sides, alpha=sides.alpha / max(1, len(values)))
         checks += [drift(one_of_them, what, config.max_score_shift) for what in values]
-    checks += _memory(terms, seen)
-    return verdict_of(tuple(checks))
+    return checks
+
+
+def _measured(terms: Terms, seen: Seen) -> list[Check]:
+    return [check_metric(metric, seen.measurements.get(metric.name, Measurements())) for metric in terms.metrics]
+
+
+def _assess_experiment(terms: Terms, experiment: Experiment, seen: Seen) -> Verdict:
+    """Compare each arm of an A/B test with stable: what became of the answers, and whether there is harm.
+
+    The false-rollback bound is shared out over the arms too. Only a winner that is to be promoted must be shown to do
+    no harm; of the others it is enough that none is shown and that the estimates are within the tolerances.
+    """
+    config, (stable_version, *versions) = terms.config, terms.versions
+    verdict = lifts(experiment, tuple(versions), stable_version, seen.outcomes)
+    winner = winner_of(verdict_of(tuple(verdict)))
+    alpha = config.false_rollback_bound / len(versions) / _tests(config) / _BOUNDS
+    beta = config.false_promotion_bound / _BOUNDS
+    shares = (terms.weight_percent, *(arm.weight_percent for arm in experiment.arms))
+    rest = 100 - sum(shares)
+    checks = list(verdict)
+    for version, share in zip(versions, shares, strict=True):
+        first = version == versions[0]
+        tally = seen.candidate if first else seen.arms.get(version, _NOTHING)
+        contradictory = contradiction(seen.stable, tally)
+        if contradictory is not None:
+            return verdict_of((contradictory,))
+        final = experiment.on_win is OnWin.PROMOTE and version == winner
+        sides = Sides(seen.stable, tally, alpha, beta, share / (share + rest), final)
+        of_arm = [sample(sides, terms.min_requests), *_harm(sides, config, seen.stable.non_finite)]
+        of_arm += _mixes(sides, config)
+        if first:
+            checks += [stable_health(sides, config.max_stable_error), *of_arm]
+        else:
+            checks += [
+                replace(one, name=f"{one.name} of {version}", text=f"version {version}: {one.text}") for one in of_arm
+            ]
+    return verdict_of((*checks, *_measured(terms, seen), *_memory(terms, seen)))
 
 
 def _memory(terms: Terms, seen: Seen) -> Iterator[Check]:

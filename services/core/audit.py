@@ -72,7 +72,7 @@ class AuditRecord:
 
 def standing_of(rollout: Rollout) -> Standing:
     """Return how far a rollout has come."""
-    return Standing(rollout.stable, rollout.candidate, rollout.weight_percent, rollout.phase, rollout.step)
+    return Standing(rollout.stable, rollout.contender, rollout.weight_percent, rollout.phase, rollout.step)
 
 
 def route_standing(route: Route | None) -> Standing | None:

@@ -17,7 +17,10 @@ from dataclasses import dataclass, field, replace
 from services.core.comparison import Comparison
 from services.core.custom_metric import CustomMetric, Measurements, Reading
 from services.core.memory_course import MemoryCourse, MemoryReading
+from services.core.outcomes import Totals
 from services.core.tally import Tally
+
+_EMPTY = Tally()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Sighting:
         comparison: Cumulative counts of copies of the one's requests that the other got, in either direction: a step
             mirrors in one.
         floor: The same of copies that went to the version that had answered itself.
+        arms: Cumulative counts of further arms of an A/B test, by version.
     """
 
     sequence: int
@@ -40,6 +44,7 @@ class Sighting:
     candidate: Tally = field(default_factory=Tally)
     comparison: Comparison = field(default_factory=Comparison)
     floor: Comparison = field(default_factory=Comparison)
+    arms: Mapping[int, Tally] = field(default_factory=dict)
 
     def continues(self, earlier: Sighting) -> bool:
         """Return whether the counts can have grown out of an earlier sighting of the same worker."""
@@ -48,6 +53,7 @@ class Sighting:
             and _grew(earlier.candidate, self.candidate)
             and self.comparison.grew_from(earlier.comparison)
             and self.floor.grew_from(earlier.floor)
+            and all(version in self.arms and _grew(old, self.arms[version]) for version, old in earlier.arms.items())
         )
 
 
@@ -77,6 +83,8 @@ class Seen:
         floor: How two answers of the same version differ.
         measurements: What custom metrics showed, by name.
         memory: How the memory of both went since the first step.
+        arms: What further arms of an A/B test answered, by version.
+        outcomes: What became of the answers, by version, stable's among them.
     """
 
     stable: Tally = field(default_factory=Tally)
@@ -85,6 +93,8 @@ class Seen:
     floor: Comparison = field(default_factory=Comparison)
     measurements: Mapping[str, Measurements] = field(default_factory=dict)
     memory: MemoryCourse = field(default_factory=MemoryCourse)
+    arms: Mapping[int, Tally] = field(default_factory=dict)
+    outcomes: Mapping[int, Totals] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,8 @@ class Evidence:
         route_generation: The generation of the route table under which it was seen; 0 before anything was.
         measurements: What custom metrics showed, by name.
         memory: How the memory of both went since the first step.
+        arms: What further arms of an A/B test answered, by version.
+        outcomes: What became of the answers, by version, stable's among them.
     """
 
     stable: Tally = field(default_factory=Tally)
@@ -111,6 +123,8 @@ class Evidence:
     route_generation: int = 0
     measurements: Mapping[str, Measurements] = field(default_factory=dict)
     memory: MemoryCourse = field(default_factory=MemoryCourse)
+    arms: Mapping[int, Tally] = field(default_factory=dict)
+    outcomes: Mapping[int, Totals] = field(default_factory=dict)
 
     def absorb(self, sightings: Mapping[str, Sighting], live: Collection[str], since_generation: int) -> Evidence:
         """Return the evidence with everything counted that is new in the sightings.
@@ -121,7 +135,7 @@ class Evidence:
             since_generation: The generation of the route table that brought the step's weight.
         """
         stable, candidate = self.stable, self.candidate
-        comparison, floor = self.comparison, self.floor
+        comparison, floor, arms = self.comparison, self.floor, dict(self.arms)
         cursors = {instance: cursor for instance, cursor in self.cursors.items() if instance in live}
         for instance, seen in sightings.items():
             cursor = cursors.get(instance)
@@ -134,9 +148,22 @@ class Evidence:
             candidate += seen.candidate - cursor.candidate
             comparison = comparison.absorbing(seen.comparison - cursor.comparison)
             floor = floor.absorbing(seen.floor - cursor.floor)
+            for version, tally in seen.arms.items():
+                arms[version] = arms.get(version, _EMPTY) + (tally - cursor.arms.get(version, _EMPTY))
         if cursors == self.cursors:
             return self
-        return Evidence(stable, candidate, cursors, comparison, floor, since_generation, self.measurements, self.memory)
+        return Evidence(
+            stable,
+            candidate,
+            cursors,
+            comparison,
+            floor,
+            since_generation,
+            self.measurements,
+            self.memory,
+            arms,
+            self.outcomes,
+        )
 
     def measured(self, metric: CustomMetric, reading: Reading) -> Evidence:
         """Return the evidence with one more measurement of a metric; one that is not newer than the last is known."""
@@ -151,10 +178,23 @@ class Evidence:
         course = self.memory.with_reading(reading, (stable, candidate), answers)
         return self if course is self.memory else replace(self, memory=course)
 
+    def fed_back(self, outcomes: Mapping[int, Totals]) -> Evidence:
+        """Return the evidence with what became of the answers by now, as it is stored."""
+        return self if outcomes == self.outcomes else replace(self, outcomes=outcomes)
+
     @property
     def seen(self) -> Seen:
         """What a verdict is made of."""
-        return Seen(self.stable, self.candidate, self.comparison, self.floor, self.measurements, self.memory)
+        return Seen(
+            self.stable,
+            self.candidate,
+            self.comparison,
+            self.floor,
+            self.measurements,
+            self.memory,
+            self.arms,
+            self.outcomes,
+        )
 
     def next_step(self) -> Evidence:
         """Return no evidence but the course of memory, with every worker's counting going on from where it is."""

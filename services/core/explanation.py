@@ -20,8 +20,8 @@ _STANDS = {
     Phase.PROMOTING: "Version {candidate} has all traffic; the gateways are letting go of version {stable}.",
     Phase.ROLLING_BACK: "Version {stable} has all traffic again; the gateways are letting go of version {candidate}.",
     Phase.ABORTING: "Version {stable} has all traffic again; the gateways are letting go of version {candidate}.",
-    Phase.CONCLUDING: "The shadow is over; the gateways are letting go of version {candidate}.",
-    Phase.CONCLUDED: "Version {candidate} did well as a shadow; version {stable} has all traffic.",
+    Phase.CONCLUDING: "The comparison is over; the gateways are letting go of {arms}.",
+    Phase.CONCLUDED: "The comparison with {arms} ended well; version {stable} has all traffic.",
     Phase.PROMOTED: "Version {candidate} was promoted and has all traffic.",
     Phase.ROLLED_BACK: "Version {candidate} was rolled back; version {stable} has all traffic.",
     Phase.ABORTED: "Stopped by a person; version {stable} has all traffic.",
@@ -49,7 +49,7 @@ def explain_rollout(
     lines = [
         f"{rollout.id}: {rollout.phase.value}",
         _STANDS[rollout.phase].format(
-            stable=rollout.stable, candidate=rollout.candidate, weight=rollout.weight_percent
+            stable=rollout.stable, candidate=rollout.contender, arms=_arms(rollout), weight=rollout.weight_percent
         ),
         f"Why: {rollout.reason}.",
     ]
@@ -61,6 +61,11 @@ def explain_rollout(
     return lines
 
 
+def _arms(rollout: Rollout) -> str:
+    first, *others = rollout.challengers
+    return f"version {first}" if not others else f"versions {', '.join(map(str, rollout.challengers))}"
+
+
 def _present(rollout: Rollout, coming: Forecast | None, now: float) -> Iterator[str]:
     step, seen = rollout.current_step, rollout.evidence
     since = duration(max(0.0, now - rollout.step_entered_at))
@@ -69,6 +74,8 @@ def _present(rollout: Rollout, coming: Forecast | None, now: float) -> Iterator[
         f"{rollout.candidate} answered {seen.candidate.requests:,} requests and version {rollout.stable} "
         f"{seen.stable.requests:,}."
     )
+    for version, tally in seen.arms.items():
+        yield f"Version {version} answered {tally.requests:,}."
     if rollout.verdict is not None:
         yield from verdict_words(rollout.verdict)
     if rollout.spec.memory.leak_check is not LeakCheck.OFF:
@@ -101,9 +108,13 @@ def _told(entry: HistoryEntry) -> Iterator[str]:
 
 def _basis(judged: Judged) -> str:
     config, seen = judged.terms.config, judged.seen
+    experiment = judged.terms.experiment
+    outcomes = sum(each.count for each in seen.outcomes.values())
+    fed_back = f", {outcomes:,} outcomes" if experiment else ""
+    sure = f"; a lift that is none in at most {experiment.significance:.2%}" if experiment else ""
     copied = f", {seen.comparison.pairs:,} copies compared" if judged.terms.mirror_percent else ""
     return (
-        f"on {seen.candidate.requests:,} requests of the candidate and {seen.stable.requests:,} of stable{copied}, "
-        f"seen under route table {judged.route_generation}; wrong in at most {config.false_rollback_bound:.2%} of "
-        f"rollouts of an equal version; terms {judged.terms.digest[:12]}"
+        f"on {seen.candidate.requests:,} requests of the candidate and {seen.stable.requests:,} of stable{copied}"
+        f"{fed_back}, seen under route table {judged.route_generation}; wrong in at most "
+        f"{config.false_rollback_bound:.2%} of rollouts of an equal version{sure}; terms {judged.terms.digest[:12]}"
     )

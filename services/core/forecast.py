@@ -121,23 +121,27 @@ def plan(spec: RolloutSpec, seen: Tally, elapsed_s: float) -> tuple[StepPlan, ..
 
 
 def _step_plan(spec: RolloutSpec, index: int, seen: Tally, elapsed_s: float) -> StepPlan:
-    step, terms = spec.steps[index], _memory_aside(terms_of(spec, index))
+    # Nobody knows beforehand what will become of the answers: an A/B test is planned up to its least outcomes.
+    step, terms = spec.steps[index], replace(_memory_aside(terms_of(spec, index, 0)), experiment=None)
     weight, mirror = step.weight_percent / 100, step.mirror_percent / 100
+    experiment = spec.experiment
+    arms = [] if experiment is None else [arm.weight_percent / 100 for arm in experiment.arms]
+    rest, asked = 1 - weight - sum(arms), max(step.min_requests, experiment.min_outcomes if experiment else 0)
     floor = mirror * spec.copies.floor_percent / 100
     # Of the requests that one version answers, so many are copied to the other, all of which are answered the same.
     copied = (1 - weight if weight < 1 else 1.0) * (mirror - floor)
 
     def seen_after(factor: float) -> Seen:
         return Seen(
-            scaled(seen, (1 - weight) * factor),
+            scaled(seen, rest * factor),
             scaled(seen, weight * factor),
             _equal_answers(scaled(seen, copied * factor)),
             _equal_answers(scaled(seen, floor * factor)),
         )
 
     # The least that could pass: so many requests for whoever gets fewer of them.
-    share = min(weight, 1 - weight) or copied
-    least = step.min_requests / (share * seen.requests) if seen.requests else 0.0
+    share = min(weight, rest, *arms) or copied
+    least = asked / (share * seen.requests) if seen.requests else 0.0
     factor = _first(lambda factor: assess(terms, seen_after(factor)).outcome is Outcome.PASS, least) if least else None
     if factor is None:
         return StepPlan(step.weight_percent, None, None, too_long=True)
@@ -175,6 +179,8 @@ def seen_scaled(seen: Seen, factor: float) -> Seen:
         _comparison_scaled(seen.comparison, factor),
         _comparison_scaled(seen.floor, factor),
         memory=seen.memory,
+        arms={version: scaled(tally, factor) for version, tally in seen.arms.items()},
+        outcomes={version: totals.scaled(factor) for version, totals in seen.outcomes.items()},
     )
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from services.core.analysis import Terms
+from services.core.checks.lift import winner_of
 from services.core.evidence import Evidence
+from services.core.experiment import OnWin
 from services.core.rollout_spec import RolloutSpec, Step
 from services.core.verdict import Verdict
 
@@ -25,11 +27,11 @@ class Phase(StrEnum):
     PROMOTING = "promoting"  # the candidate has all traffic; gateways are letting go of the old version
     ROLLING_BACK = "rolling_back"  # stable has all traffic; gateways are letting go of the candidate
     ABORTING = "aborting"  # the same, because a person said so
-    CONCLUDING = "concluding"  # the same, because a shadow is over; no harm was shown
+    CONCLUDING = "concluding"  # the same, because a shadow or an A/B test is over; no harm was shown
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
     ABORTED = "aborted"
-    CONCLUDED = "concluded"  # a shadow ended well; stable kept the traffic
+    CONCLUDED = "concluded"  # a shadow ended well, or an A/B test; stable kept the traffic
     FAILED = "failed"  # the candidate never got traffic: it did not load, or did not answer as it should
 
     @property
@@ -123,22 +125,44 @@ class Rollout:
     @property
     def survivor(self) -> int:
         """The version that answers when the candidate's share is over, one way or the other."""
-        return self.candidate if self.phase in {Phase.PROMOTING, Phase.PROMOTED} else self.stable
+        return self.favourite if self.phase in {Phase.PROMOTING, Phase.PROMOTED} else self.stable
+
+    @property
+    def favourite(self) -> int:
+        """The version that a promotion means: the winner where an A/B test's last verdict names one."""
+        return winner_of(self.verdict) or self.candidate
+
+    @property
+    def contender(self) -> int:
+        """The version that is spoken of beside stable: the one that has all traffic by now, else the candidate."""
+        return self.candidate if self.survivor == self.stable else self.survivor
+
+    @property
+    def challengers(self) -> tuple[int, ...]:
+        """The candidate and the further arms of an A/B test."""
+        return self.spec.challengers
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """Every version that must be loaded."""
+        return frozenset({self.stable, *self.challengers})
 
     @property
     def terms(self) -> Terms:
         """On what terms the present step is judged."""
-        return terms_of(self.spec, self.step)
+        return terms_of(self.spec, self.step, self.stable)
 
     def step_is_over(self, now: float) -> bool:
         """Return whether the step's shortest time has passed."""
         return now - self.step_entered_at >= self.current_step.duration_s
 
 
-def terms_of(spec: RolloutSpec, step: int) -> Terms:
-    """Return on what terms a step is judged, counted from 0."""
+def terms_of(spec: RolloutSpec, step: int, stable: int) -> Terms:
+    """Return on what terms a step is judged, counted from 0, against a stable version."""
     asked, steps = spec.steps[step], len(spec.steps)
-    final = step + 1 == steps
+    # An A/B test that promotes nothing needs no proof that its arms do no harm; that none is shown is enough.
+    promotes = spec.experiment is None or spec.experiment.on_win is OnWin.PROMOTE
+    final = promotes and step + 1 == steps
     return Terms(
         spec.analysis,
         asked.weight_percent,
@@ -148,6 +172,8 @@ def terms_of(spec: RolloutSpec, step: int) -> Terms:
         asked.mirror_percent,
         spec.measured,
         spec.memory,
+        spec.experiment,
+        () if spec.experiment is None else (stable, *spec.challengers),
     )
 
 

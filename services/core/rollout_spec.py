@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from services.core.custom_metric import MAX_METRICS, CustomMetric
 from services.core.errors import InvalidRequest
+from services.core.experiment import Experiment
 from services.core.memory_terms import LeakCheck, MemoryTerms
 from services.core.mirror import MAX_SLICE_KEY
 from services.core.webhook import MAX_WEBHOOKS, Occasion, Webhook
@@ -22,6 +23,7 @@ class Strategy(StrEnum):
     CANARY = "canary"  # step by step
     BLUE_GREEN = "blue-green"  # checked on copies of live requests, then all at once, with a way back
     SHADOW = "shadow"  # never: it gets copies, and stable keeps the traffic
+    AB = "ab"  # a fixed share, for as long as the outcomes that come back need
 
 
 class OnInconclusive(StrEnum):
@@ -169,8 +171,14 @@ STEPS_OF: dict[Strategy, tuple[Step, ...]] = {
     Strategy.CANARY: DEFAULT_STEPS,
     Strategy.BLUE_GREEN: (Step(0, mirror_percent=100), Step(_ALL, 300.0, mirror_percent=20)),
     Strategy.SHADOW: (Step(0, 300.0, mirror_percent=100),),
+    Strategy.AB: (Step(_ALL // 2, 3600.0),),
 }
 """The steps of a rollout that names none."""
+LONGEST_STEP_S: dict[Strategy, float] = {
+    **dict.fromkeys(Strategy, 3600.0),
+    Strategy.AB: 14 * 86_400.0,  # outcomes come late, and people behave otherwise at the weekend
+}
+"""The longest time of a step of a rollout that names none."""
 MAX_STEPS = 50
 
 
@@ -190,6 +198,7 @@ class RolloutSpec:
         metrics: What else is asked, and what is good.
         webhooks: Who is asked for confirmation, or told, and when.
         memory: What is asked of memory.
+        experiment: What an A/B test asks; None for every other strategy.
     """
 
     model: str
@@ -203,6 +212,7 @@ class RolloutSpec:
     metrics: tuple[CustomMetric, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     memory: MemoryTerms = field(default_factory=MemoryTerms)
+    experiment: Experiment | None = None
 
     def __post_init__(self) -> None:
         _expect(bool(self.model), "a rollout names its model; found an empty name")
@@ -216,6 +226,7 @@ class RolloutSpec:
         both = sorted({metric.name for metric in self.metrics} & {webhook.name for webhook in self.webhooks})
         _expect(not both, f"{', '.join(both)} names a metric and a webhook; expected a name of its own for each")
         self._expect_weights([step.weight_percent for step in self.steps])
+        self._expect_experiment()
         _expect_number("max_step_duration_s", self.max_step_duration_s, 1.0, 30 * 86_400.0)
         longest = max(step.duration_s for step in self.steps)
         _expect(
@@ -247,5 +258,37 @@ class RolloutSpec:
                 f"the steps' weights are {weights}; each must be higher than the one before",
             )
             return
+        if self.strategy is Strategy.AB:
+            _expect(
+                len(weights) == 1 and 0 < weights[0] < _ALL,
+                f"the steps' weights are {weights}; an A/B test has one step, of 1 to 99 percent",
+            )
+            return
         expected = [step.weight_percent for step in STEPS_OF[self.strategy]]
         _expect(weights == expected, f"the steps' weights are {weights}; {self.strategy.value} has {expected}")
+
+    def _expect_experiment(self) -> None:
+        experiment, is_ab = self.experiment, self.strategy is Strategy.AB
+        _expect(
+            (experiment is not None) == is_ab,
+            "an A/B test needs an outcome that is fed back; name one, such as clicked:share"
+            if is_ab
+            else f"strategy {self.strategy.value} has no outcome and no arms; say strategy ab for an A/B test",
+        )
+        if experiment is None:
+            return
+        versions = [self.version, *(arm.version for arm in experiment.arms)]
+        _expect(len(set(versions)) == len(versions), f"the arms are versions {versions}; expected each once")
+        shares = [self.steps[0].weight_percent, *(arm.weight_percent for arm in experiment.arms)]
+        _expect(
+            sum(shares) < _ALL,
+            f"the arms have {shares} percent of the traffic; expected 99 at most, so that stable keeps a share to be "
+            "compared with",
+        )
+        _expect(not self.steps[0].mirror_percent, "an A/B test has no mirror: its versions answer different requests")
+
+    @property
+    def challengers(self) -> tuple[int, ...]:
+        """The candidate and the further arms of an A/B test: everything that is compared with stable."""
+        arms = () if self.experiment is None else self.experiment.arms
+        return self.version, *(arm.version for arm in arms)

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from services.core.actions import Action, actions_of
+from services.core.checks.lift import winner_of
 from services.core.custom_metric import METRIC_PREFIX
 from services.core.errors import Conflict
 from services.core.event import VERBS, Event, EventKind
+from services.core.experiment import OnWin
 from services.core.rollout import Phase, Rollout
 from services.core.rollout_spec import OnInconclusive, Strategy
 from services.core.verdict import Outcome
@@ -65,6 +67,12 @@ def _is_shadow(rollout: Rollout) -> bool:
     return rollout.spec.strategy is Strategy.SHADOW
 
 
+def _ends_without_promotion(rollout: Rollout, event: Event, _now: float) -> bool:
+    """Whether an A/B test is for a person to decide, or has no winner."""
+    experiment = rollout.spec.experiment
+    return experiment is not None and (experiment.on_win is OnWin.CONCLUDE or winner_of(event.verdict) is None)
+
+
 def _inconclusive_pauses(rollout: Rollout, _event: Event, _now: float) -> bool:
     return rollout.spec.on_inconclusive is OnInconclusive.PAUSE
 
@@ -84,6 +92,10 @@ METRIC_LOST_PAUSES = Guard(
     "metric lost, inconclusive pauses", lambda r, e, now: _lost_a_metric(r, e, now) and _inconclusive_pauses(r, e, now)
 )
 SHADOW_PASSED = Guard("shadow passed", lambda r, e, now: _is_shadow(r) and _may_leave_step(r, e, now))
+EXPERIMENT_DECIDED = Guard(
+    "A/B decided, nothing to promote",
+    lambda r, e, now: _ends_without_promotion(r, e, now) and _may_leave_step(r, e, now),
+)
 LAST_STEP_PASSED = Guard("last step passed", lambda r, e, now: r.on_last_step and _may_leave_step(r, e, now))
 STEP_PASSED = Guard("step passed", lambda r, e, now: not r.on_last_step and _may_leave_step(r, e, now))
 
@@ -116,6 +128,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PAUSED, METRIC_LOST_PAUSES, WAITS),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.ROLLING_BACK, METRIC_LOST, JUDGED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.CONCLUDING, SHADOW_PASSED, JUDGED),
+    Transition(_P.PROGRESSING, _E.ASSESSED, _P.CONCLUDING, EXPERIMENT_DECIDED, JUDGED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROMOTING, LAST_STEP_PASSED, JUDGED),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROGRESSING, STEP_PASSED, NEXT_STEP),
     Transition(_P.PROGRESSING, _E.ASSESSED, _P.PROGRESSING, effect=JUDGED),
@@ -193,7 +206,12 @@ def explain(before: Rollout, event: Event) -> str:
 def _ended(before: Rollout, event: Event) -> str:
     if _failed(before, event, 0.0):
         return "failed"
-    return "cannot be judged" if _lost_a_metric(before, event, 0.0) else "passed"
+    if _lost_a_metric(before, event, 0.0):
+        return "cannot be judged"
+    if before.spec.experiment is None:
+        return "passed"
+    winner = winner_of(event.verdict)
+    return "is decided, no arm wins" if winner is None else f"is decided, version {winner} wins"
 
 
 def _refusal(rollout: Rollout, kind: EventKind) -> str:

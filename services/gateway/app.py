@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from services.gateway.admission import Admission, AdmissionSettings
 from services.gateway.admission.readings import counting, readings
+from services.gateway.answer_memory import AnswerMemory
 from services.gateway.catalog import Catalog
+from services.gateway.control.feedback_desk import FeedbackDesk
 from services.gateway.edge.buffer_budget import BufferBudget
 from services.gateway.edge.grpc.server import GrpcServer
 from services.gateway.edge.rest.documents import documents
@@ -37,6 +39,8 @@ class Gateway:
         limits: Bounds.
         admission: How many requests are forwarded at once, and how long others wait.
         mirroring: Bounds on copies of requests.
+        answers: Remembers who answered requests of A/B tests; None where there are none.
+        feedback: Takes what clients tell of outcomes; None where nobody does.
         workers: How many workers the gateway has, this one included.
         replicas: Returns how many Tritons there are.
         observation: What counts and tells; by default it counts only.
@@ -53,6 +57,8 @@ class Gateway:
         limits: Limits | None = None,
         admission: AdmissionSettings | None = None,
         mirroring: MirrorSettings | None = None,
+        answers: AnswerMemory | None = None,
+        feedback: FeedbackDesk | None = None,
         workers: int = 1,
         replicas: Callable[[], int] = lambda: 1,
         observation: Observation | None = None,
@@ -95,6 +101,7 @@ class Gateway:
             journal=observation.journal,
             limits=limits,
             mirroring=self._mirroring,
+            answers=answers,
         )
         catalog = Catalog(upstream, routes, self._is_draining)
 
@@ -103,7 +110,7 @@ class Gateway:
             http_listener,
             pipeline,
             routes,
-            documents(catalog, routes),
+            documents(catalog, routes, feedback),
             limits=limits,
             budget=budget,
             draining=self._is_draining,

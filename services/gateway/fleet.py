@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from services.core.address import Address
 from services.core.errors import ConfigurationError
+from services.gateway.answer_memory import create_answer_memory
 from services.gateway.metrics.app import metrics_app
 from services.gateway.metrics.exposition import GatewayCollector
 from services.gateway.metrics.merged import MergedSlabs
@@ -140,6 +141,7 @@ class Fleet:
             grpc_listener=listeners[1].fileno(),
             slab=slab,
             table_cache=settings.state_dir / "routes.json",
+            answers=_answers(settings.state_dir),
             workers=settings.workers,
             behaviour=settings.behaviour,
         )
@@ -163,18 +165,26 @@ class Fleet:
         self._tell(Endpoints(f"http://{rest}", str(grpc), f"http://{metrics}/metrics"))
 
 
+def _answers(state_dir: Path) -> Path:
+    return state_dir / "answers.table"
+
+
 def _slab_dir(state_dir: Path) -> Path:
     return state_dir / "slabs"
 
 
 def _prepare(state_dir: Path) -> None:
-    """Make the directories. A worker removes its slab's name as it starts: one that is old belongs to nobody."""
+    """Make the directories and what workers share.
+
+    A worker removes its slab's name as it starts: one that is old belongs to nobody.
+    """
     slabs = _slab_dir(state_dir)
     try:
         slabs.mkdir(parents=True, exist_ok=True)
         for slab in slabs.glob("*.slab"):
             if slab.stat().st_mtime < time.time() - _FORGOTTEN_AFTER_S:
                 slab.unlink(missing_ok=True)
+        create_answer_memory(_answers(state_dir))
     except OSError as error:
         raise ConfigurationError(
             f"the state directory {state_dir} cannot be used: {error.strerror}; choose another with --state-dir"

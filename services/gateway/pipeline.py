@@ -30,6 +30,7 @@ from services.core.inference import InferRequest, InferResponse, ModelSchema
 from services.core.route import Role
 from services.gateway import parameters
 from services.gateway.admission import Admission, Slot
+from services.gateway.answer_memory import AnswerMemory
 from services.gateway.journal import Journal
 from services.gateway.limits import Limits
 from services.gateway.logs import FIELDS
@@ -122,6 +123,7 @@ class Pipeline:
         journal: Who tells of single requests: spans and log lines.
         limits: Bounds on requests and on their time.
         mirroring: Who sends copies of answered requests elsewhere; None where no route is ever mirrored.
+        answers: Remembers who answered requests of A/B tests; None where no route is ever one.
         clock: Seconds, monotonic.
     """
 
@@ -136,6 +138,7 @@ class Pipeline:
         journal: Journal | None = None,
         limits: Limits | None = None,
         mirroring: Mirroring | None = None,
+        answers: AnswerMemory | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._upstream = upstream
@@ -146,6 +149,7 @@ class Pipeline:
         self._journal = journal or Journal()
         self._limits = limits or Limits()
         self._mirroring = mirroring
+        self._answered = answers
         self._clock = clock
         self._sequences = SequencePins()
 
@@ -292,6 +296,8 @@ class Pipeline:
         mark(clock())
         if choice.mirror is not None and self._mirroring is not None:
             self._mirroring.offer(call, request, response, schema, choice, forward_s=now - begun)
+        if choice.experiment and request.id and self._answered is not None:
+            self._answered.remember(request.model, request.id, choice.version)
         return answer
 
     async def _streamed(

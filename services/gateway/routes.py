@@ -18,11 +18,13 @@ class Choice(NamedTuple):
         version: The version.
         role: What part it plays.
         mirror: Who may get a copy of the request; None for nobody.
+        experiment: Whether an outcome of the request may come back, so that it is remembered who answered.
     """
 
     version: int
     role: Role
     mirror: Mirror | None = None
+    experiment: bool = False
 
 
 class Routes:
@@ -85,7 +87,7 @@ class Routes:
         if route.candidate is None:
             return Choice(route.stable, Role.STABLE, route.mirror)
         bucket = int(self._draw() * BUCKETS) if key is None else bucket_of(model, key)
-        return Choice(*route.pick(bucket), route.mirror)
+        return Choice(*route.pick(bucket), route.mirror, route.experiment)
 
 
 def _listed(names: object) -> str:

@@ -58,6 +58,7 @@ class WorkerSettings:
         grpc_listener: The same for gRPC.
         slab: File to count in.
         table_cache: File of the last route table.
+        answers: File of which version answered, for A/B tests.
         workers: How many workers the gateway has.
         behaviour: What all workers do alike.
     """
@@ -67,6 +68,7 @@ class WorkerSettings:
     grpc_listener: int
     slab: Path
     table_cache: Path
+    answers: Path
     workers: int
     behaviour: Behaviour
 

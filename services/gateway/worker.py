@@ -15,8 +15,10 @@ import uvloop
 
 from services.core.errors import PenstockError
 from services.gateway import logs
+from services.gateway.answer_memory import AnswerMemory
 from services.gateway.app import Gateway
 from services.gateway.control.controllers import Controllers
+from services.gateway.control.feedback_desk import FeedbackDesk
 from services.gateway.control.reporter import StatisticsReporter
 from services.gateway.control.route_watch import RouteWatch
 from services.gateway.control.table_cache import TableCache
@@ -60,6 +62,8 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         events=observation.replica_events,
     )
     routes.on_change(lambda table: triton.follow((r.model, v) for r in table.routes.values() for v in r.versions))
+    answers = AnswerMemory(settings.answers)
+    controllers = Controllers([str(address) for address in behaviour.controllers])
     gateway = Gateway(
         triton,
         routes,
@@ -69,6 +73,8 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         limits=behaviour.limits,
         admission=behaviour.admission,
         mirroring=behaviour.mirroring,
+        answers=answers,
+        feedback=FeedbackDesk(answers, routes, controllers),
         workers=settings.workers,
         replicas=lambda: len(triton.states()),
         observation=observation,
@@ -81,7 +87,6 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     if saved is not None:
         routes.replace(saved)
 
-    controllers = Controllers([str(address) for address in behaviour.controllers])
     watch = RouteWatch(controllers, settings.instance, routes, save=cache.save)
     reporter = StatisticsReporter(
         controllers,

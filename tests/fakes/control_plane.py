@@ -13,6 +13,7 @@ from services.controller.dashboard.pages import Dashboard
 from services.controller.events.event_feed import EventFeed
 from services.controller.events.event_routes import add_events
 from services.controller.events.watch import Watch
+from services.controller.feedback import FeedbackIntake
 from services.controller.fleet import Fleet
 from services.controller.forwarding import ToLeader
 from services.controller.insight import Insight
@@ -171,6 +172,7 @@ class ControlPlane:
             mandate=self.mandate,
             waiting=self.questions.waiting,
         )
+        self.feedback = FeedbackIntake(self.ledger, self.mandate)
         self.insight = Insight(
             ledger=self.ledger, store=self.store, fleet=self.fleet, clock=self.clock, waiting=self.questions.waiting
         )
@@ -196,7 +198,13 @@ class ControlPlane:
             clock=self.clock,
         )
         app = rest_app(
-            self.operations, self.overview, self.insight, self.metrics, dashboard=dashboard, to_leader=to_leader
+            self.operations,
+            self.overview,
+            self.insight,
+            self.metrics,
+            dashboard=dashboard,
+            to_leader=to_leader,
+            feedback=self.feedback,
         )
         add_events(app, self.operations, self.feed, self.events)
         return app

@@ -51,7 +51,10 @@ class FakeGatewayWorker:
         if route is None:
             return
         mine = requests * route.weight_percent // 100
-        self._count((model, route.stable, Role.STABLE), requests - mine)
+        of_arms = {arm.version: requests * arm.weight_percent // 100 for arm in route.arms}
+        self._count((model, route.stable, Role.STABLE), requests - mine - sum(of_arms.values()))
+        for version, count in of_arms.items():
+            self._count((model, version, Role.CANDIDATE), count)
         if route.candidate is not None:
             self._count((model, route.candidate, Role.CANDIDATE), mine)
         if route.mirror is not None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from services.controller.leadership import Lead
 from services.controller.store import AuditPage, AuditQuery, RouteBook, Store
 from services.core.audit import AuditRecord
+from services.core.feedback import Feedback, Taken
 from services.core.history import HistoryEntry
 from services.core.inventory import Inventory
+from services.core.outcomes import Totals
 from services.core.rollout import Rollout
 from services.core.route import Route
 from services.triton.model_server import NOTHING, ModelServer
@@ -55,6 +57,14 @@ class KillingStore:
 
     async def book(self) -> RouteBook:
         return await self._call(self._store.book)
+
+    async def add_outcomes(
+        self, rollout_id: str, outcomes: Sequence[tuple[Feedback, float]]
+    ) -> tuple[list[Taken], dict[int, Totals]]:
+        return await self._call(self._store.add_outcomes, rollout_id, outcomes)
+
+    async def outcome_totals(self) -> dict[str, dict[int, Totals]]:
+        return await self._call(self._store.outcome_totals)
 
     async def put_route(self, route: Route, expected_generation: int, record: AuditRecord) -> RouteBook:
         return await self._call(self._store.put_route, route, expected_generation, record)

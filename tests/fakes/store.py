@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from services.controller.leadership import Lead, NotLeading
 from services.controller.store import AuditPage, AuditQuery, RouteBook
 from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, NotFound, Unavailable
+from services.core.feedback import Feedback, Taken
 from services.core.history import HistoryEntry
+from services.core.outcomes import Totals
 from services.core.rollout import Rollout
 from services.core.route import Route
 
@@ -31,6 +34,8 @@ class FakeStore:
         self._book = RouteBook(first_generation)
         self._rollouts: dict[str, Rollout] = {}
         self._history: dict[str, list[HistoryEntry]] = {}
+        self._outcomes: dict[str, dict[tuple[str, str], Feedback]] = {}
+        self._totals: dict[str, dict[int, Totals]] = {}
 
     async def book(self) -> RouteBook:
         self._answer()
@@ -120,6 +125,29 @@ class FakeStore:
         self._answer()
         done = (r for r in self.records if r.request_id == request_id and r.outcome is AuditOutcome.DONE)
         return next(done, None)
+
+    async def add_outcomes(
+        self, rollout_id: str, outcomes: Sequence[tuple[Feedback, float]]
+    ) -> tuple[list[Taken], dict[int, Totals]]:
+        self._take()
+        if self._rollouts[rollout_id].phase.terminal:
+            raise Conflict(f"rollout {rollout_id} is over")
+        known, totals = self._outcomes.setdefault(rollout_id, {}), self._totals.setdefault(rollout_id, {})
+        taken = []
+        for one, value in outcomes:
+            first = known.get((one.request_id, one.outcome))
+            if first is None:
+                known[one.request_id, one.outcome] = one
+                totals[one.version] = totals.get(one.version, Totals()).with_outcome(value)
+                taken.append(Taken.STORED)
+            else:
+                taken.append(Taken.REPEATED if first == one else Taken.CONFLICTING)
+        return taken, dict(totals)
+
+    async def outcome_totals(self) -> dict[str, dict[int, Totals]]:
+        self._answer()
+        active = (each.id for each in self._rollouts.values() if not each.phase.terminal)
+        return {each: dict(self._totals[each]) for each in active if each in self._totals}
 
     async def lead(self) -> Lead:
         self._answer()

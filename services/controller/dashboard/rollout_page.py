@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.controller.dashboard import words
+from services.controller.dashboard.arms import Arms, arms_of
 from services.controller.dashboard.mix import Mix, mixes_of
 from services.controller.dashboard.shadow import Differences, differences_of
 from services.controller.dashboard.sparkline import Sparkline, sparklines
@@ -54,6 +55,7 @@ class RolloutPage:
         mixes: Predicted classes.
         sparklines: The course of this step.
         differences: Shadow differences, where there are any.
+        arms: Arms of an A/B test, where it is one.
         history: The audit trail, oldest first; of a long one its end.
         earlier: Lines before that.
         verbs: What a person may do now.
@@ -73,6 +75,7 @@ class RolloutPage:
     mixes: tuple[Mix, ...]
     sparklines: tuple[Sparkline, ...]
     differences: Differences | None
+    arms: Arms | None
     history: tuple[HistoryLine, ...]
     earlier: int
     verbs: tuple[VerbView, ...]
@@ -113,6 +116,7 @@ def rollout_page(
         mixes=mixes_of(evidence.stable, evidence.candidate),
         sparklines=sparklines(trend.points) if trend is not None else (),
         differences=differences_of(rollout_view(rollout)["evidence"].get("comparison")),
+        arms=arms_of(rollout),
         history=tuple(_line(entry) for entry in history[-_SHOWN_LINES:]),
         earlier=max(0, len(history) - _SHOWN_LINES),
         verbs=verbs_of(rollout),

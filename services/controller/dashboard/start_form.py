@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from services.controller.rest_models import AnalysisModel, RolloutModel, StartModel
+from services.controller.rest_models import AnalysisModel, StartModel
 from services.core.errors import InvalidRequest
-from services.core.rollout_spec import DEFAULT_STEPS, OnInconclusive, RolloutSpec, Strategy
+from services.core.rollout_spec import DEFAULT_STEPS, LONGEST_STEP_S, OnInconclusive, RolloutSpec, Strategy
 
 STEP_ROWS = 6
 STEP_FIELDS = ("weight_percent", "duration_s", "min_requests", "mirror_percent")
@@ -56,7 +56,8 @@ class StartForm:
     @property
     def strategies(self) -> list[str]:
         """How a candidate may get its traffic."""
-        return [strategy.value for strategy in Strategy]
+        # An A/B test has arms and an outcome, which the command and the API take.
+        return [strategy.value for strategy in Strategy if strategy is not Strategy.AB]
 
     @property
     def tolerance_errors(self) -> bool:
@@ -111,7 +112,7 @@ def fresh_form(version: int | None) -> StartForm:
     for row, step in enumerate(_CANARY_ROWS):
         values |= {f"step-{row}-{key}": value for key, value in step.items()}
     values |= {_TOLERANCE + key: _shown(info.default) for key, info in AnalysisModel.model_fields.items()}
-    values["max_step_duration_s"] = _shown(RolloutModel.model_fields["max_step_duration_s"].default)
+    values["max_step_duration_s"] = _shown(LONGEST_STEP_S[Strategy.CANARY])
     values["strategy"] = Strategy.CANARY.value
     values["on_inconclusive"] = OnInconclusive.ABORT.value
     return StartForm(values)

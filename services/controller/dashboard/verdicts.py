@@ -63,4 +63,9 @@ def title_of(name: str) -> str:
         return f"Mix of classes of {output}"
     if kind == "drift" and output:
         return f"Distribution: {output.replace(':', ' of ', 1)}"
+    if kind == "lift" and output:
+        return f"Outcomes of version {output}"
+    base, _, version = name.partition(" of ")
+    if version:
+        return f"{_TITLES.get(base, base)} of version {version}"
     return _TITLES.get(name, name.replace("_", " ").capitalize())

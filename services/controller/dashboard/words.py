@@ -23,11 +23,11 @@ PHASES = {
     "promoting": "The candidate has all traffic; gateways let go of the old version",
     "rolling_back": "Stable has all traffic; gateways let go of the candidate",
     "aborting": "Stable has all traffic, because a person said so",
-    "concluding": "The shadow is over; gateways let go of the candidate",
+    "concluding": "The comparison is over; gateways let go of what was compared with stable",
     "promoted": "The candidate is the stable version now",
     "rolled_back": "Stable kept the traffic",
     "aborted": "Stable kept the traffic, because a person said so",
-    "concluded": "The candidate did well as a shadow; stable kept the traffic",
+    "concluded": "The comparison ended without harm; stable kept the traffic",
     "failed": "The candidate did not get ready and never got traffic",
 }
 _MARKS = {

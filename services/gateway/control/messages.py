@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from services.core.comparison import Comparison
 from services.core.errors import InvalidRequest
 from services.core.mirror import Mirror
-from services.core.route import Route, RouteTable
+from services.core.route import Arm, Route, RouteTable
 from services.core.tally import Tally
 from services.gateway.control.comparison_message import add_comparison, put_latency
 from services.gateway.metrics.comparisons import ComparisonKey
@@ -30,6 +30,8 @@ def table_from(message: routes_pb2.RouteTable) -> RouteTable:
                 route.weight_percent,
                 frozenset(route.versions),
                 _mirror(route),
+                tuple(Arm(arm.version, arm.weight_percent) for arm in route.arms),
+                route.experiment,
             )
             for route in message.routes
         ]

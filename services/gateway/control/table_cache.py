@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from services.core.mirror import Mirror
-from services.core.route import Route, RouteTable
+from services.core.route import Arm, Route, RouteTable
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ class TableCache:
                     "weight_percent": route.weight_percent,
                     "versions": sorted(route.versions),
                     "mirror": route.mirror and asdict(route.mirror),
+                    "arms": [asdict(arm) for arm in route.arms],
+                    "experiment": route.experiment,
                 }
                 for route in table.routes.values()
             ],
@@ -78,4 +80,6 @@ def _route(entry: dict[str, Any]) -> Route:
         entry["weight_percent"],
         frozenset(entry["versions"]),
         mirror and Mirror(**mirror),
+        tuple(Arm(**arm) for arm in entry.get("arms", ())),  # neither has it these
+        entry.get("experiment", False),
     )

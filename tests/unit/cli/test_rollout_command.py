@@ -239,8 +239,45 @@ async def test_a_rollout_is_explained_and_planned_over_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "words"), [("--strategy", "canary|blue-green|shadow"), ("--on-inconclusive", "abort|pause")]
+    ("option", "words"), [("--strategy", "canary|blue-green|shadow|ab"), ("--on-inconclusive", "abort|pause")]
 )
 def test_choices_are_offered_by_the_names_that_the_api_has(option: str, words: str) -> None:
     told = CliRunner().invoke(rollout, ["start", "--help"], terminal_width=200).output
     assert f"{option} [{words}]" in told
+
+
+def test_the_flags_of_an_ab_test_go_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "rollout.yaml"
+    file.write_text(
+        "model: digits\nversion: 2\nstrategy: ab\nsteps: [{weight_percent: 30}]\n"
+        "experiment: {outcome: {name: clicked}, min_lift: 0.1, min_outcomes: 7}\n"
+    )
+    said = body(model=None, version=None, file=file, arms=("4:25", "5:10"), min_lift="2%", min_runtime="2h")
+    assert said["steps"] == [{"weight_percent": 30, "duration_s": 7200.0}]
+    assert said["experiment"] == {
+        "outcome": {"name": "clicked"},
+        "arms": [{"version": 4, "weight_percent": 25}, {"version": 5, "weight_percent": 10}],
+        "min_lift": 0.02,
+        "min_outcomes": 7,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("clicked", {"name": "clicked"}),
+        ("clicked:share", {"name": "clicked", "kind": "share"}),
+        ("complained:share:lower", {"name": "complained", "kind": "share", "better": "lower"}),
+        ("spent:value:0:500", {"name": "spent", "kind": "value", "low": 0.0, "high": 500.0}),
+    ],
+)
+def test_an_outcome_is_read_from_a_flag(text: str, outcome: dict[str, Any]) -> None:
+    assert body(strategy="ab", outcome=text)["experiment"] == {"outcome": outcome}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"arms": ("4",)}, {"outcome": "a:b:c"}, {"min_lift": "much"}, {"min_runtime": "long"}]
+)
+def test_a_wrong_flag_of_an_ab_test_is_refused_with_an_example(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="for example"):
+        body(strategy="ab", **wrong)

@@ -6,19 +6,28 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from services.controller.feedback import FeedbackIntake
 from services.controller.fleet import Fleet
 from services.controller.grpc_server import GrpcServer
-from services.controller.grpc_services import RouteService, StatisticsService
+from services.controller.grpc_services import FeedbackService, RouteService, StatisticsService
 from services.controller.leadership import Leader, Mandate
+from services.controller.ledger import Ledger
 from services.controller.route_board import RouteBoard
 from services.controller.store import RouteBook
 from services.core.errors import ConfigurationError
 from services.core.route import Route
 from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2, statistics_pb2_grpc
 from tests.fakes.clock import FakeClock
+from tests.fakes.store import FakeStore
 
 pytestmark = pytest.mark.anyio
 WAIT_S = 20.0
+
+
+def no_feedback() -> FeedbackService:
+    """Return a sink of outcomes in a controller that has no rollouts."""
+    mandate = Mandate(Leader("me", "here:9000", "here:9001"), FakeClock(), epoch=1)
+    return FeedbackService(FeedbackIntake(Ledger(FakeStore(), RouteBoard(), mandate, FakeClock()), mandate))
 
 
 class Served:
@@ -30,7 +39,7 @@ class Served:
         self.mandate = Mandate(Leader("me", "here:9000", "here:9001"), FakeClock(), epoch=1)
         self.routes = RouteService(self.board, self.mandate, max_watchers=2)
         statistics = StatisticsService(self.fleet, self.board, self.mandate)
-        self.server = GrpcServer(self.routes, statistics, "127.0.0.1", 0)
+        self.server = GrpcServer(self.routes, statistics, no_feedback(), "127.0.0.1", 0)
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}")
 
     def watch(self, instance: str = "worker-1") -> grpc.aio.UnaryStreamCall:
@@ -143,6 +152,7 @@ async def test_a_port_in_use_is_refused_with_words(served: Served) -> None:
         GrpcServer(
             served.routes,
             StatisticsService(served.fleet, served.board, served.mandate),
+            no_feedback(),
             "127.0.0.1",
             served.server.port,
         )

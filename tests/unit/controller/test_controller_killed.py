@@ -10,7 +10,10 @@ import pytest
 
 from services.controller.store import AuditQuery
 from services.core.audit import AuditOutcome
+from services.core.errors import Conflict
 from services.core.event import Event, EventKind
+from services.core.experiment import Experiment, OnWin, OutcomeSpec
+from services.core.feedback import Feedback
 from services.core.rollout import Phase, Rollout
 from services.core.rollout_spec import RolloutSpec, Step, Strategy
 from services.core.route import Role, Route
@@ -30,6 +33,14 @@ SPECS = {
         "digits", 2, Strategy.BLUE_GREEN, (Step(0, 3, 20, 100), Step(100, 3, 20, 50)), max_step_duration_s=60
     ),
     Strategy.SHADOW: RolloutSpec("digits", 2, Strategy.SHADOW, (Step(0, 3, 20, 100),), max_step_duration_s=60),
+    Strategy.AB: RolloutSpec(
+        "digits",
+        2,
+        Strategy.AB,
+        (Step(50, 3, 20),),
+        max_step_duration_s=60,
+        experiment=Experiment(OutcomeSpec("clicked"), min_outcomes=20, on_win=OnWin.PROMOTE),
+    ),
 }
 _ROWS = {(row.source, row.event.value, row.target) for row in TRANSITIONS}
 _WEIGHTED = (Phase.PROGRESSING, Phase.PAUSED)
@@ -102,9 +113,12 @@ async def run(switch: KillSwitch, spec: RolloutSpec, story: Story) -> ControlPla
                 await say(world, rollout, story.verbs[said][1], f"verb-{said}")
                 said += 1
                 rollout = (await world.store.find("digits"))[0]
+            if spec.experiment is not None and rollout.phase in _WEIGHTED and not story.silent:
+                await fed_back(world, rollout)
             if story.silent and rollout.phase in _WEIGHTED:
                 world.per_tick = 0
             route = (await world.store.book()).routes["digits"]
+            check_outcomes(world, rollout)
             check_evidence(world, rollout.evidence.stable.requests, Role.STABLE)
             check_evidence(world, rollout.evidence.candidate.requests, Role.CANDIDATE)
             if route.candidate is not None:
@@ -116,6 +130,30 @@ async def run(switch: KillSwitch, spec: RolloutSpec, story: Story) -> ControlPla
             if rollout.phase.terminal and world.server.versions == {"digits": {route.stable}}:
                 return world
         raise AssertionError(f"not over: {rollout.phase}, {rollout.reason}, loaded {world.server.versions}")
+
+
+async def fed_back(world: ControlPlane, rollout: Rollout) -> None:
+    """Tell of some outcomes: version 2 has good ones alone, version 1 one in five. Without an answer, tell again."""
+    moment = int(world.clock())
+    told = [Feedback(f"{moment}-{n}", 1 + n % 2, "clicked", float(n % 2 or n == 0)) for n in range(10)]
+    for _ in range(2):
+        try:
+            await world.feedback.take(rollout.model, told)
+        except Killed:
+            await world.restart()
+            await world.tick()
+        except Conflict:  # the test was decided meanwhile
+            return
+        else:
+            return
+
+
+def check_outcomes(world: ControlPlane, rollout: Rollout) -> None:
+    """Each outcome that was told counts once: as many of either version, with their shares of good ones."""
+    outcomes = rollout.evidence.outcomes
+    if outcomes:
+        assert outcomes[1].count == outcomes[2].count
+        assert (outcomes[1].total, outcomes[2].total) == (outcomes[1].count / 5, outcomes[2].count)
 
 
 async def started(world: ControlPlane, spec: RolloutSpec) -> None:

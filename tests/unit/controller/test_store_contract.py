@@ -18,12 +18,15 @@ from services.core.comparison import Comparison, OutputComparison, PairCounts
 from services.core.difference import DifferenceHistogram
 from services.core.errors import ConfigurationError, Conflict, MissingDependency, NotFound, Unavailable
 from services.core.evidence import Evidence, Seen, Sighting
+from services.core.experiment import Experiment, OutcomeSpec
+from services.core.feedback import Feedback, Taken
 from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry, Judged, beginning
 from services.core.mirror import Mirror
+from services.core.outcomes import Totals
 from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step
-from services.core.route import Route
+from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step, Strategy
+from services.core.route import Arm, Route
 from services.core.tally import Tally
 from services.core.value_histogram import ValueHistogram
 from tests.fakes.audit_records import record_of
@@ -475,3 +478,48 @@ def test_the_migrations_make_the_tables_that_the_code_uses(kind: str, urls: Call
             await store.close()
 
     assert asyncio.run(differences()) == []
+
+
+def ab_test(model: str = "digits") -> Rollout:
+    experiment = Experiment(OutcomeSpec("clicked"), (Arm(3, 20),))
+    return new_rollout(RolloutSpec(model, 2, Strategy.AB, (Step(30),), experiment=experiment), 1, 1000.0)
+
+
+async def test_an_outcome_counts_once_and_the_first_one_wins(store: Store) -> None:
+    rollout = await store.create(ab_test(), beginning(ab_test(), "ada"), record_of("start"))
+    first = [(Feedback("a", 1, "clicked", 1.0), 1.0), (Feedback("b", 2, "clicked", 0.0), 0.0)]
+    taken, totals = await store.add_outcomes(rollout.id, first)
+    assert taken == [Taken.STORED, Taken.STORED]
+    assert totals == {1: Totals().with_outcome(1.0), 2: Totals().with_outcome(0.0)}
+    again = [*first, (Feedback("b", 2, "clicked", 1.0), 1.0), (Feedback("a", 3, "clicked", 1.0), 1.0)]
+    taken, after = await store.add_outcomes(rollout.id, again)
+    assert taken == [Taken.REPEATED, Taken.REPEATED, Taken.CONFLICTING, Taken.CONFLICTING]
+    assert after == totals
+    both = [(Feedback("c", 3, "clicked", 1.0), 1.0)] * 2
+    assert (await store.add_outcomes(rollout.id, both))[0] == [Taken.STORED, Taken.REPEATED]
+    assert await store.outcome_totals() == {rollout.id: {**totals, 3: Totals().with_outcome(1.0)}}
+
+
+async def test_outcomes_of_two_tests_are_apart_and_one_that_is_over_takes_none(store: Store) -> None:
+    one, other = [
+        await store.create(ab_test(model), beginning(ab_test(model), "ada"), record_of("start"))
+        for model in ("digits", "letters")
+    ]
+    fed = [(Feedback("a", 1, "clicked", 1.0), 1.0)]
+    assert (await store.add_outcomes(one.id, fed))[0] == [Taken.STORED]
+    assert (await store.add_outcomes(other.id, fed))[0] == [Taken.STORED]
+    await store.save(replace(one, phase=Phase.CONCLUDED))
+    with pytest.raises(Conflict, match="over"):
+        await store.add_outcomes(one.id, fed)
+    assert list(await store.outcome_totals()) == [other.id]
+
+
+async def test_a_rollout_with_arms_and_its_route_come_back_as_they_were_stored(store: Store) -> None:
+    rollout = await store.create(ab_test(), beginning(ab_test(), "ada"), record_of("start"))
+    seen = Sighting(3, 7, arms={3: Tally(5)})
+    evidence = Evidence(cursors={"w": seen}, arms={3: Tally(9)}, outcomes={1: Totals(2, 1.0, 0.5)})
+    saved = await store.save(replace(rollout, evidence=evidence))
+    assert await store.get(rollout.id) == saved
+    route = Route("digits", 1, 2, 30, frozenset({1, 2, 3}), arms=(Arm(3, 20),), experiment=True)
+    book = await store.put_route(route, (await store.book()).generation, record_of(ROUTE))
+    assert book.routes["digits"] == route

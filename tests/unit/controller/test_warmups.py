@@ -21,18 +21,18 @@ async def test_a_warm_up_is_begun_once_and_its_result_given_once() -> None:
     warmer = FakeWarmer()
     async with Warmups(warmer, FakeClock()) as warmups:
         for _ in range(3):
-            warmups.ensure("digits", 2)
+            warmups.ensure("digits", (2,))
         await warmups.idle()
-        warmups.ensure("digits", 2)
+        warmups.ensure("digits", (2,))
         assert warmer.warmed == [("digits", 2)]
-        assert warmups.take_result("digits", 3) is None
-        warmups.ensure("digits", 2)
+        assert warmups.take_result("digits", (3,)) is None
+        warmups.ensure("digits", (2,))
         await warmups.idle()
-        result = warmups.take_result("digits", 2)
+        result = warmups.take_result("digits", (2,))
         assert result is not None
         assert result.warm
         assert "10.0 -> 2.0 ms, settled, 8 answers as when it was built" in result.words
-        assert warmups.take_result("digits", 2) is None
+        assert warmups.take_result("digits", (2,)) is None
 
 
 @pytest.mark.parametrize("error", [IntegrityError("off by 7"), UpstreamFailure("no kernel")])
@@ -40,9 +40,9 @@ async def test_a_refusal_is_the_versions_own(error: PenstockError) -> None:
     warmer = FakeWarmer()
     warmer.refusals["digits", 2] = error
     async with Warmups(warmer, FakeClock()) as warmups:
-        warmups.ensure("digits", 2)
+        warmups.ensure("digits", (2,))
         await warmups.idle()
-        result = warmups.take_result("digits", 2)
+        result = warmups.take_result("digits", (2,))
         assert result is not None
         assert (result.warm, result.words) == (False, error.message)
 
@@ -53,23 +53,23 @@ async def test_a_triton_that_is_away_is_asked_again_a_little_later() -> None:
     async with Warmups(warmer, clock) as warmups:
         for advance_s, times in ((0.0, 1), (1.0, 1), (1.5, 2)):
             clock.advance(advance_s)
-            warmups.ensure("digits", 2)
+            warmups.ensure("digits", (2,))
             await warmups.idle()
             assert len(warmer.warmed) == times
-            assert warmups.take_result("digits", 2) is None
+            assert warmups.take_result("digits", (2,)) is None
 
 
 async def test_one_that_hangs_ends_with_its_time_or_its_owner() -> None:
     warmer = FakeWarmer()
     warmer.stuck = {"digits"}
     async with Warmups(warmer, FakeClock(), timeout_s=0.01) as warmups:
-        warmups.ensure("digits", 2)
+        warmups.ensure("digits", (2,))
         await warmups.idle()
-        result = warmups.take_result("digits", 2)
+        result = warmups.take_result("digits", (2,))
         assert result is not None
         assert "not warm within 0.01 s" in result.words
     async with Warmups(warmer, FakeClock()) as warmups:
-        warmups.ensure("digits", 2)
+        warmups.ensure("digits", (2,))
         await asyncio.sleep(0)
     assert not [task for task in asyncio.all_tasks() if "warm digits" in task.get_name()]
 
@@ -77,11 +77,11 @@ async def test_one_that_hangs_ends_with_its_time_or_its_owner() -> None:
 async def test_a_lead_that_ends_leaves_no_result_behind() -> None:
     warmer = FakeWarmer()
     async with Warmups(warmer, FakeClock()) as warmups:
-        warmups.ensure("digits", 2)
+        warmups.ensure("digits", (2,))
         await warmups.idle()
         warmups.drop()
-        assert warmups.take_result("digits", 2) is None
-        warmups.ensure("digits", 2)
+        assert warmups.take_result("digits", (2,)) is None
+        warmups.ensure("digits", (2,))
         await warmups.idle()
         assert warmer.warmed == [("digits", 2)] * 2
 

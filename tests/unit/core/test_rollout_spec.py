@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from services.core.errors import InvalidRequest
+from services.core.experiment import Experiment, OutcomeSpec
 from services.core.rollout_spec import STEPS_OF, AnalysisConfig, Copies, RolloutSpec, Step, Strategy
 
 
@@ -62,7 +63,9 @@ def test_a_version_is_one_that_triton_can_have(version: int) -> None:
 
 @pytest.mark.parametrize("strategy", list(Strategy))
 def test_every_strategy_has_steps_of_its_own(strategy: Strategy) -> None:
-    assert RolloutSpec("m", 2, strategy, STEPS_OF[strategy]).strategy is strategy
+    experiment = Experiment(OutcomeSpec("clicked")) if strategy is Strategy.AB else None
+    spec = RolloutSpec("m", 2, strategy, STEPS_OF[strategy], experiment=experiment)
+    assert spec.strategy is strategy
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.core.actions import LoadVersions, SetRoute, WarmVersion, actions_of, route_of
+from services.core.actions import LoadVersions, SetRoute, WarmVersions, actions_of, route_of
 from services.core.analysis import assess
 from services.core.errors import Conflict
 from services.core.event import VERBS, Event, EventKind
@@ -267,7 +267,7 @@ def test_a_candidate_that_is_not_loaded_in_time_has_failed() -> None:
 def test_a_version_gets_no_traffic_before_it_is_warm_nor_one_that_does_not_answer_as_it_was_built() -> None:
     loaded, actions = advance(in_phase(Phase.PREPARING), Event(EventKind.LOADED), 1.0)
     assert (loaded.phase, loaded.weight_percent) == (Phase.WARMING, 0)
-    assert WarmVersion("digits", 2) in actions
+    assert WarmVersions("digits", (2,)) in actions
     assert SetRoute(Route("digits", 1, versions=frozenset({1}))) in actions
     warm, _ = advance(loaded, Event(EventKind.WARMED, reason="12 -> 3 ms"), 2.0)
     assert (warm.phase, warm.weight_percent) == (Phase.PROGRESSING, 5)

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 
 from services.core.errors import InvalidRequest, PenstockError, Unimplemented, status_of
 from services.gateway.catalog import SERVER_NAME, Catalog, Document, version_number
+from services.gateway.control.feedback_desk import FeedbackDesk
+from services.gateway.edge.rest.feedback import feedback_router
 from services.gateway.edge.rest.models import (
     IndexEntry,
     IndexRequest,
@@ -57,12 +59,13 @@ class _Documents(FastAPI):
         return known
 
 
-def documents(catalog: Catalog, routes: Routes) -> FastAPI:
+def documents(catalog: Catalog, routes: Routes, feedback: FeedbackDesk | None = None) -> FastAPI:
     """Return the application.
 
     Args:
         catalog: Where the documents come from.
         routes: The present route table, for the pointer at the root.
+        feedback: Takes what clients tell of outcomes; None where nobody does.
     """
     app = _Documents(
         title="Penstock gateway",
@@ -74,6 +77,8 @@ def documents(catalog: Catalog, routes: Routes) -> FastAPI:
     app.include_router(_server(catalog))
     app.include_router(_models(catalog, routes, "/v2/models/{model}"))
     app.include_router(_models(catalog, routes, "/v2/models/{model}/versions/{version}"))
+    if feedback is not None:
+        app.include_router(feedback_router(feedback))
     app.add_exception_handler(PenstockError, _penstock_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -19,6 +19,7 @@ _OPEN: tuple[tuple[re.Pattern[bytes], bytes], ...] = (
     (re.compile(rb"/v2|/v2/health/(?:live|ready)|/v2/models/stats"), _GET),
     (re.compile(rb"/v2/models/[^/]+" + _VERSION + rb"(?:/ready|/config|/stats)?"), _GET),
     (re.compile(rb"/v2/models/[^/]+" + _VERSION + rb"/infer"), _POST),
+    (re.compile(rb"/v2/models/[^/]+/feedback"), _POST),
     (re.compile(rb"/v2/repository/index"), _POST),
 )
 # Parts of Triton's protocol that are the operator's, each refused with words instead of a 404.

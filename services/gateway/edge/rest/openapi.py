@@ -20,6 +20,7 @@ _WORDS = {
     400: "The request makes no sense, or the model cannot take it",
     404: "No such model or version",
     408: "The body did not arrive in time",
+    409: "The model has no A/B test under way, or it takes no more outcomes",
     411: "The request has no body",
     413: "The body is too large, as sent or after inflating",
     415: "The body has a coding that is not served",

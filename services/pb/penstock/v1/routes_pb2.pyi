@@ -21,20 +21,32 @@ class RouteTable(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("model", "stable", "candidate", "weight_percent", "versions", "mirror")
+    __slots__ = ("model", "stable", "candidate", "weight_percent", "versions", "mirror", "arms", "experiment")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     STABLE_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_PERCENT_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     MIRROR_FIELD_NUMBER: _ClassVar[int]
+    ARMS_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     model: str
     stable: int
     candidate: int
     weight_percent: int
     versions: _containers.RepeatedScalarFieldContainer[int]
     mirror: Mirror
-    def __init__(self, model: _Optional[str] = ..., stable: _Optional[int] = ..., candidate: _Optional[int] = ..., weight_percent: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ...) -> None: ...
+    arms: _containers.RepeatedCompositeFieldContainer[Arm]
+    experiment: bool
+    def __init__(self, model: _Optional[str] = ..., stable: _Optional[int] = ..., candidate: _Optional[int] = ..., weight_percent: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., arms: _Optional[_Iterable[_Union[Arm, _Mapping]]] = ..., experiment: _Optional[bool] = ...) -> None: ...
+
+class Arm(_message.Message):
+    __slots__ = ("version", "weight_percent")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    weight_percent: int
+    def __init__(self, version: _Optional[int] = ..., weight_percent: _Optional[int] = ...) -> None: ...
 
 class Mirror(_message.Message):
     __slots__ = ("version", "percent", "floor_percent", "slice_key", "relative_tolerance", "absolute_tolerance", "scores")

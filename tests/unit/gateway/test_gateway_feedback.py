@@ -1,0 +1,197 @@
+"""What a gateway remembers of an A/B test, and what it passes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from services.core.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable
+from services.core.feedback import Taken
+from services.core.route import Role, Route, RouteTable
+from services.gateway.answer_memory import CELLS, AnswerMemory, create_answer_memory
+from services.gateway.control.controllers import Controllers
+from services.gateway.control.feedback_desk import FeedbackDesk, Told
+from services.gateway.edge.rest.feedback import FeedbackItem, items_of
+from services.gateway.routes import Routes
+from services.pb.penstock.v1 import feedback_pb2, feedback_pb2_grpc
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    create_answer_memory(tmp_path / "answers")
+    return tmp_path / "answers"
+
+
+class Controller(feedback_pb2_grpc.FeedbackServiceServicer):  # type: ignore[misc] # generated code has no types
+    """Takes every outcome, or refuses each call with a status.
+
+    Attributes:
+        got: Every report that came.
+        refuses: The status; None takes everything.
+        delay_s: How long it hesitates.
+    """
+
+    def __init__(self) -> None:
+        self.got: list[feedback_pb2.OutcomeReport] = []
+        self.refuses: grpc.StatusCode | None = None
+        self.delay_s = 0.0
+
+    async def ReportOutcomes(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.got.append(request)
+        await asyncio.sleep(self.delay_s)
+        if self.refuses is not None:
+            await context.abort(self.refuses, "because")
+        return feedback_pb2.OutcomeReceipt(taken=["stored"] * len(request.outcomes))
+
+
+@asynccontextmanager
+async def at_desk(path: Path, **bounds: Any) -> AsyncIterator[tuple[FeedbackDesk, AnswerMemory, Controller]]:
+    server, controller = grpc.aio.server(), Controller()
+    feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(controller, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    controllers, routes, memory = Controllers([f"127.0.0.1:{port}"]), Routes(), AnswerMemory(path)
+    routes.replace(RouteTable(1, {"m": Route("m", 1, 2, 50, frozenset({1, 2}), experiment=True)}))
+    try:
+        yield FeedbackDesk(memory, routes, controllers, **bounds), memory, controller
+    finally:
+        await controllers.aclose()
+        await server.stop(None)
+
+
+def test_what_one_worker_remembers_its_siblings_know(path: Path) -> None:
+    one, other = AnswerMemory(path), AnswerMemory(path)
+    one.remember("m", "a", 2)
+    assert (one.version_of("m", "a"), other.version_of("m", "a")) == (2, 2)
+    assert other.version_of("m", "b") is None
+    assert other.version_of("n", "a") is None
+    other.remember("m", "a", 3)
+    assert one.version_of("m", "a") == 3
+
+
+def test_most_of_many_are_remembered_and_none_is_mistaken_for_another(path: Path) -> None:
+    memory, many = AnswerMemory(path), CELLS // 10
+    for number in range(many):
+        memory.remember("m", f"r-{number}", 1 + number % 5)
+    found = [memory.version_of("m", f"r-{number}") for number in range(many)]
+    assert all(version in {None, 1 + number % 5} for number, version in enumerate(found))
+    assert found.count(None) < 0.06 * many
+    assert all(memory.version_of("m", f"other-{number}") is None for number in range(1_000))
+
+
+def test_a_version_that_does_not_fit_is_not_remembered(path: Path) -> None:
+    memory = AnswerMemory(path)
+    memory.remember("m", "a", 2**24)
+    assert memory.version_of("m", "a") is None
+
+
+def test_a_new_table_knows_nothing_of_an_earlier_one(path: Path) -> None:
+    AnswerMemory(path).remember("m", "a", 2)
+    create_answer_memory(path)
+    assert AnswerMemory(path).version_of("m", "a") is None
+
+
+def test_only_choices_of_an_experiment_are_to_be_remembered() -> None:
+    routes = Routes()
+    ab = Route("ab", 1, 2, 50, frozenset({1, 2}), experiment=True)
+    routes.replace(RouteTable(1, {"ab": ab, "canary": Route("canary", 1, 2, 50, frozenset({1, 2}))}))
+    assert routes.pick("ab", None, "key").experiment
+    assert routes.pick("ab", 1, "key") == (1, Role.PINNED, None, False)  # who names a version is in no experiment
+    assert not routes.pick("canary", None, "key").experiment
+
+
+async def test_the_version_is_the_one_that_answered_or_else_the_one_that_the_client_names(path: Path) -> None:
+    async with at_desk(path) as (desk, memory, controller):
+        memory.remember("m", "known", 2)
+        told = [Told("known", 1, {"clicked": 1.0}), Told("long-ago", 1, {"clicked": 0.0})]
+        taken = await desk.take("m", told)
+        assert [(one.request_id, one.version, one.value, how) for one, how in taken] == [
+            ("known", 2, 1.0, Taken.STORED),
+            ("long-ago", 1, 0.0, Taken.STORED),
+        ]
+        assert [(one.request_id, one.version) for one in controller.got[0].outcomes] == [("known", 2), ("long-ago", 1)]
+        with pytest.raises(NotFound, match="add model_version"):
+            await desk.take("m", [Told("known", None, {"clicked": 1.0}), Told("never", None, {"clicked": 1.0})])
+        assert len(controller.got) == 1, "nothing of a refused call is passed on"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, InvalidRequest),
+        (grpc.StatusCode.NOT_FOUND, NotFound),
+        (grpc.StatusCode.FAILED_PRECONDITION, Conflict),
+        (grpc.StatusCode.UNAVAILABLE, Unavailable),
+        (grpc.StatusCode.INTERNAL, Unavailable),
+    ],
+)
+async def test_what_the_controller_refuses_its_client_hears(
+    path: Path, code: grpc.StatusCode, error: type[Exception]
+) -> None:
+    async with at_desk(path) as (desk, _, controller):
+        controller.refuses = code
+        with pytest.raises(error, match="because"):
+            await desk.take("m", [Told("a", 1, {"clicked": 1.0})])
+
+
+async def test_waits_are_bounded_in_time_and_number(path: Path) -> None:
+    async with at_desk(path, timeout_s=0.3, most=1) as (desk, _, controller):
+        controller.delay_s = 30.0
+        waiting = asyncio.create_task(desk.take("m", [Told("a", 1, {"clicked": 1.0})]))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Overloaded, match="wait for the controller"):
+            await desk.take("m", [Told("b", 1, {"clicked": 1.0})])
+        with pytest.raises(Unavailable, match="each counts once"):
+            await waiting
+        controller.delay_s = 0.0
+        assert len(await desk.take("m", [Told("b", 1, {"clicked": 1.0})])) == 1
+
+
+async def test_a_call_is_bounded_and_names_a_model_that_is_served(path: Path) -> None:
+    async with at_desk(path) as (desk, _, controller):
+        with pytest.raises(InvalidRequest, match="at most 256"):
+            await desk.take("m", [Told(f"{n}", 1, {"a": 1.0, "b": 1.0}) for n in range(129)])
+        with pytest.raises(NotFound, match="not served"):
+            await desk.take("n", [Told("a", 1, {"clicked": 1.0})])
+        with pytest.raises(InvalidRequest, match="model_version 0"):
+            await desk.take("m", [Told("a", 0, {"clicked": 1.0})])
+        assert controller.got == []
+
+
+def test_a_body_is_one_item_or_a_list() -> None:
+    one = FeedbackItem(id="a", model_version=3, outcomes={"clicked": 1})
+    assert items_of(b'{"id": "a", "model_version": "3", "outcomes": {"clicked": 1}}') == [one]
+    assert items_of(b'[{"id": "a", "model_version": 3, "outcomes": {"clicked": 1.0}}]') == [one]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"id": "", "outcomes": {"clicked": 1}}',
+        b'{"id": "a", "outcomes": {}}',
+        b'{"id": "a", "outcomes": {"clicked": null}}',
+        b'{"id": "a", "outcomes": {"clicked": 1}, "more": 1}',
+        b'{"id": "a", "outcomes": {"clicked": 1e999}}',
+        b'{"id": "%s", "outcomes": {"clicked": 1}}' % (b"x" * 201),
+        b"[" + b",".join([b'{"id": "a", "outcomes": {"clicked": 1}}'] * 257) + b"]",
+    ],
+)
+def test_a_body_of_another_form_is_refused_with_an_example(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="clicked"):
+        items_of(body)
