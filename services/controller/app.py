@@ -26,6 +26,7 @@ from services.controller.governor import Governor
 from services.controller.grpc_server import GrpcServer
 from services.controller.grpc_services import RouteService, StatisticsService
 from services.controller.insight import Insight
+from services.controller.leader_calls import LeaderCalls
 from services.controller.leadership import Election, Leader, Mandate
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
@@ -41,6 +42,7 @@ from services.controller.prometheus_query import PrometheusQuery
 from services.controller.reconciler import Reconciler
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.rest import rest_app
+from services.controller.rollout_service import RolloutService
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
 from services.controller.sole_election import SoleElection, sole_lock
@@ -206,7 +208,10 @@ async def _run(
     http = AsgiServer(rest, listener)
     try:
         routes, statistics = RouteService(board, mandate), StatisticsService(fleet, board, mandate)
-        grpc = GrpcServer(routes, statistics, options.host, grpc_port)
+        rollouts = RolloutService(
+            operations=operations, insight=insight, feed=feed, watch=watch, to_leader=LeaderCalls(mandate)
+        )
+        grpc = GrpcServer(routes, statistics, rollouts, options.host, grpc_port)
         background = (governor.run, reconciler.run, tritons.run, watch.run, announcer.run)
         async with loader, warmups, measuring, questions, preflights, memory:
             await _serve(http, grpc, background, board, announce)

@@ -1,4 +1,4 @@
-"""The controller's gRPC server: the control protocol, health and reflection."""
+"""The controller's gRPC server: the control protocol, rollouts, health and reflection."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.controller.grpc_services import RouteService, StatisticsService
+from services.controller.rollout_service import RolloutService
 from services.core.errors import ConfigurationError
-from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2, statistics_pb2_grpc
+from services.pb.penstock.v1 import (
+    rollouts_pb2,
+    rollouts_pb2_grpc,
+    routes_pb2,
+    routes_pb2_grpc,
+    statistics_pb2,
+    statistics_pb2_grpc,
+)
 from services.process.ports import ensure_free
 
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -32,6 +40,7 @@ class GrpcServer:
     Args:
         routes: The route watch.
         statistics: The statistics sink.
+        rollouts: The rollouts.
         host: Address to listen on.
         port: Port to listen on; 0 chooses a free one.
 
@@ -39,22 +48,26 @@ class GrpcServer:
         ConfigurationError: The port cannot be had.
     """
 
-    def __init__(self, routes: RouteService, statistics: StatisticsService, host: str, port: int) -> None:
+    def __init__(
+        self, routes: RouteService, statistics: StatisticsService, rollouts: RolloutService, host: str, port: int
+    ) -> None:
         ensure_free(host, port, "the controller's gRPC port")
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MAX_CALLS)
         self._health = health.aio.HealthServicer()
         routes_pb2_grpc.add_RouteServiceServicer_to_server(routes, self._server)
         statistics_pb2_grpc.add_StatisticsServiceServicer_to_server(statistics, self._server)
+        rollouts_pb2_grpc.add_RolloutServiceServicer_to_server(rollouts, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (
             routes_pb2.DESCRIPTOR.services_by_name["RouteService"].full_name,
             statistics_pb2.DESCRIPTOR.services_by_name["StatisticsService"].full_name,
+            rollouts_pb2.DESCRIPTOR.services_by_name["RolloutService"].full_name,
             health.SERVICE_NAME,
             reflection.SERVICE_NAME,
         )
         reflection.enable_server_reflection(names, self._server)
-        self._names = ("", *names[:2])
+        self._names = ("", *names[:3])
         try:
             self.port: int = self._server.add_insecure_port(address)
         except RuntimeError as error:

@@ -7,14 +7,12 @@ from collections.abc import AsyncIterator
 import grpc
 
 from services.controller.fleet import Fleet
+from services.controller.grpc_errors import CODES
 from services.controller.leadership import Mandate, NotLeading
 from services.controller.route_board import RouteBoard
 from services.controller.wire import checked_instance, report_from, table_message
 from services.core.errors import Overloaded, PenstockError, status_of
 from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2, statistics_pb2_grpc
-
-_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
-
 
 # A worker that has no table yet takes one from any controller.
 ANY_CONTROLLER = "penstock-any-controller"
@@ -95,4 +93,4 @@ def _takes_any(context: grpc.aio.ServicerContext) -> bool:
 
 
 async def _abort(context: grpc.aio.ServicerContext, error: PenstockError) -> None:
-    await context.abort(_CODES[status_of(error).grpc], error.message)
+    await context.abort(CODES[status_of(error).grpc], error.message)

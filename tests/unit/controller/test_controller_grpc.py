@@ -16,6 +16,7 @@ from services.core.errors import ConfigurationError
 from services.core.route import Route
 from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2, statistics_pb2_grpc
 from tests.fakes.clock import FakeClock
+from tests.fakes.control_plane import ControlPlane
 
 pytestmark = pytest.mark.anyio
 WAIT_S = 20.0
@@ -30,7 +31,8 @@ class Served:
         self.mandate = Mandate(Leader("me", "here:9000", "here:9001"), FakeClock(), epoch=1)
         self.routes = RouteService(self.board, self.mandate, max_watchers=2)
         statistics = StatisticsService(self.fleet, self.board, self.mandate)
-        self.server = GrpcServer(self.routes, statistics, "127.0.0.1", 0)
+        self.rollouts = ControlPlane().rollouts()
+        self.server = GrpcServer(self.routes, statistics, self.rollouts, "127.0.0.1", 0)
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}")
 
     def watch(self, instance: str = "worker-1") -> grpc.aio.UnaryStreamCall:
@@ -133,7 +135,7 @@ async def test_a_wrong_report_is_refused_with_words_and_one_worker_too_many_too(
 
 async def test_health_is_served(served: Served) -> None:
     stub = health_pb2_grpc.HealthStub(served.channel)
-    for service in ("", "penstock.v1.RouteService", "penstock.v1.StatisticsService"):
+    for service in ("", "penstock.v1.RouteService", "penstock.v1.StatisticsService", "penstock.v1.RolloutService"):
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=WAIT_S)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
@@ -143,6 +145,7 @@ async def test_a_port_in_use_is_refused_with_words(served: Served) -> None:
         GrpcServer(
             served.routes,
             StatisticsService(served.fleet, served.board, served.mandate),
+            served.rollouts,
             "127.0.0.1",
             served.server.port,
         )
