@@ -265,7 +265,8 @@ async def test_errors_have_the_words_of_rest_and_the_right_status(served: Served
 async def test_a_watch_tells_every_state_and_ends_with_the_rollout(served: Served) -> None:
     rollout = await served.start()
     call = served.stub.WatchRollout(pb.GetRolloutRequest(id=rollout.id), timeout=WAIT_S)
-    first = await call.read()
+    states = aiter(call)
+    first = await anext(states)
     assert (first.rollout.id, first.rollout.phase, first.serving.workers) == (rollout.id, "preparing", 2)
 
     async def drive() -> None:
@@ -275,11 +276,11 @@ async def test_a_watch_tells_every_state_and_ends_with_the_rollout(served: Serve
             await asyncio.sleep(0.002)  # the stream takes its turn
 
     driving = asyncio.create_task(drive())
-    states = [state async for state in call]
+    told = [state async for state in states]
     await driving
-    assert states[-1].rollout.phase == "promoted"
-    assert not states[-1].rollout.active
-    assert {state.rollout.weight_percent for state in states} >= {10, 100}
+    assert told[-1].rollout.phase == "promoted"
+    assert not told[-1].rollout.active
+    assert {state.rollout.weight_percent for state in told} >= {10, 100}
     assert await call.code() is grpc.StatusCode.OK
     again = [state async for state in served.stub.WatchRollout(pb.GetRolloutRequest(id=rollout.id), timeout=WAIT_S)]
     assert [state.rollout.phase for state in again] == ["promoted"]
