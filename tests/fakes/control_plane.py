@@ -203,7 +203,7 @@ class ControlPlane:
         add_events(app, self.operations, self.feed, self.events)
         return app
 
-    def rollouts(self, *, max_watchers: int = 32, patience_s: float = 10.0) -> RolloutService:
+    def rollouts(self, *, max_watchers: int = 32, look_s: float = 5.0) -> RolloutService:
         """Return the gRPC service of rollouts."""
         return RolloutService(
             operations=self.operations,
@@ -212,7 +212,7 @@ class ControlPlane:
             watch=self.events,
             to_leader=LeaderCalls(self.mandate),
             max_watchers=max_watchers,
-            patience_s=patience_s,
+            look_s=look_s,
         )
 
     async def restart(self) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.fakes.http_listener import listening
 from services.pb.penstock.v1 import rollouts_pb2, rollouts_pb2_grpc
+from tests.fakes.http_listener import listening
 from tests.fakes.onnx_repository import scale
 from tests.fakes.running_controller import RunningController, running_controller
 from tests.fakes.running_triton import RunningTriton, running_triton
