@@ -41,6 +41,7 @@ SPEC: dict[str, Any] = {
         "max_disagreement": 0.04,
         "false_rollback_bound": 0.02,
         "false_promotion_bound": 0.06,
+        "max_score_shift": 0.3,
     },
     "max_step_duration_s": 600.0,
     "on_inconclusive": "pause",
@@ -139,7 +140,9 @@ def expect_same(document: Mapping[str, Any], message: Message) -> None:
     for name, expected in document.items():
         value, kind = getattr(message, name), fields[name].message_type
         where = f"{message.DESCRIPTOR.full_name}.{name}"
-        if expected is None:
+        if kind is not None and kind.full_name == "google.protobuf.Value":
+            assert json_format.MessageToDict(value) == expected, where
+        elif expected is None:
             assert not message.HasField(name), where
         elif kind is not None and kind.full_name == "google.protobuf.Struct":
             assert json_format.MessageToDict(value) == expected, where
@@ -172,6 +175,16 @@ async def test_what_is_left_out_has_the_defaults_of_rest() -> None:
         by_rest = await one.rest("POST", "/v1/rollouts", {"model": "digits", "version": 2})
         request = pb.StartRolloutRequest(spec=pb.RolloutSpec(model="digits", version=2))
         expect_same(by_rest.json(), await other.call("StartRollout", request))
+
+
+async def test_null_is_told_from_what_is_left_out() -> None:
+    async with serving() as one, serving() as other:
+        document = {"model": "digits", "version": 2, "analysis": {"max_score_shift": None}}
+        by_rest = await one.rest("POST", "/v1/rollouts", document)
+        request = pb.StartRolloutRequest(spec=json_format.ParseDict(document, pb.RolloutSpec()))
+        by_grpc = await other.call("StartRollout", request)
+        assert by_rest.json()["spec"]["analysis"]["max_score_shift"] is None
+        expect_same(by_rest.json(), by_grpc)
 
 
 async def test_every_reading_call_says_what_rest_says(served: Served) -> None:
