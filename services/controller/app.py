@@ -207,11 +207,16 @@ async def _run(
     add_events(rest, operations, feed, watch)
     http = AsgiServer(rest, listener)
     try:
-        routes, statistics = RouteService(board, mandate), StatisticsService(fleet, board, mandate)
         rollouts = RolloutService(
             operations=operations, insight=insight, feed=feed, watch=watch, to_leader=LeaderCalls(mandate)
         )
-        grpc = GrpcServer(routes, statistics, rollouts, options.host, grpc_port)
+        grpc = GrpcServer(
+            RouteService(board, mandate),
+            StatisticsService(fleet, board, mandate),
+            rollouts,
+            options.host,
+            grpc_port,
+        )
         background = (governor.run, reconciler.run, tritons.run, watch.run, announcer.run)
         async with loader, warmups, measuring, questions, preflights, memory:
             await _serve(http, grpc, background, board, announce)

@@ -52,6 +52,15 @@ SPEC: dict[str, Any] = {
         "absolute_tolerance": 0.001,
         "scores": True,
     },
+    "memory": {
+        "reserve": 0.2,
+        "on_unknown": "refuse",
+        "leak_check": "off",
+        "max_growth_mib_per_h": 32.0,
+        "max_growth_share_per_h": 0.2,
+        "window_s": 900.0,
+        "interval_s": 5.0,
+    },
     "metrics": [
         {
             "name": "clicks",

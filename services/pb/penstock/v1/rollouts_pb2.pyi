@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RolloutSpec(_message.Message):
-    __slots__ = ("model", "version", "strategy", "steps", "analysis", "max_step_duration_s", "on_inconclusive", "copies", "metrics", "webhooks")
+    __slots__ = ("model", "version", "strategy", "steps", "analysis", "max_step_duration_s", "on_inconclusive", "copies", "metrics", "webhooks", "memory")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class RolloutSpec(_message.Message):
     COPIES_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     WEBHOOKS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     strategy: str
@@ -29,7 +30,8 @@ class RolloutSpec(_message.Message):
     copies: Copies
     metrics: _containers.RepeatedCompositeFieldContainer[Metric]
     webhooks: _containers.RepeatedCompositeFieldContainer[Webhook]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., strategy: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., analysis: _Optional[_Union[Analysis, _Mapping]] = ..., max_step_duration_s: _Optional[float] = ..., on_inconclusive: _Optional[str] = ..., copies: _Optional[_Union[Copies, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ...) -> None: ...
+    memory: Memory
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., strategy: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., analysis: _Optional[_Union[Analysis, _Mapping]] = ..., max_step_duration_s: _Optional[float] = ..., on_inconclusive: _Optional[str] = ..., copies: _Optional[_Union[Copies, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., webhooks: _Optional[_Iterable[_Union[Webhook, _Mapping]]] = ..., memory: _Optional[_Union[Memory, _Mapping]] = ...) -> None: ...
 
 class Step(_message.Message):
     __slots__ = ("weight_percent", "duration_s", "min_requests", "mirror_percent")
@@ -44,7 +46,7 @@ class Step(_message.Message):
     def __init__(self, weight_percent: _Optional[int] = ..., duration_s: _Optional[float] = ..., min_requests: _Optional[int] = ..., mirror_percent: _Optional[int] = ...) -> None: ...
 
 class Analysis(_message.Message):
-    __slots__ = ("max_error_increase", "max_stable_error", "max_p99_ratio", "p99_floor_s", "slow_s", "max_slow_increase", "max_prediction_shift", "max_disagreement", "false_rollback_bound", "false_promotion_bound")
+    __slots__ = ("max_error_increase", "max_stable_error", "max_p99_ratio", "p99_floor_s", "slow_s", "max_slow_increase", "max_prediction_shift", "max_disagreement", "false_rollback_bound", "false_promotion_bound", "max_score_shift")
     MAX_ERROR_INCREASE_FIELD_NUMBER: _ClassVar[int]
     MAX_STABLE_ERROR_FIELD_NUMBER: _ClassVar[int]
     MAX_P99_RATIO_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +57,7 @@ class Analysis(_message.Message):
     MAX_DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     FALSE_ROLLBACK_BOUND_FIELD_NUMBER: _ClassVar[int]
     FALSE_PROMOTION_BOUND_FIELD_NUMBER: _ClassVar[int]
+    MAX_SCORE_SHIFT_FIELD_NUMBER: _ClassVar[int]
     max_error_increase: float
     max_stable_error: float
     max_p99_ratio: float
@@ -65,7 +68,8 @@ class Analysis(_message.Message):
     max_disagreement: float
     false_rollback_bound: float
     false_promotion_bound: float
-    def __init__(self, max_error_increase: _Optional[float] = ..., max_stable_error: _Optional[float] = ..., max_p99_ratio: _Optional[float] = ..., p99_floor_s: _Optional[float] = ..., slow_s: _Optional[float] = ..., max_slow_increase: _Optional[float] = ..., max_prediction_shift: _Optional[float] = ..., max_disagreement: _Optional[float] = ..., false_rollback_bound: _Optional[float] = ..., false_promotion_bound: _Optional[float] = ...) -> None: ...
+    max_score_shift: _struct_pb2.Value
+    def __init__(self, max_error_increase: _Optional[float] = ..., max_stable_error: _Optional[float] = ..., max_p99_ratio: _Optional[float] = ..., p99_floor_s: _Optional[float] = ..., slow_s: _Optional[float] = ..., max_slow_increase: _Optional[float] = ..., max_prediction_shift: _Optional[float] = ..., max_disagreement: _Optional[float] = ..., false_rollback_bound: _Optional[float] = ..., false_promotion_bound: _Optional[float] = ..., max_score_shift: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
 
 class Copies(_message.Message):
     __slots__ = ("floor_percent", "slice_key", "relative_tolerance", "absolute_tolerance", "scores")
@@ -80,6 +84,24 @@ class Copies(_message.Message):
     absolute_tolerance: float
     scores: bool
     def __init__(self, floor_percent: _Optional[int] = ..., slice_key: _Optional[str] = ..., relative_tolerance: _Optional[float] = ..., absolute_tolerance: _Optional[float] = ..., scores: _Optional[bool] = ...) -> None: ...
+
+class Memory(_message.Message):
+    __slots__ = ("reserve", "on_unknown", "leak_check", "max_growth_mib_per_h", "max_growth_share_per_h", "window_s", "interval_s")
+    RESERVE_FIELD_NUMBER: _ClassVar[int]
+    ON_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    LEAK_CHECK_FIELD_NUMBER: _ClassVar[int]
+    MAX_GROWTH_MIB_PER_H_FIELD_NUMBER: _ClassVar[int]
+    MAX_GROWTH_SHARE_PER_H_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_S_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
+    reserve: float
+    on_unknown: str
+    leak_check: str
+    max_growth_mib_per_h: float
+    max_growth_share_per_h: float
+    window_s: float
+    interval_s: float
+    def __init__(self, reserve: _Optional[float] = ..., on_unknown: _Optional[str] = ..., leak_check: _Optional[str] = ..., max_growth_mib_per_h: _Optional[float] = ..., max_growth_share_per_h: _Optional[float] = ..., window_s: _Optional[float] = ..., interval_s: _Optional[float] = ...) -> None: ...
 
 class Metric(_message.Message):
     __slots__ = ("name", "query", "at_most", "at_least", "interval_s", "count", "failure_limit", "consecutive_error_limit")
