@@ -24,9 +24,10 @@ from services.controller.feedback import FeedbackIntake
 from services.controller.fleet import Fleet
 from services.controller.forwarding import ToLeader
 from services.controller.governor import Governor
-from services.controller.grpc_server import GrpcServer
+from services.controller.grpc_server import GrpcServer, Services
 from services.controller.grpc_services import FeedbackService, RouteService, StatisticsService
 from services.controller.insight import Insight
+from services.controller.leader_calls import LeaderCalls
 from services.controller.leadership import Election, Leader, Mandate
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
@@ -42,6 +43,7 @@ from services.controller.prometheus_query import PrometheusQuery
 from services.controller.reconciler import Reconciler
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.rest import rest_app
+from services.controller.rollout_service import RolloutService
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
 from services.controller.sole_election import SoleElection, sole_lock
@@ -206,20 +208,23 @@ async def _run(
     add_events(rest, operations, feed, watch)
     http = AsgiServer(rest, listener)
     try:
-        routes, statistics = RouteService(board, mandate), StatisticsService(fleet, board, mandate)
-        grpc = GrpcServer(routes, statistics, FeedbackService(feedback), options.host, grpc_port)
+        rollouts = RolloutService(
+            operations=operations, insight=insight, feed=feed, watch=watch, to_leader=LeaderCalls(mandate)
+        )
+        services = Services(
+            RouteService(board, mandate),
+            StatisticsService(fleet, board, mandate),
+            FeedbackService(feedback),
+            rollouts,
+        )
+        grpc = GrpcServer(services, options.host, grpc_port)
         background = (governor.run, reconciler.run, tritons.run, watch.run, announcer.run)
         async with loader, warmups, measuring, questions, preflights, memory:
             await _serve(http, grpc, background, board, announce)
     finally:
-        await http.stop()
-        await to_leader.aclose()
-        await repository.close()
-        await caller.aclose()
-        if prometheus is not None:
-            await prometheus.aclose()
-        await server.aclose()
-        await tritons.aclose()
+        closing = [http.stop, to_leader.aclose, repository.close, caller.aclose, server.aclose, tritons.aclose]
+        for close in [*closing, prometheus.aclose] if prometheus else closing:
+            await close()
 
 
 def _identity(options: ControllerOptions, http_port: int, grpc_port: int) -> Leader:

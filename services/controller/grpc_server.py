@@ -1,16 +1,21 @@
-"""The controller's gRPC server: the control protocol, health and reflection."""
+"""The controller's gRPC server: the control protocol, rollouts, health and reflection."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.controller.grpc_services import FeedbackService, RouteService, StatisticsService
+from services.controller.rollout_service import RolloutService
 from services.core.errors import ConfigurationError
 from services.pb.penstock.v1 import (
     feedback_pb2,
     feedback_pb2_grpc,
+    rollouts_pb2,
+    rollouts_pb2_grpc,
     routes_pb2,
     routes_pb2_grpc,
     statistics_pb2,
@@ -33,13 +38,21 @@ _MAX_CALLS = 4096
 _GRACE_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The route watch, the sinks of statistics and of outcomes, and the rollouts."""
+
+    routes: RouteService
+    statistics: StatisticsService
+    feedback: FeedbackService
+    rollouts: RolloutService
+
+
 class GrpcServer:
     """Serves from ``start`` to ``stop``.
 
     Args:
-        routes: The route watch.
-        statistics: The statistics sink.
-        feedback: The sink of outcomes.
+        services: What is served.
         host: Address to listen on.
         port: Port to listen on; 0 chooses a free one.
 
@@ -47,26 +60,26 @@ class GrpcServer:
         ConfigurationError: The port cannot be had.
     """
 
-    def __init__(
-        self, routes: RouteService, statistics: StatisticsService, feedback: FeedbackService, host: str, port: int
-    ) -> None:
+    def __init__(self, services: Services, host: str, port: int) -> None:
         ensure_free(host, port, "the controller's gRPC port")
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MAX_CALLS)
         self._health = health.aio.HealthServicer()
-        routes_pb2_grpc.add_RouteServiceServicer_to_server(routes, self._server)
-        statistics_pb2_grpc.add_StatisticsServiceServicer_to_server(statistics, self._server)
-        feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback, self._server)
+        routes_pb2_grpc.add_RouteServiceServicer_to_server(services.routes, self._server)
+        statistics_pb2_grpc.add_StatisticsServiceServicer_to_server(services.statistics, self._server)
+        feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(services.feedback, self._server)
+        rollouts_pb2_grpc.add_RolloutServiceServicer_to_server(services.rollouts, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (
             routes_pb2.DESCRIPTOR.services_by_name["RouteService"].full_name,
             statistics_pb2.DESCRIPTOR.services_by_name["StatisticsService"].full_name,
             feedback_pb2.DESCRIPTOR.services_by_name["FeedbackService"].full_name,
+            rollouts_pb2.DESCRIPTOR.services_by_name["RolloutService"].full_name,
             health.SERVICE_NAME,
             reflection.SERVICE_NAME,
         )
         reflection.enable_server_reflection(names, self._server)
-        self._names = ("", *names[:3])
+        self._names = ("", *names[:4])
         try:
             self.port: int = self._server.add_insecure_port(address)
         except RuntimeError as error:

@@ -8,6 +8,7 @@ import grpc
 
 from services.controller.feedback import FeedbackIntake
 from services.controller.fleet import Fleet
+from services.controller.grpc_errors import CODES
 from services.controller.leadership import Mandate, NotLeading
 from services.controller.route_board import RouteBoard
 from services.controller.wire import checked_instance, outcomes_from, report_from, table_message
@@ -20,9 +21,6 @@ from services.pb.penstock.v1 import (
     statistics_pb2,
     statistics_pb2_grpc,
 )
-
-_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
-
 
 # A worker that has no table yet takes one from any controller.
 ANY_CONTROLLER = "penstock-any-controller"
@@ -124,4 +122,4 @@ def _takes_any(context: grpc.aio.ServicerContext) -> bool:
 
 
 async def _abort(context: grpc.aio.ServicerContext, error: PenstockError) -> None:
-    await context.abort(_CODES[status_of(error).grpc], error.message)
+    await context.abort(CODES[status_of(error).grpc], error.message)

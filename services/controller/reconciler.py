@@ -327,5 +327,5 @@ class Reconciler:
             preflight = self._preflights.result(rollout)
             if preflight is None or not preflight.may_load:
                 stable = frozenset({rollout.stable})
-                return [LoadVersions(rollout.model, stable, tolerated=stable | {rollout.candidate})]
+                return [LoadVersions(rollout.model, stable, tolerated=rollout.versions)]
         return [action for action in actions_of(rollout) if isinstance(action, LoadVersions)]

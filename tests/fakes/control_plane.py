@@ -17,6 +17,7 @@ from services.controller.feedback import FeedbackIntake
 from services.controller.fleet import Fleet
 from services.controller.forwarding import ToLeader
 from services.controller.insight import Insight
+from services.controller.leader_calls import LeaderCalls
 from services.controller.leadership import Leader, Mandate
 from services.controller.ledger import Ledger
 from services.controller.loader import Loader
@@ -30,6 +31,7 @@ from services.controller.preflights import Preflights
 from services.controller.reconciler import Reconciler
 from services.controller.repository_watch import RepositoryWatch
 from services.controller.rest import rest_app
+from services.controller.rollout_service import RolloutService
 from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
 from services.controller.store import Store
@@ -208,6 +210,18 @@ class ControlPlane:
         )
         add_events(app, self.operations, self.feed, self.events)
         return app
+
+    def rollouts(self, *, max_watchers: int = 32, look_s: float = 5.0) -> RolloutService:
+        """Return the gRPC service of rollouts."""
+        return RolloutService(
+            operations=self.operations,
+            insight=self.insight,
+            feed=self.feed,
+            watch=self.events,
+            to_leader=LeaderCalls(self.mandate),
+            max_watchers=max_watchers,
+            look_s=look_s,
+        )
 
     async def restart(self) -> None:
         """Drop everything that was in memory and begin with what is stored."""

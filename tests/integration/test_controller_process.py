@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from services.pb.penstock.v1 import rollouts_pb2, rollouts_pb2_grpc
 from tests.fakes.http_listener import listening
 from tests.fakes.onnx_repository import scale
 from tests.fakes.running_controller import RunningController, running_controller
@@ -167,3 +169,43 @@ def test_without_a_controller_every_verb_says_how_to_get_one() -> None:
     assert done.returncode == 1
     assert "penstock up" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_rollout_is_started_watched_and_aborted_over_grpc(controller: RunningController) -> None:
+    controller.until("/v1/models/scale", stable_is(3))
+    with grpc.insecure_channel(f"127.0.0.1:{controller.grpc_port}") as channel:
+        stub = rollouts_pb2_grpc.RolloutServiceStub(channel)
+        spec = rollouts_pb2.RolloutSpec(model="scale", version=2)
+        request = rollouts_pb2.StartRolloutRequest(spec=spec, actor="ada", request_id="begin")
+        started = stub.StartRollout(request, timeout=20)
+        assert stub.StartRollout(request, timeout=20).id == started.id
+        with pytest.raises(grpc.RpcError) as refusal:
+            stub.StartRollout(rollouts_pb2.StartRolloutRequest(spec=spec), timeout=20)
+        assert refusal.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        phases = []
+        for state in stub.WatchRollout(rollouts_pb2.GetRolloutRequest(id=started.id), timeout=60):
+            phases.append(state.rollout.phase)
+            if state.rollout.phase == "progressing" and phases.count("progressing") == 1:
+                stub.Abort(rollouts_pb2.VerbRequest(id=started.id, actor="bob", reason="enough"), timeout=20)
+        assert phases[-1] == "aborted"
+        audit = stub.ListAudit(rollouts_pb2.ListAuditRequest(rollout=started.id, actor="bob"), timeout=20).audit
+        assert [(record.action, record.outcome, record.source.phase) for record in audit] == [
+            ("abort", "done", "progressing")
+        ]
+        document = controller.get(f"/v1/rollouts/{started.id}")
+        assert stub.GetRollout(rollouts_pb2.GetRolloutRequest(id=started.id), timeout=20).reason == document["reason"]
+    assert controller.stop() == 0
+
+
+def test_a_watch_over_grpc_ends_with_the_controller_and_holds_up_nothing(controller: RunningController) -> None:
+    controller.until("/v1/models/scale", stable_is(3))
+    with grpc.insecure_channel(f"127.0.0.1:{controller.grpc_port}") as channel:
+        stub = rollouts_pb2_grpc.RolloutServiceStub(channel)
+        spec = rollouts_pb2.RolloutSpec(model="scale", version=2)
+        started = stub.StartRollout(rollouts_pb2.StartRolloutRequest(spec=spec), timeout=20)
+        watch = stub.WatchRollout(rollouts_pb2.GetRolloutRequest(id=started.id), timeout=60)
+        assert next(watch).rollout.id == started.id
+        assert controller.stop() == 0
+        with pytest.raises(grpc.RpcError) as end:
+            list(watch)
+        assert end.value.code() is grpc.StatusCode.UNAVAILABLE

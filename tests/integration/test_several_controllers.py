@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx2
 import pytest
 
 from loadtest.postgres import Postgres
+from services.pb.penstock.v1 import rollouts_pb2, rollouts_pb2_grpc
 from tests.fakes import aio
 from tests.fakes.gateway_process import gateway_process
 from tests.fakes.onnx_repository import scale
@@ -142,6 +144,25 @@ def test_a_leader_that_was_frozen_finds_another_in_its_place_and_follows(pair: P
     first.until("/v1/rollouts/scale-1", lambda rollout: rollout["phase"] in {"aborting", "aborted"})
     instance = second.get("/v1/leader")["instance"]
     assert {record["instance"] for record in audit(first, "scale-1")} == {instance}
+
+
+def test_verbs_over_grpc_at_the_follower_are_done_by_the_leader(pair: Pair) -> None:
+    first = pair.leader()
+    second = pair.other(first)
+    first.until("/v1/models/scale", lambda model: model.get("stable") == 3)
+    second.until("/v1/leader", lambda document: document["leader"] is not None)
+    with grpc.insecure_channel(f"127.0.0.1:{second.grpc_port}") as channel:
+        stub = rollouts_pb2_grpc.RolloutServiceStub(channel)
+        spec = rollouts_pb2.RolloutSpec(model="scale", version=2)
+        started = stub.StartRollout(rollouts_pb2.StartRolloutRequest(spec=spec, actor="ada"), timeout=20)
+        found = stub.GetRollout(rollouts_pb2.GetRolloutRequest(id=started.id), timeout=20)
+        assert (found.candidate, found.stable) == (2, 3)
+        watch = stub.WatchRollout(rollouts_pb2.GetRolloutRequest(id=started.id), timeout=60)
+        assert next(watch).rollout.active
+        stub.Abort(rollouts_pb2.VerbRequest(id=started.id, actor="bob"), timeout=20)
+        assert [state.rollout.phase for state in watch][-1] == "aborted", "a follower tells what the leader does"
+    instance = first.get("/v1/leader")["instance"]
+    assert {record["instance"] for record in audit(second, started.id)} == {instance}
 
 
 def _triton_ports(pair: Pair) -> str:

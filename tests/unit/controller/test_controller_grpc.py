@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.controller.feedback import FeedbackIntake
 from services.controller.fleet import Fleet
-from services.controller.grpc_server import GrpcServer
+from services.controller.grpc_server import GrpcServer, Services
 from services.controller.grpc_services import FeedbackService, RouteService, StatisticsService
 from services.controller.leadership import Leader, Mandate
 from services.controller.ledger import Ledger
@@ -18,6 +18,7 @@ from services.core.errors import ConfigurationError
 from services.core.route import Route
 from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2, statistics_pb2_grpc
 from tests.fakes.clock import FakeClock
+from tests.fakes.control_plane import ControlPlane
 from tests.fakes.store import FakeStore
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +40,9 @@ class Served:
         self.mandate = Mandate(Leader("me", "here:9000", "here:9001"), FakeClock(), epoch=1)
         self.routes = RouteService(self.board, self.mandate, max_watchers=2)
         statistics = StatisticsService(self.fleet, self.board, self.mandate)
-        self.server = GrpcServer(self.routes, statistics, no_feedback(), "127.0.0.1", 0)
+        self.rollouts = ControlPlane().rollouts()
+        self.services = Services(self.routes, statistics, no_feedback(), self.rollouts)
+        self.server = GrpcServer(self.services, "127.0.0.1", 0)
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}")
 
     def watch(self, instance: str = "worker-1") -> grpc.aio.UnaryStreamCall:
@@ -142,17 +145,11 @@ async def test_a_wrong_report_is_refused_with_words_and_one_worker_too_many_too(
 
 async def test_health_is_served(served: Served) -> None:
     stub = health_pb2_grpc.HealthStub(served.channel)
-    for service in ("", "penstock.v1.RouteService", "penstock.v1.StatisticsService"):
+    for service in ("", "penstock.v1.RouteService", "penstock.v1.StatisticsService", "penstock.v1.RolloutService"):
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=WAIT_S)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_a_port_in_use_is_refused_with_words(served: Served) -> None:
     with pytest.raises(ConfigurationError, match=str(served.server.port)):
-        GrpcServer(
-            served.routes,
-            StatisticsService(served.fleet, served.board, served.mandate),
-            no_feedback(),
-            "127.0.0.1",
-            served.server.port,
-        )
+        GrpcServer(served.services, "127.0.0.1", served.server.port)
