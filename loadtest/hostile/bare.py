@@ -88,12 +88,14 @@ class BareTriton:
         """Kill it with its Python processes, and remove the shared memory that a kill leaves."""
         if self._process is None:
             return
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self._process.pid).children(recursive=True):
-                child.kill()
         self._process.kill()
         self._process.wait()
         self._process = None
+        # Those of a Triton that died by itself are nobody's children any more; the prefix is on their command lines.
+        for process in psutil.process_iter(["cmdline"]):
+            if any(self._prefix in argument for argument in process.info["cmdline"] or ()):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         for region in _SHARED_MEMORY.glob(f"{self._prefix}*"):
             region.unlink(missing_ok=True)
 

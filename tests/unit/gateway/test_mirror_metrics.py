@@ -79,7 +79,7 @@ def test_a_report_has_every_count(tmp_path: Path) -> None:
 
 
 def test_a_full_slab_loses_counts_and_nothing_else(tmp_path: Path) -> None:
-    create_slab_file(tmp_path / "small", 64 * 1024)
+    create_slab_file(tmp_path / "small", 96 * 1024)
     recorder = Recorder(SlabWriter(tmp_path / "small"))
     for version in range(2, 40):
         MirrorSeries(recorder, "m", 1, version).compared(OTHER, 0.01, 0.02, "tier", "gold")
