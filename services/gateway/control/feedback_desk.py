@@ -86,9 +86,9 @@ class FeedbackDesk:
 
     def _outcomes(self, route: Route, told: Told) -> list[Feedback]:
         model = route.model
-        version = self._memory.version_of(model, told.request_id) or told.version
-        if version is None and not route.experiment:
+        if not route.experiment:
             raise Conflict(f"model '{model}' has no A/B test under way that would take outcomes")
+        version = self._memory.version_of(model, told.request_id) or told.version
         if version is None:
             raise NotFound(
                 f"it is not known which version of '{model}' answered request '{told.request_id}': it had no such id, "
