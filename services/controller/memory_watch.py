@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from services.controller.background import Background
-from services.core.errors import PenstockError
 from services.core.memory_course import MemoryReading
-from services.core.memory_report import MemoryReports
 from services.core.memory_terms import LeakCheck
 from services.core.rollout import Rollout
-from services.triton.memory.source import MemorySource
-
-_TIMEOUT_S = 15.0
+from services.triton.memory.source import MemorySource, reports_in_time
 
 
 class MemoryWatch:
@@ -64,11 +59,5 @@ class MemoryWatch:
         self._readings.clear()
 
     async def _look(self, rollout_id: str) -> None:
-        try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                reports = await self._source.reports()
-        except TimeoutError:
-            reports = MemoryReports(problems={"every Triton": f"no answer within {_TIMEOUT_S:g} s"})
-        except PenstockError as error:
-            reports = MemoryReports(problems={"every Triton": error.message})
+        reports = await reports_in_time(self._source)
         self._readings[rollout_id] = MemoryReading(self._clock(), reports)

@@ -10,13 +10,11 @@ from typing import Self
 
 from services.controller.background import Background
 from services.core.errors import PenstockError
-from services.core.memory_report import MemoryReports
 from services.core.preflight import Need, Preflight, preflight
 from services.core.rollout import Rollout
-from services.triton.memory.source import MemorySource
+from services.triton.memory.source import MemorySource, reports_in_time
 
 _LOG = logging.getLogger(__name__)
-_TIMEOUT_S = 15.0
 
 NeedOf = Callable[[str, int, int], Need]
 """What a model's candidate needs: model, stable, candidate. May read files, and raises what is wrong with them."""
@@ -70,16 +68,9 @@ class Preflights:
         terms = rollout.spec.memory
         try:
             need = await asyncio.to_thread(self._need_of, rollout.model, rollout.stable, rollout.candidate)
-            found = preflight(need, terms, await self._reports())
+            found = preflight(need, terms, await reports_in_time(self._source))
         except PenstockError as error:
             # The load itself meets the same fault and says so as its own.
             found = Preflight(True, f"memory not looked at: {error.message}")
         _LOG.info("rollout %s: %s", rollout.id, found.text)
         self._results[rollout.id] = found
-
-    async def _reports(self) -> MemoryReports:
-        try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                return await self._source.reports()
-        except TimeoutError:
-            return MemoryReports(problems={"every Triton": f"no answer within {_TIMEOUT_S:g} s"})

@@ -22,8 +22,8 @@ from tests.e2e.conftest import MODEL, Up, penstock, running_up, traffic, wait_fo
 
 pytestmark = pytest.mark.e2e
 
-# A busy machine stalls for some ms now and then, also between the two versions' requests.
-# More answers are needed then before the p99 is shown to be within what is allowed.
+# A busy machine stalls for some ms now and then, also between the two versions' requests: the floor is above that, and
+# more answers are needed before the p99 is shown to be within what is allowed.
 _OVER_S = 300.0
 STEPS = ["--step", "5:3s:30", "--step", "25:3s:60", "--step", "50:3s:60", "--p99-floor-s", "0.02"]
 

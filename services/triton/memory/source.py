@@ -24,6 +24,15 @@ class MemorySource(Protocol):
         ...
 
 
+async def reports_in_time(source: MemorySource, timeout_s: float = 15.0) -> MemoryReports:
+    """Return what a source says; one that does not answer within ``timeout_s`` seconds is a problem of every Triton."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await source.reports()
+    except TimeoutError:
+        return MemoryReports(problems={"every Triton": f"no answer within {timeout_s:g} s"})
+
+
 class TritonMemory:
     """Asks every Triton's memory port, or where none was named the two places where one is by default.
 
