@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from loadtest.live_rollouts.candidates import ANALYSIS, DIFFERENT, RATE_PER_S, SAME, WORSE, plan
+from loadtest.live_rollouts.candidates import ANALYSIS, DIFFERENT, MEMORY, RATE_PER_S, SAME, WORSE, plan
 from loadtest.live_rollouts.experiment import LiveRun, run
 from loadtest.live_rollouts.tables import markdown, summarise
 from loadtest.run import run_command
@@ -50,6 +50,7 @@ def main(*, same: int, each_harm: int, shadows: int, file: Path | None, keep: Pa
     if file is not None:
         found = {
             "analysis": ANALYSIS,
+            "memory": MEMORY,
             "rate_per_s": RATE_PER_S,
             "generator": sent["generator"],
             "kinds": [kind.as_json() for kind in kinds],

@@ -15,6 +15,8 @@ RATE_PER_S = 200
 PACE = Pace(median_s=0.030, sigma=0.2, instances=12)
 # Worth detecting: 0.3 % more bad answers, a p99 that is 9 % longer, another class for 0.5 % of the inputs.
 ANALYSIS = {"max_error_increase": 0.003, "max_p99_ratio": 1.09, "p99_floor_s": 0.0, "max_disagreement": 0.005}
+# A minute of samples shows a leak of 4 KiB with each of 100 answers a second: 24 MiB a minute.
+MEMORY = {"leak_check": "require", "window_s": 60, "interval_s": 2}
 CANARY = {"steps": [{"weight_percent": 50, "duration_s": 5, "min_requests": 500, "mirror_percent": 20}]}
 SHADOW = {"strategy": "shadow", "steps": [{"weight_percent": 0, "duration_s": 5, "mirror_percent": 100}]}
 
@@ -46,6 +48,7 @@ class Candidate:
             "version": version,
             **self.how,
             "analysis": ANALYSIS,
+            "memory": MEMORY,
             "copies": {"floor_percent": 0},  # the model answers one input always alike
             "max_step_duration_s": longest_s,
             "actor": "live-rollouts",
@@ -58,6 +61,7 @@ WORSE = (
     Candidate("1 % errors", Fault(errors=0.01), "errors"),
     Candidate("wrong labels on 2 % of inputs", Fault(wrong=0.02), "agreement"),
     Candidate("one answer in 200 not finite", Fault(not_finite=0.005), "finite"),
+    Candidate("a memory leak, 4 KiB with each answer", Fault(kept_bytes=4096), "memory"),
 )
 DIFFERENT = Candidate("another answer to 1 % of inputs, shadow of all requests", Fault(wrong=0.01), "agreement", SHADOW)
 

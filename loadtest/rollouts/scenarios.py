@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from loadtest.rollouts.footprint import Footprint
 from loadtest.rollouts.traffic import Traffic, Version
+from services.core.memory_terms import LeakCheck, MemoryTerms
 from services.core.rollout_spec import STEPS_OF, AnalysisConfig, Copies, RolloutSpec, Step, Strategy
 
 STEPS = (Step(5, 30, 200), Step(25, 30, 200), Step(50, 30, 200))
@@ -30,6 +32,8 @@ SHADOWED = replace(
     analysis=AnalysisConfig(max_disagreement=0.002),
     copies=Copies(floor_percent=1),
 )
+# No step passes before its memory was watched for ten minutes: 64 MiB an hour beyond stable's are allowed, or a tenth.
+WATCHED = replace(SPEC, steps=(Step(50, 30, 200),), memory=MemoryTerms(leak_check=LeakCheck.REQUIRE))
 # The harshest for identical versions: no tolerance at all, and a bound of 10 %.
 NO_TOLERANCE = AnalysisConfig(
     max_error_increase=0.0,
@@ -49,6 +53,10 @@ SURE = Version(confidence=(14.0, 1.2), value=(20.0, 4.0))
 DOUBTFUL = replace(SURE, confidence=(6.0, 2.0))
 # Two normal distributions that are four fifths of their deviation apart have a KS distance of 0.31.
 SHIFTED = replace(SURE, value=(23.2, 4.0))
+# A cache that fills once, and a garbage collector that is at work all the time.
+BUSY_MEMORY = Footprint(fills_mib=200.0, fills_within_s=90.0, collected_mib=60.0, collected_every_s=45.0)
+# 1 KiB for each of 100 answers a second: 352 MiB an hour, a day until 8 GiB are full.
+LEAKING = Version(footprint=replace(BUSY_MEMORY, kept_bytes=1024))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +80,12 @@ class Scenario:
     @property
     def tolerances(self) -> str:
         """How much worse a candidate may be, in words: more than that is worth detecting."""
-        asked = self.spec.analysis
+        asked, memory = self.spec.analysis, self.spec.memory
         words = [f"p99 x{asked.max_p99_ratio:g}", f"errors +{100 * asked.max_error_increase:g} %"]
         if any(step.mirror_percent for step in self.spec.steps):
             words.append(f"disagreement {100 * asked.max_disagreement:g} %")
+        if memory.leak_check is LeakCheck.REQUIRE:
+            words.append(f"memory +{memory.max_growth_mib_per_h:g} MiB/h or {memory.max_growth_share_per_h:.0%}/h")
         return ", ".join(words)
 
 
@@ -104,6 +114,12 @@ SAME = (
     ),
     Scenario("identical versions, a fifth of the requests copied", COMPARED, Traffic(), harmful=False),
     Scenario("identical versions, shadow of all requests", SHADOWED, Traffic(), harmful=False),
+    Scenario(
+        "identical versions, memory watched while caches fill and collectors run",
+        WATCHED,
+        Traffic(stable=Version(footprint=BUSY_MEMORY), candidate=Version(footprint=BUSY_MEMORY)),
+        harmful=False,
+    ),
 )
 WORSE = (
     Scenario("p99 20 % longer, the same median", STRICT, Traffic(candidate=LONGER_TAIL), True, 7200),
@@ -118,4 +134,10 @@ WORSE = (
     Scenario("a numeric output shifted by 0.8 deviations", SPEC, Traffic(stable=SURE, candidate=SHIFTED), True, 3600),
     Scenario("lower scores at the same classes", SPEC, Traffic(stable=SURE, candidate=DOUBTFUL), True),
     Scenario("twice the latency", SPEC, Traffic(candidate=Version(median_s=0.040)), True),
+    Scenario(
+        "a slow memory leak, 1 KiB with each answer",
+        WATCHED,
+        Traffic(stable=Version(footprint=BUSY_MEMORY), candidate=LEAKING),
+        True,
+    ),
 )

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from loadtest.rollouts.footprint import Processes
 from loadtest.rollouts.rivals import Rival
 from loadtest.rollouts.traffic import Traffic, answered, compared
 from services.core.comparison import Comparison
 from services.core.event import Event, EventKind
 from services.core.evidence import Evidence
 from services.core.judgement import judge
+from services.core.memory_terms import LeakCheck
 from services.core.rollout import Phase, Rollout, new_rollout
 from services.core.rollout_spec import RolloutSpec
 from services.core.transitions import advance
@@ -66,6 +68,7 @@ def simulate(
     rollout = new_rollout(spec, 1, 0.0)
     for ready in (EventKind.LOADED, EventKind.WARMED):
         rollout, _ = advance(rollout, Event(ready), 0.0)
+    memory = _Memory(spec, traffic, seed)
     exposed, copies, now, first_odd, fallen = 0, 0, 0, 0, set[str]()
     while now < longest_s and rollout.phase is Phase.PROGRESSING:
         now += 1
@@ -76,13 +79,14 @@ def simulate(
         candidate = answered(traffic.candidate, mine, chance, outage=outage)
         comparison, floor = _mirrored(rollout, traffic, stable.answers, chance)
         seen, step = rollout.evidence, rollout.step
-        evidence = Evidence(
-            seen.stable + stable,
-            seen.candidate + candidate,
+        evidence = replace(
+            seen,
+            stable=seen.stable + stable,
+            candidate=seen.candidate + candidate,
             comparison=seen.comparison.absorbing(comparison),
             floor=seen.floor.absorbing(floor),
         )
-        rollout = replace(rollout, evidence=evidence)
+        rollout = replace(rollout, evidence=memory.looked(evidence, float(now), (requests - mine, mine)))
         exposed += mine
         copies += comparison.mirrored
         odd = candidate.non_finite + sum(output.non_finite for output in comparison.outputs.values())
@@ -93,6 +97,24 @@ def simulate(
             rollout, _ = advance(rollout, event, float(now))
     late = now - first_odd if first_odd and rollout.phase is Phase.ROLLING_BACK else None
     return Simulated(rollout, exposed, now, frozenset(fallen), copies, late)
+
+
+class _Memory:
+    """Looks at the memory of both versions as often as is asked for."""
+
+    def __init__(self, spec: RolloutSpec, traffic: Traffic, seed: int) -> None:
+        versions = ((spec.model, 1), (spec.model, spec.version))
+        footprints = (traffic.stable.footprint, traffic.candidate.footprint)
+        self._terms, self._versions = spec.memory, versions
+        self._processes = Processes(versions, footprints, np.random.default_rng((seed, 1)))
+        self._answers = [0, 0]
+
+    def looked(self, evidence: Evidence, now: float, answers: tuple[int, int]) -> Evidence:
+        """Return the evidence with a look, if one is due, after both versions answered so many more requests."""
+        self._answers = [old + new for old, new in zip(self._answers, answers, strict=True)]
+        if self._terms.leak_check is LeakCheck.OFF or now - evidence.memory.last_at < self._terms.interval_s:
+            return evidence
+        return evidence.with_memory(self._processes.reading(now, self._answers), *self._versions)
 
 
 def _mirrored(

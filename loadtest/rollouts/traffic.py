@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from loadtest.rollouts.footprint import Footprint
 from services.core.comparison import Comparison, OutputComparison, PairCounts
 from services.core.histogram import BUCKET_COUNT, MIN_EXPONENT, PER_OCTAVE, LatencyHistogram
 from services.core.tally import Tally
@@ -29,6 +30,7 @@ class Version:
         value: Mean and standard deviation of a numeric output that is normally distributed; None where there is none.
         wrong: Probability that an input gets another class than a version without this fault gives it. The mix stays
             as it is: only answers to the same request show it.
+        footprint: How much memory its processes take.
     """
 
     error: float = 0.001
@@ -39,6 +41,7 @@ class Version:
     confidence: tuple[float, float] | None = None
     value: tuple[float, float] | None = None
     wrong: float = 0.0
+    footprint: Footprint = field(default_factory=Footprint)
 
 
 @dataclass(frozen=True)

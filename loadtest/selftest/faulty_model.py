@@ -25,6 +25,7 @@ class Fault:
         errors: Share of the requests that fail.
         wrong: Share of the requests that get another class.
         not_finite: Share of the requests that get a NaN.
+        kept_bytes: Memory that is kept for good with every request.
     """
 
     slower: float = 1.0
@@ -32,6 +33,7 @@ class Fault:
     errors: float = 0.0
     wrong: float = 0.0
     not_finite: float = 0.0
+    kept_bytes: int = 0
 
 
 NONE = Fault()
@@ -97,14 +99,20 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 SLOWER, ERRORS, WRONG, NOT_FINITE = {slower}, {errors}, {wrong}, {not_finite}
+KEPT_BYTES = {kept_bytes}
 MEDIAN_S, SIGMA = {median_s}, {sigma}
 
 
 class TritonPythonModel:
+    def initialize(self, args):
+        self.kept = []
+
     def execute(self, requests):
         return [self.answer(pb_utils.get_input_tensor_by_name(request, "x").as_numpy()) for request in requests]
 
     def answer(self, x):
+        if KEPT_BYTES:
+            self.kept.append(b"x" * KEPT_BYTES)
         chance = np.random.default_rng(zlib.crc32(x.tobytes()))
         time.sleep(SLOWER * MEDIAN_S * float(np.exp(SIGMA * chance.standard_normal())))
         luck = chance.random()

@@ -156,6 +156,23 @@ def test_growth_within_the_tolerance_passes_and_silence_does_not() -> None:
     assert memory(TERMS, replace(course(leak(10.0))[0], problem="x")).outcome is Outcome.FAIL, "it was shown before"
 
 
+@pytest.mark.parametrize("mib_per_min", [0.0, 6.0])
+def test_what_noise_leaves_room_for_is_not_told_before_it_is_sure(mib_per_min: float) -> None:
+    tooth, drip = saw_tooth(200.0, 170.0), leak(mib_per_min)
+    early = [said(lambda s: tooth(s) + drip(s), seed=seed, seconds=660) for seed in SEEDS]
+    if mib_per_min:
+        assert Outcome.PASS not in {one.outcome for one in early}
+    unsure = [one for one in early if one.outcome is Outcome.INCONCLUSIVE]
+    assert len(unsure) > len(SEEDS) / 2
+    for one in unsure:
+        more_s, most = one.numbers["more_s"], one.numbers["surely_at_most_bytes_per_h"]
+        assert isinstance(most, float)
+        assert most > one.numbers["allowed_bytes_per_h"]  # type: ignore[operator]
+        assert more_s is None or f"needs about {more_s / 60:.0f} more minutes to tell" in one.text
+    late = {said(lambda s: tooth(s) + drip(s), seed=seed, seconds=7200).outcome for seed in range(4)}
+    assert late == {Outcome.FAIL if mib_per_min else Outcome.PASS}
+
+
 def test_watching_holds_up_no_step_and_requiring_does() -> None:
     def outcomes(check: LeakCheck, seen: MemoryCourse) -> list[Outcome]:
         terms = Terms(AnalysisConfig(), 50, 1, 1, final=False, memory=replace(TERMS, leak_check=check))
