@@ -20,6 +20,7 @@ VERBS = {
     "gateway": ("services.cli.gateway:gateway", "run the gateway"),
     "loadtest": ("services.cli.loadtest:loadtest", "open-loop load against an SLO file"),
     "models": ("services.cli.models:models", "list, show and verify published models"),
+    "replay": ("services.cli.replay:replay", "recorded inputs through the gateway, for a rollout to judge by"),
     "rollout": ("services.cli.rollout:rollout", "start, watch and steer rollouts"),
     "triton": ("services.cli.triton:triton", "run a supervised Triton"),
     "up": ("services.cli.up:up", "Triton, controller and gateway on this machine"),

@@ -69,8 +69,10 @@ def plan(console: Console, /, *, url: str, **asked: Any) -> None:
     console.say(f"{found['model']}: {found['requests_per_s']:g} requests/s in the last minute")
     for step in found["steps"]:
         console.say(f"  {step['text']}")
-    if found["advice"]:
-        console.say(found["advice"])
+    if found["proposals"]:
+        console.say("The traffic is too thin for this. What helps:")
+    for proposal in found["proposals"]:
+        console.say(f"  - {proposal['text']}")
     console.result(found)
 
 

@@ -10,10 +10,11 @@ from services.controller.ledger import Ledger
 from services.controller.store import Store
 from services.core.errors import NotFound
 from services.core.explanation import explain_rollout
-from services.core.forecast import Forecast, StepPlan, forecast, plan
+from services.core.forecast import Forecast, forecast
 from services.core.rollout import Rollout
 from services.core.rollout_spec import RolloutSpec
 from services.core.route import Role
+from services.core.thin_traffic import TrafficPlan, planned
 
 
 class Insight:
@@ -53,8 +54,8 @@ class Insight:
         waits = [f"Waits for {what}." for what in self._waiting(rollout_id)]
         return [*waits, *explain_rollout(rollout, history, coming, now)], coming
 
-    async def plan(self, spec: RolloutSpec) -> tuple[tuple[StepPlan, ...], float]:
-        """Return how long each step will take, and the requests per second that this was worked out from.
+    async def plan(self, spec: RolloutSpec) -> TrafficPlan:
+        """Return how long each step will take at the traffic of the last minute.
 
         Raises:
             NotFound: The model is not served.
@@ -64,8 +65,7 @@ class Insight:
             served = ", ".join(sorted(self._ledger.routes)) or "none"
             raise NotFound(f"model '{spec.model}' is not served; served models: {served}")
         seen, seconds = self._fleet.recent.answered(spec.model, route.stable, Role.STABLE)
-        steps = await asyncio.to_thread(plan, spec, seen, seconds)
-        return steps, seen.requests / seconds if seconds else 0.0
+        return await asyncio.to_thread(planned, spec, seen, seconds)
 
 
 def _forecast(rollout: Rollout, now: float) -> Forecast | None:

@@ -160,8 +160,7 @@ def _add_insight(app: FastAPI, insight: Insight) -> None:
     @app.post("/v1/plans", tags=["rollouts"])
     async def plan(body: RolloutModel) -> dict[str, Any]:
         """How long each step of a rollout will take at the traffic of the last minute; nothing is started."""
-        steps, per_s = await insight.plan(body.spec())
-        return plan_view(body.model, steps, per_s)
+        return plan_view(body.model, await insight.plan(body.spec()))
 
 
 def _add_feedback(app: FastAPI, intake: FeedbackIntake) -> None:

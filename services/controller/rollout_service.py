@@ -124,7 +124,7 @@ class RolloutService(rollouts_pb2_grpc.RolloutServiceServicer):  # type: ignore[
 
         async def plan(asked: pb.RolloutSpec) -> Message:
             model = wire.plan_from(asked)
-            return wire.plan_message(model.model, *await self._insight.plan(model.spec()))
+            return wire.plan_message(model.model, await self._insight.plan(model.spec()))
 
         return await self._written("PlanRollout", request, context, plan)
 

@@ -18,9 +18,10 @@ from services.controller.rest_models import RolloutModel, StartModel, VerbModel
 from services.controller.store import AuditPage, AuditQuery
 from services.controller.views import forecast_view, history_view, plan_view, rollout_view
 from services.core.errors import InvalidRequest
-from services.core.forecast import Forecast, StepPlan
+from services.core.forecast import Forecast
 from services.core.history import HistoryEntry
 from services.core.rollout import Rollout
+from services.core.thin_traffic import TrafficPlan
 from services.pb.penstock.v1 import rollouts_pb2 as pb
 
 MAX_LISTED = 1000
@@ -106,9 +107,9 @@ def explanation_message(rollout_id: str, lines: Sequence[str], coming: Forecast 
     return message_of(orjson.dumps(document), pb.Explanation())
 
 
-def plan_message(model: str, steps: Sequence[StepPlan], per_s: float) -> pb.Plan:
+def plan_message(model: str, found: TrafficPlan) -> pb.Plan:
     """Return how long each step will take."""
-    return message_of(orjson.dumps(plan_view(model, steps, per_s)), pb.Plan())
+    return message_of(orjson.dumps(plan_view(model, found)), pb.Plan())
 
 
 def audit_message(page: AuditPage) -> pb.ListAuditResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,18 +9,14 @@ from services.controller.comparison_document import comparison_view
 from services.controller.documents import entry_document, route_document, spec_document, verdict_document
 from services.controller.values_document import values_view
 from services.core.feedback import Feedback, Taken
-from services.core.forecast import Forecast, StepPlan
+from services.core.forecast import Forecast
 from services.core.histogram import LatencyHistogram
 from services.core.history import HistoryEntry
 from services.core.rollout import Rollout
 from services.core.route import Route
 from services.core.tally import Tally
+from services.core.thin_traffic import TrafficPlan
 from services.core.transitions import verbs_in
-
-_ADVICE = (
-    "the traffic is too thin for this: mirror it to the candidate (a mirrored request counts for both versions), add "
-    "synthetic load with `penstock loadtest`, or allow more difference"
-)
 
 
 def rollout_view(rollout: Rollout) -> dict[str, Any]:
@@ -108,17 +103,15 @@ def forecast_view(coming: Forecast | None) -> dict[str, Any] | None:
     }
 
 
-def plan_view(model: str, steps: Sequence[StepPlan], per_s: float) -> dict[str, Any]:
+def plan_view(model: str, found: TrafficPlan) -> dict[str, Any]:
     """Return how long each step will take, and what to do where the traffic is too thin for it."""
-    seconds = [step.seconds for step in steps]
-    enough = all(step.seconds is not None and not step.too_long for step in steps)
     return {
         "model": model,
-        "requests_per_s": round(per_s, 2),
-        "steps": [{**asdict(step), "text": step.text} for step in steps],
-        "seconds": None if None in seconds else round(sum(each for each in seconds if each is not None), 1),
-        "enough": enough,
-        "advice": "" if enough else _ADVICE,
+        "requests_per_s": round(found.per_s, 2),
+        "steps": [{**asdict(step), "text": step.text} for step in found.steps],
+        "seconds": None if found.seconds is None else round(found.seconds, 1),
+        "enough": found.enough,
+        "proposals": [asdict(one) for one in found.proposals],
     }
 
 

@@ -246,9 +246,8 @@ async def test_a_plan_says_how_long_the_least_number_of_outcomes_takes() -> None
         await world.serve()
         await world.tick(20)
         many = replace(SPEC, max_step_duration_s=1e5, experiment=replace(EXPERIMENT, min_outcomes=60_000))
-        [few_outcomes], per_s = await world.insight.plan(SPEC)
-        [many_outcomes], _ = await world.insight.plan(many)
-        assert few_outcomes.seconds is not None
-        assert many_outcomes.seconds == pytest.approx(60_000 / (0.3 * per_s), rel=0.1)
-        assert many_outcomes.seconds is not None
-        assert many_outcomes.seconds > few_outcomes.seconds
+        few, most = await world.insight.plan(SPEC), await world.insight.plan(many)
+        assert few.seconds is not None
+        assert most.seconds == pytest.approx(60_000 / (0.3 * most.per_s), rel=0.1)
+        assert most.seconds is not None
+        assert most.seconds > few.seconds

@@ -365,20 +365,34 @@ class Forecast(_message.Message):
     def __init__(self, outcome: _Optional[str] = ..., requests: _Optional[int] = ..., seconds: _Optional[float] = ..., text: _Optional[str] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("model", "requests_per_s", "steps", "seconds", "enough", "advice")
+    __slots__ = ("model", "requests_per_s", "steps", "seconds", "enough", "proposals")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_PER_S_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     ENOUGH_FIELD_NUMBER: _ClassVar[int]
-    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    PROPOSALS_FIELD_NUMBER: _ClassVar[int]
     model: str
     requests_per_s: float
     steps: _containers.RepeatedCompositeFieldContainer[StepPlan]
     seconds: float
     enough: bool
-    advice: str
-    def __init__(self, model: _Optional[str] = ..., requests_per_s: _Optional[float] = ..., steps: _Optional[_Iterable[_Union[StepPlan, _Mapping]]] = ..., seconds: _Optional[float] = ..., enough: _Optional[bool] = ..., advice: _Optional[str] = ...) -> None: ...
+    proposals: _containers.RepeatedCompositeFieldContainer[Proposal]
+    def __init__(self, model: _Optional[str] = ..., requests_per_s: _Optional[float] = ..., steps: _Optional[_Iterable[_Union[StepPlan, _Mapping]]] = ..., seconds: _Optional[float] = ..., enough: _Optional[bool] = ..., proposals: _Optional[_Iterable[_Union[Proposal, _Mapping]]] = ...) -> None: ...
+
+class Proposal(_message.Message):
+    __slots__ = ("remedy", "rate_per_s", "requests", "seconds", "text")
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    RATE_PER_S_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    remedy: str
+    rate_per_s: float
+    requests: int
+    seconds: float
+    text: str
+    def __init__(self, remedy: _Optional[str] = ..., rate_per_s: _Optional[float] = ..., requests: _Optional[int] = ..., seconds: _Optional[float] = ..., text: _Optional[str] = ...) -> None: ...
 
 class StepPlan(_message.Message):
     __slots__ = ("weight_percent", "requests", "seconds", "too_long", "text")
