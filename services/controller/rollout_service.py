@@ -25,6 +25,8 @@ from services.pb.penstock.v1 import rollouts_pb2_grpc
 # As REST's bound on bodies, and what a gRPC client takes unless it was told otherwise.
 MAX_REQUEST_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+# gRPC's keepalive notices a client that is gone; this bounds one wait, not the watch.
+_QUIET_S = 15.0
 Asked = TypeVar("Asked", bound=Message)
 
 
@@ -39,7 +41,6 @@ class RolloutService(rollouts_pb2_grpc.RolloutServiceServicer):  # type: ignore[
         to_leader: Passes what changes something on while another controller leads.
         max_watchers: Bound on the streams.
         patience_s: Longest time for a client to take a state.
-        look_s: After so long without news a watch looks at what is stored.
     """
 
     def __init__(
@@ -52,7 +53,6 @@ class RolloutService(rollouts_pb2_grpc.RolloutServiceServicer):  # type: ignore[
         to_leader: LeaderCalls,
         max_watchers: int = 32,
         patience_s: float = 10.0,
-        look_s: float = 5.0,
     ) -> None:
         self._operations = operations
         self._insight = insight
@@ -61,7 +61,6 @@ class RolloutService(rollouts_pb2_grpc.RolloutServiceServicer):  # type: ignore[
         self._to_leader = to_leader
         self._max_watchers = max_watchers
         self._patience_s = patience_s
-        self._look_s = look_s
         self.watchers = 0
 
     async def StartRollout(self, request: pb.StartRolloutRequest, context: grpc.aio.ServicerContext) -> Message:  # noqa: N802 - the names are the protocol's
@@ -149,7 +148,7 @@ class RolloutService(rollouts_pb2_grpc.RolloutServiceServicer):  # type: ignore[
                     notice = await self._present(request.id)
                     await self._send(notice, context)
                     while not notice.final:
-                        notice = await self._next(subscription, notice)
+                        notice = await _next(subscription)
                         await self._send(notice, context)
             finally:
                 self.watchers -= 1
@@ -168,21 +167,6 @@ class RolloutService(rollouts_pb2_grpc.RolloutServiceServicer):  # type: ignore[
 
     async def _present(self, rollout_id: str) -> Notice:
         return self._watch.present(await self._operations.get(rollout_id))
-
-    async def _next(self, subscription: Subscription, last: Notice) -> Notice:
-        """Return the next state.
-
-        Raises:
-            Unavailable: None will come.
-        """
-        while (notice := await subscription.next(self._look_s)) is None:
-            if subscription.ended:
-                raise Unavailable("the watch has ended: the controller stops, or its states were not read; watch again")
-            # A rollout that began and ended between two ticks of this controller was never told of.
-            present = await self._present(subscription.subject)
-            if present.data != last.data:
-                return present
-        return notice
 
     async def _send(self, notice: Notice, context: grpc.aio.ServicerContext) -> None:
         try:
@@ -220,3 +204,15 @@ class RolloutService(rollouts_pb2_grpc.RolloutServiceServicer):  # type: ignore[
                 )
             return answer
         raise AssertionError("an error has ended the call")
+
+
+async def _next(subscription: Subscription) -> Notice:
+    """Return the next state.
+
+    Raises:
+        Unavailable: None will come.
+    """
+    while (notice := await subscription.next(_QUIET_S)) is None:
+        if subscription.ended:
+            raise Unavailable("the watch has ended: the controller stops, or its states were not read; watch again")
+    return notice

@@ -211,7 +211,7 @@ class ControlPlane:
         add_events(app, self.operations, self.feed, self.events)
         return app
 
-    def rollouts(self, *, max_watchers: int = 32, look_s: float = 5.0) -> RolloutService:
+    def rollouts(self, *, max_watchers: int = 32) -> RolloutService:
         """Return the gRPC service of rollouts."""
         return RolloutService(
             operations=self.operations,
@@ -220,7 +220,6 @@ class ControlPlane:
             watch=self.events,
             to_leader=LeaderCalls(self.mandate),
             max_watchers=max_watchers,
-            look_s=look_s,
         )
 
     async def restart(self) -> None:

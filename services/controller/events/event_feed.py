@@ -96,6 +96,15 @@ class EventFeed:
         """How many there are."""
         return len(self._subscriptions)
 
+    @property
+    def followed(self) -> set[str]:
+        """The rollouts that somebody follows by name."""
+        return {each.subject for each in self._subscriptions if each.subject}
+
+    def has_ended(self, subject: str) -> bool:
+        """Return whether the end of a rollout is among what is remembered."""
+        return any(notice.final and notice.subject == subject for notice in self._kept)
+
     def publish(self, kind: str, subject: str, data: bytes, *, final: bool = False) -> None:
         """Tell every subscriber whom it concerns; one whose bound is reached is let go and may come back."""
         self.last += 1

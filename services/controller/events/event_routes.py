@@ -53,8 +53,10 @@ def add_events(app: FastAPI, operations: Operations, feed: EventFeed, watch: Wat
             feed.remove(subscription)
             raise
         if resumed is None:
+            if rollout.phase.terminal:  # nothing comes after this state
+                feed.remove(subscription)
             return EventStream(subscription, feed.epoch, [replace(watch.present(rollout), number=number)])
-        if rollout.phase.terminal and resumed.caught_up and not watch.follows(rollout_id):
+        if resumed.caught_up and feed.has_ended(rollout_id):
             feed.remove(resumed)
             return Response(status_code=_NO_CONTENT)
         return EventStream(resumed, feed.epoch)

@@ -72,8 +72,11 @@ class Watch:
     async def look(self) -> None:
         """Tell what is new since the last look.
 
+        A rollout that somebody follows and no look has shown, because it began and ended between two, is read from the
+        store.
+
         Raises:
-            Unavailable: A rollout is over, and the store does not answer how it ended; the next look asks again.
+            Unavailable: The store does not answer how a rollout ended; the next look asks again.
         """
         now = self._clock()
         active = {rollout.id: rollout for rollout in self._ledger.active.values()}
@@ -85,22 +88,23 @@ class Watch:
         if models != self._models:
             self._models = models
             self._feed.publish("models", "", models)
-        for rollout_id in [known for known in self._seen if known not in active]:
+        unseen = [each for each in self._feed.followed if each not in self._seen and not self._feed.has_ended(each)]
+        for rollout_id in [*(known for known in self._seen if known not in active), *unseen]:
             try:
-                self._tell(await self._read(rollout_id))
+                rollout = await self._read(rollout_id)
             except NotFound:
                 _LOG.warning("rollout %s is no longer stored; how it ended is not known", rollout_id)
-            del self._seen[rollout_id]
+            else:
+                self._tell(rollout)
+                if not rollout.phase.terminal:
+                    continue
+            self._seen.pop(rollout_id, None)
             self.turnover += 1
 
     def trend(self, rollout: Rollout) -> Trend | None:
         """Return the course of a rollout's present step, or None where it was not followed."""
         trend = self._trends.get(rollout.id)
         return trend if trend is not None and trend.step == rollout.step else None
-
-    def follows(self, rollout_id: str) -> bool:
-        """Return whether there is more to be told of a rollout."""
-        return rollout_id in self._seen
 
     def present(self, rollout: Rollout) -> Notice:
         """Return a rollout's state as a notice."""

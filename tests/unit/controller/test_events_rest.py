@@ -195,13 +195,59 @@ async def test_an_end_that_the_store_cannot_tell_yet_is_told_later(world: Contro
     watching = asyncio.create_task(world.events.run())
     world.store.away = True
     await asyncio.sleep(0.01)
-    assert world.events.follows(rollout.id)
+    assert not world.feed.has_ended(rollout.id)
     world.store.away = False
     await world.tick()
     await asyncio.sleep(0.05)
-    assert not world.events.follows(rollout.id)
+    assert world.feed.has_ended(rollout.id)
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_a_rollout_that_began_and_ended_between_two_looks_is_followed_to_its_end(world: ControlPlane) -> None:
+    await tick(world)
+    rollout = await world.operations.start(SPEC, "ada")
+    first, second = (Follower(world, f"/v1/rollouts/{rollout.id}/events") for _ in range(2))
+    running, left = first.run(), second.run()
+    await asyncio.sleep(0.05)
+    second.gone.set()
+    await asyncio.wait_for(left, 5.0)
+    await world.operations.steer(rollout.id, Event(EventKind.ABORT, "ada", "enough"))
+    await world.tick(30)
+    await world.events.look()
+    await asyncio.wait_for(running, 5.0)
+    assert [data["phase"] for _, _, data in read(first.body)] == ["preparing", "aborted"]
+    before = world.feed.last
+    await tick(world)
+    assert world.feed.last == before, "the end is told once"
+    again = Follower(world, f"/v1/rollouts/{rollout.id}/events", read(second.body)[-1][0])
+    await asyncio.wait_for(again.run(), 5.0)
+    assert [data["phase"] for _, _, data in read(again.body)] == ["aborted"], "who was away meanwhile is told it too"
+
+
+async def test_who_comes_back_to_a_rollout_that_ended_unseen_is_told_its_end_and_then_to_stay_away(
+    world: ControlPlane,
+) -> None:
+    await tick(world)
+    rollout = await world.operations.start(SPEC, "ada")
+    follower = Follower(world, f"/v1/rollouts/{rollout.id}/events")
+    running = follower.run()
+    await asyncio.sleep(0.05)
+    follower.gone.set()
+    await asyncio.wait_for(running, 5.0)
+    await world.operations.steer(rollout.id, Event(EventKind.ABORT, "ada", "enough"))
+    await tick(world, 30)
+    assert not world.feed.has_ended(rollout.id), "nobody followed it, and no look has shown it"
+    again = Follower(world, f"/v1/rollouts/{rollout.id}/events", read(follower.body)[-1][0])
+    running = again.run()
+    await asyncio.sleep(0.05)
+    await tick(world)
+    await asyncio.wait_for(running, 5.0)
+    [(event_id, _, data)] = read(again.body)
+    assert data["phase"] == "aborted"
+    late = Follower(world, f"/v1/rollouts/{rollout.id}/events", event_id)
+    await asyncio.wait_for(late.run(), 5.0)
+    assert late.status == 204
 
 
 async def test_streams_end_with_the_watch(world: ControlPlane) -> None:
