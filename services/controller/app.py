@@ -53,6 +53,7 @@ from services.controller.webhooks.announcer import Announcer
 from services.controller.webhooks.caller import WebhookCaller
 from services.controller.webhooks.hosts import AllowedHosts
 from services.controller.webhooks.questions import Questions
+from services.controller.webhooks.waits import Waits
 from services.core.accelerator import Accelerator
 from services.core.address import Address
 from services.core.errors import PenstockError
@@ -143,6 +144,7 @@ async def _run(
     caller = WebhookCaller(options.webhook_secret, time.time, AllowedHosts(options.webhook_hosts))
     measuring = Measuring(prometheus, caller, time.time)
     questions, announcer = Questions(caller, time.monotonic), Announcer(caller)
+    waits = Waits(questions, mandate)
     ledger.on_change(announcer.tell)
     source = TritonMemory(tritons.addresses)
     preflights, memory = Preflights(source, partial(need_of, layout)), MemoryWatch(source, time.time)
@@ -183,7 +185,7 @@ async def _run(
         loader=loader,
         newcomers=newcomers,
         mandate=mandate,
-        waiting=questions.waiting,
+        waiting=waits.of,
     )
     election = _election(database, mandate.me)
     drops = (loader.drop, warmups.drop, measuring.drop, questions.drop, preflights.drop, memory.drop)
@@ -201,7 +203,7 @@ async def _run(
         operations=operations, overview=overview, ledger=ledger, watch=watch, feed=feed, clock=time.time
     )
 
-    insight = Insight(ledger=ledger, store=store, fleet=fleet, clock=time.time, waiting=questions.waiting)
+    insight = Insight(ledger=ledger, store=store, fleet=fleet, clock=time.time, waiting=waits.of)
     to_leader, feedback = ToLeader(mandate), FeedbackIntake(ledger, mandate)
     metrics = ControllerMetrics(ledger, fleet, reconciler, mandate, caller)
     rest = rest_app(operations, overview, insight, metrics, dashboard=dashboard, to_leader=to_leader, feedback=feedback)

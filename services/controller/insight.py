@@ -25,7 +25,7 @@ class Insight:
         store: The rollouts and their history.
         fleet: What the gateways answered lately.
         clock: Wall clock, seconds since the epoch.
-        waiting: Says what a rollout waits for beside its evidence, by its id.
+        waiting: Says what a rollout waits for beside its evidence.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Insight:
         store: Store,
         fleet: Fleet,
         clock: Callable[[], float],
-        waiting: Callable[[str], Sequence[str]],
+        waiting: Callable[[Rollout], Sequence[str]],
     ) -> None:
         self._ledger, self._store, self._fleet, self._clock = ledger, store, fleet, clock
         self._waiting = waiting
@@ -51,7 +51,7 @@ class Insight:
         history = await self._store.history(rollout_id)
         now = self._clock()
         coming = await asyncio.to_thread(_forecast, rollout, now)
-        waits = [f"Waits for {what}." for what in self._waiting(rollout_id)]
+        waits = [f"Waits for {what}." for what in self._waiting(rollout)]
         return [*waits, *explain_rollout(rollout, history, coming, now)], coming
 
     async def plan(self, spec: RolloutSpec) -> TrafficPlan:

@@ -38,8 +38,16 @@ class LeaderCalls:
         """Whether this controller leads, and answers itself."""
         return self._mandate.held
 
-    async def send(self, method: str, request: Message, context: grpc.aio.ServicerContext) -> Message:
+    async def send(
+        self, method: str, request: Message, context: grpc.aio.ServicerContext, timeout_s: float | None = None
+    ) -> Message:
         """Return the leader's answer.
+
+        Args:
+            method: Of ``RolloutService``.
+            request: Its message.
+            context: The call that is passed on.
+            timeout_s: Longest wait, where it is another than for all calls.
 
         Raises:
             NotLeading: There is no leader, or the call was forwarded already.
@@ -56,7 +64,7 @@ class LeaderCalls:
             async with grpc.aio.insecure_channel(leader.grpc, options=_OPTIONS) as channel:
                 call = getattr(rollouts_pb2_grpc.RolloutServiceStub(channel), method)
                 answer: Message = await call(
-                    request, timeout=self._timeout_s, metadata=((_HOP, self._mandate.me.instance),)
+                    request, timeout=timeout_s or self._timeout_s, metadata=((_HOP, self._mandate.me.instance),)
                 )
         except grpc.aio.AioRpcError as error:
             raise self._refused(error) from error

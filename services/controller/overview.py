@@ -16,6 +16,7 @@ from services.controller.repository_watch import RepositoryWatch
 from services.controller.route_board import RouteBoard
 from services.controller.views import model_view
 from services.core.errors import NotFound
+from services.core.rollout import Rollout
 
 
 class Overview:
@@ -30,7 +31,7 @@ class Overview:
         loader: Why the last loads failed.
         newcomers: Why models have no stable version yet.
         mandate: Who leads.
-        waiting: Says which answers a rollout waits for, by its id.
+        waiting: Says which answers a rollout waits for.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Overview:
         loader: Loader,
         newcomers: Newcomers,
         mandate: Mandate,
-        waiting: Callable[[str], Sequence[str]] = lambda _: (),
+        waiting: Callable[[Rollout], Sequence[str]] = lambda _: (),
     ) -> None:
         self._ledger = ledger
         self._board = board
@@ -83,9 +84,9 @@ class Overview:
             "lagging": sorted(self._fleet.lagging(generation)),
         }
 
-    def waits(self, rollout_id: str) -> list[str]:
+    def waits(self, rollout: Rollout) -> list[str]:
         """Return which answers of webhooks a rollout waits for."""
-        return list(self._waiting(rollout_id))
+        return list(self._waiting(rollout))
 
     def serving(self, model: str) -> dict[str, Any]:
         """Return how many gateway workers there are, how many serve with a model's present route, and which do not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -13,20 +14,24 @@ from services.controller import rollout_wire as wire
 from services.controller.events.event_feed import EventFeed, Subscription
 from services.controller.events.notice import Notice
 from services.controller.events.watch import Watch
-from services.controller.grpc_errors import answering
+from services.controller.grpc_errors import AnsweredElsewhere, answering
 from services.controller.insight import Insight
 from services.controller.leader_calls import LeaderCalls
+from services.controller.leadership import NotLeading
 from services.controller.operations import Operations
 from services.core.errors import DeadlineExceeded, Overloaded, PayloadTooLarge, Unavailable
 from services.core.event import Event, EventKind
 from services.pb.penstock.v1 import rollouts_pb2 as pb
 from services.pb.penstock.v1 import rollouts_pb2_grpc
 
+_LOG = logging.getLogger(__name__)
 # As REST's bound on bodies, and what a gRPC client takes unless it was told otherwise.
 MAX_REQUEST_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 # gRPC's keepalive notices a client that is gone; this bounds one wait, not the watch.
 _QUIET_S = 15.0
+# Longest wait for the leader where this controller can answer too, in part.
+_READ_S = 2.0
 Asked = TypeVar("Asked", bound=Message)
 
 
@@ -111,9 +116,14 @@ class RolloutService(rollouts_pb2_grpc.RolloutServiceServicer):  # type: ignore[
         return await self._answered(request, context, history)
 
     async def ExplainRollout(self, request: pb.GetRolloutRequest, context: grpc.aio.ServicerContext) -> Message:  # noqa: N802
-        """Return a rollout in plain words."""
+        """Return a rollout in plain words; the leader says it where it answers, because it knows what is waited for."""
 
         async def explain(asked: pb.GetRolloutRequest) -> Message:
+            if not self._to_leader.here:
+                try:
+                    return await self._to_leader.send("ExplainRollout", asked, context, _READ_S)
+                except (NotLeading, Overloaded, AnsweredElsewhere) as error:
+                    _LOG.info("%s is explained without the leader: %s", asked.id, error)
             return wire.explanation_message(asked.id, *await self._insight.explain(asked.id))
 
         return await self._answered(request, context, explain)

@@ -40,6 +40,7 @@ from services.controller.webhooks.announcer import Announcer
 from services.controller.webhooks.caller import WebhookCaller
 from services.controller.webhooks.hosts import AllowedHosts
 from services.controller.webhooks.questions import Questions
+from services.controller.webhooks.waits import Waits
 from services.core.errors import NotFound
 from services.core.rollout import Rollout
 from services.triton.model_server_group import ModelServerGroup
@@ -132,6 +133,7 @@ class ControlPlane:
         caller = WebhookCaller("secret", self.clock, hosts, self.listeners.transport)
         self.measuring = Measuring(self.prometheus, caller, self.clock)
         self.questions, self.announcer = Questions(caller, self.clock), Announcer(caller, pause_s=0.0)
+        waits = Waits(self.questions, self.mandate)
         self.ledger.on_change(self.announcer.tell)
         self.preflights = Preflights(self.memory, modest_need)
         self.memory_watch = MemoryWatch(self.memory, self.clock)
@@ -172,11 +174,11 @@ class ControlPlane:
             loader=self.loader,
             newcomers=self.newcomers,
             mandate=self.mandate,
-            waiting=self.questions.waiting,
+            waiting=waits.of,
         )
         self.feedback = FeedbackIntake(self.ledger, self.mandate)
         self.insight = Insight(
-            ledger=self.ledger, store=self.store, fleet=self.fleet, clock=self.clock, waiting=self.questions.waiting
+            ledger=self.ledger, store=self.store, fleet=self.fleet, clock=self.clock, waiting=waits.of
         )
         self.metrics = ControllerMetrics(self.ledger, self.fleet, self.reconciler, self.mandate, caller)
         self.feed = EventFeed(f"start{self.starts}")

@@ -112,7 +112,7 @@ class RolloutPages:
             await self._archive.history(rollout),
             serving=self._overview.serving(rollout.model),
             trend=self._watch.trend(rollout),
-            waits=self._overview.waits(rollout.id),
+            waits=self._overview.waits(rollout),
             now=self._clock(),
         )
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import grpc
 import httpx2
@@ -17,6 +18,7 @@ from services.core.errors import Unavailable
 from services.core.rollout import Phase
 from services.core.rollout_spec import RolloutSpec, Step
 from services.core.route import Route
+from services.core.webhook import Occasion, Webhook
 from tests.fakes.clock import FakeClock
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.store import FakeStore
@@ -208,6 +210,56 @@ async def test_verbs_at_a_follower_are_done_by_the_leader_with_every_answer_of_i
         aborted = await client.post("/v1/rollouts/digits-1/abort", json={"actor": "ada"})
         assert aborted.json()["phase"] == "aborted"
         assert (await client.get("/v1/leader")).json()["leader"]["instance"] == "leader"
+
+
+BOARD = {"name": "board", "occasion": "confirm-rollout", "url": "http://board/x"}
+SAID = "webhook board: http://board/x answered 403: not yet"
+
+
+async def test_what_a_rollout_waits_for_is_told_by_a_follower_as_by_the_leader() -> None:
+    async with two_planes() as (leader, follower), clients(leader, follower) as (direct, client):
+        leader.repository.published["digits"] = [1, 2]
+        leader.listeners.answers = {"board": 403}
+        await follower.tick()
+        await client.post("/v1/rollouts", json={"model": "digits", "version": 2, "webhooks": [BOARD]})
+        await leader.tick(3)
+        await follower.tick()
+        for path in ("/v1/rollouts/digits-1/explanation", "/rollouts/digits-1", "/rollouts/digits-1/live"):
+            here, there = await client.get(path), await direct.get(path)
+            assert SAID in here.text, path
+            assert here.text == there.text, path
+            assert here.headers["penstock-answered-by"] == "leader"
+        assert "penstock-answered-by" not in (await client.get("/v1/rollouts/digits-1")).headers
+        assert (await client.get("/rollouts/digits-9", headers={"accept": "text/html"})).status_code == 404
+
+
+@pytest.mark.parametrize("fault", ["nobody there", "silence", "an error of its own"])
+async def test_without_the_leaders_answer_a_follower_says_that_only_the_leader_knows_and_who_it_is(fault: str) -> None:
+    async with two_planes() as (leader, follower):
+        leader.repository.published["digits"] = [1, 2]
+        leader.listeners.answers = {"board": 403}
+        gate = Webhook("board", Occasion.CONFIRM_ROLLOUT, "http://board/x")
+        await leader.operations.start(replace(SPEC, webhooks=(gate,)), "ada")
+        await leader.tick(3)
+        await follower.tick()
+
+        async def fail(request: httpx2.Request) -> httpx2.Response:
+            if fault == "silence":
+                await asyncio.Event().wait()
+            if fault == "nobody there":
+                raise httpx2.ConnectError("nobody there", request=request)
+            return httpx2.Response(500)
+
+        to_leader = ToLeader(follower.mandate, read_timeout_s=0.05, transport=httpx2.MockTransport(fail))
+        transport = httpx2.ASGITransport(follower.app(to_leader))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://follower") as client:
+            explained = await client.get("/v1/rollouts/digits-1/explanation")
+            page = await client.get("/rollouts/digits-1")
+        words = "only the controller that leads knows, and this controller follows leader, which is at leader:9000"
+        assert explained.json()["lines"][0].startswith(f"Waits for webhooks, perhaps: {words}")
+        assert words in page.text
+        other = replace(await follower.rollout("digits-1"), spec=SPEC)
+        assert follower.overview.waits(other) == [], "a rollout without webhooks waits for none"
 
 
 async def test_a_form_of_a_followers_page_is_taken_by_the_leader_and_leads_to_the_rollout() -> None:

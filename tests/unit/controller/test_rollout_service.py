@@ -382,12 +382,18 @@ async def test_a_follower_passes_verbs_on_and_reads_by_itself(served: Served) ->
             records = served.world.store.records
             assert {record.instance for record in records} == {served.world.mandate.me.instance}
 
+            rollout = pb.GetRolloutRequest(id=started.id)
+            explained = follower.stub.ExplainRollout(rollout, timeout=WAIT_S)
+            lines = (await explained).lines
+            assert ("penstock-answered-by", "leader") in tuple(await explained.trailing_metadata())
+
             world.mandate.seen = Lead(4, Leader("itself", "127.0.0.1:1", f"127.0.0.1:{follower.server.port}"))
             code, words = await follower.refusal("Abort", pb.VerbRequest(id=started.id))
             assert (code, "follows itself" in words) == (grpc.StatusCode.UNAVAILABLE, True), "one hop, no circle"
             world.mandate.seen = Lead(5, Leader("gone", "127.0.0.1:1", "127.0.0.1:1"))
             code, words = await follower.refusal("Abort", pb.VerbRequest(id=started.id))
             assert (code, "could not be asked" in words) == (grpc.StatusCode.UNAVAILABLE, True)
+            assert (await follower.call("ExplainRollout", rollout)).lines == lines, "what is read needs no leader"
             world.mandate.seen = Lead()
             code, words = await follower.refusal("Abort", pb.VerbRequest(id=started.id))
             assert (code, "no controller leads" in words) == (grpc.StatusCode.UNAVAILABLE, True)
