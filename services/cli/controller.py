@@ -53,6 +53,7 @@ def controller(console: Console, /, file: Path | None, **flags: object) -> None:
         pace=Pace(tick_s=chosen.tick_s),
         public_key=settings.public_key,
         accelerator=accelerator_finder(settings.triton),
+        audit_days=chosen.audit_days,
         advertise=chosen.advertise,
     )
 

@@ -74,7 +74,7 @@ def _standing_words(standing: dict[str, Any] | None) -> str:
 def audit_row(record: dict[str, Any]) -> tuple[object, ...]:
     """Return a row under ``AUDIT_COLUMNS``; times are UTC."""
     states = (_standing_words(record["source"]), _standing_words(record["target"]))
-    what = (record["action"], record["rollout"] or record["model"], record["outcome"])
+    what = (record["action"], record["rollout"] or record["model"] or "-", record["outcome"])
     return (_when(record["at"]), record["actor"], *what, *states, _beginning(record["reason"]), record["instance"])
 
 

@@ -78,6 +78,9 @@ class ControllerSettings(Section):
     webhook_secret: SecretStr = Field(SecretStr(""), description="Calls of rollouts' webhooks are signed with it.")
     webhook_hosts: list[str] = Field(["*"], description="Hosts that webhooks may call; `*` stands for any part.")
     prometheus_url: str | None = Field(None, description="Prometheus that custom metrics of rollouts are asked from.")
+    audit_days: int | None = Field(
+        None, ge=1, le=36_500, description="Days that records of the audit log are kept; default is for ever."
+    )
     advertise: str | None = Field(None, description="Host by which others reach this controller; default is its own.")
     tick_s: float = Field(1.0, gt=0, le=60)
     triton: str | None = Field(None, description=_TRITONS)

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from services.controller.audit_retention import AuditRetention
 from services.controller.dashboard.pages import Dashboard
 from services.controller.database import Database
 from services.controller.events.event_feed import EventFeed
@@ -88,6 +89,7 @@ class ControllerOptions:
         prometheus_url: Where custom metrics of rollouts are asked from; None where nobody said.
         webhook_secret: What calls of webhooks are signed with; empty leaves them unsigned.
         webhook_hosts: Hosts that webhooks may name, with ``*`` for any part.
+        audit_days: How long records of the audit log are kept; None for ever.
         advertise: Name or address by which other controllers and gateways reach this one; None where it is ``host``.
     """
 
@@ -103,6 +105,7 @@ class ControllerOptions:
     prometheus_url: str | None = None
     webhook_secret: str = ""
     webhook_hosts: tuple[str, ...] = ("*",)
+    audit_days: int | None = None
     advertise: str | None = None
 
 
@@ -220,7 +223,8 @@ async def _run(
             rollouts,
         )
         grpc = GrpcServer(services, options.host, grpc_port)
-        background = (governor.run, reconciler.run, tritons.run, watch.run, announcer.run)
+        retention = AuditRetention(store, mandate, time.time, options.audit_days)
+        background = (governor.run, reconciler.run, tritons.run, watch.run, announcer.run, retention.run)
         async with loader, warmups, measuring, questions, preflights, memory:
             await _serve(http, grpc, background, board, announce)
     finally:

@@ -66,7 +66,7 @@ LEADERSHIP = Table(
     Column("grpc", String(300)),
 )
 
-# Triggers refuse to change or remove what is here.
+# Triggers refuse to change what is here, and to remove what is not from before ``AUDIT_FLOOR``.
 AUDIT = Table(
     "audit",
     METADATA,
@@ -84,6 +84,14 @@ Index(
     unique=True,
     sqlite_where=AUDIT.c.request_id.is_not(None),
     postgresql_where=AUDIT.c.request_id.is_not(None),
+)
+
+# One row: records from before this time, seconds since the epoch, may be removed. Triggers let it only rise.
+AUDIT_FLOOR = Table(
+    "audit_floor",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("older_than", Double, nullable=False),
 )
 
 # What became of answers: the first outcome of a name that comes back for a request counts.

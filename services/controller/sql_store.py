@@ -26,7 +26,8 @@ from services.controller.leadership import Lead, Mandate
 from services.controller.schema import AUDIT, HISTORY, ROLLOUTS, ROUTE_TABLE, ROUTES
 from services.controller.sql_feedback import Scaled, TotalsByRollout, add_outcomes, totals_in
 from services.controller.sql_leadership import lead_in, require_epoch
-from services.controller.store import AuditPage, AuditQuery, RouteBook
+from services.controller.sql_retention import removable, remove
+from services.controller.store import AuditPage, AuditQuery, Pruned, RouteBook
 from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, NotFound
 from services.core.feedback import Taken
@@ -166,6 +167,19 @@ class SqlStore:
         shown = rows[: query.limit]
         more = shown[-1].id if len(rows) > query.limit else None
         return AuditPage(tuple(decode_record(row.document) for row in shown), more)
+
+    async def prune(self, older_than: float, after: int, limit: int, record: Callable[[int], AuditRecord]) -> Pruned:
+        """Remove old records of the audit log."""
+
+        def work(connection: Connection) -> Pruned:
+            places, more = removable(connection, older_than, after, limit)
+            if places:
+                # Before they go: SQLite would give the place of the last one again.
+                _note(connection, record(len(places)))
+                remove(connection, places, older_than)
+            return Pruned(len(places), more)
+
+        return await self._write(work)
 
     async def done_by(self, request_id: str) -> AuditRecord | None:
         """Return what a request did."""

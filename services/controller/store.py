@@ -6,7 +6,7 @@ the same contract tests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -149,8 +149,16 @@ class AuditPage:
     more: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many old records were removed, and the place from which to look on; None where there are no more."""
+
+    removed: int
+    more: int | None
+
+
 class AuditStore(Protocol):
-    """Where it is kept who did what. Records are only ever added."""
+    """Where it is kept who did what. Records are added, never changed, and removed only by their age."""
 
     async def note(self, record: AuditRecord) -> None:
         """Add a record of an attempt that changed nothing.
@@ -166,6 +174,21 @@ class AuditStore(Protocol):
 
         Raises:
             Unavailable: The database does not answer.
+        """
+        ...
+
+    async def prune(self, older_than: float, after: int, limit: int, record: Callable[[int], AuditRecord]) -> Pruned:
+        """Look at some records, the oldest first, and remove those of rollouts that are over and of none.
+
+        Args:
+            older_than: What is from before, seconds since the epoch, is removed.
+            after: Look at those behind this place; 0 for the first.
+            limit: Look at so many.
+            record: Returns what is added to the log about so many; not called for none.
+
+        Raises:
+            NotLeading: Another controller was given the lead; nothing was removed.
+            Conflict, Unavailable: The database refuses, or does not answer.
         """
         ...
 

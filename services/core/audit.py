@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
+from services.core.event import CONTROLLER
 from services.core.history import HistoryEntry
 from services.core.rollout import Phase, Rollout
 from services.core.route import Route
 
 ROUTE = "route"
+PRUNE = "prune"
 
 
 class AuditOutcome(StrEnum):
@@ -46,8 +49,8 @@ class AuditRecord:
     Attributes:
         at: When, seconds since the epoch.
         actor: Who: the controller, or the name that a person gave.
-        action: A verb, ``start``, ``route``, or the event that the controller saw.
-        model: Model name.
+        action: A verb, ``start``, ``route``, ``prune``, or the event that the controller saw.
+        model: Model name; empty where it concerns none.
         rollout: The rollout's id; None for a route, and for a start that was refused.
         outcome: What became of it.
         source: State before; None where there was none.
@@ -96,4 +99,29 @@ def change_of(
         reason=entry.reason,
         instance=instance,
         request_id=request_id,
+    )
+
+
+def pruning_of(removed: int, older_than: float, days: int, at: float, instance: str) -> AuditRecord:
+    """Return the record of old records that were removed.
+
+    Args:
+        removed: How many.
+        older_than: They were from before, seconds since the epoch.
+        days: For how long records are kept.
+        at: When, seconds since the epoch.
+        instance: The controller that removed them.
+    """
+    until = datetime.fromtimestamp(older_than, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return AuditRecord(
+        at=at,
+        actor=CONTROLLER,
+        action=PRUNE,
+        model="",
+        rollout=None,
+        outcome=AuditOutcome.DONE,
+        source=None,
+        target=None,
+        reason=f"{removed:,} records from before {until} were removed: controller.audit_days is {days}",
+        instance=instance,
     )

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from services.controller.leadership import Lead
-from services.controller.store import AuditPage, AuditQuery, RouteBook, Store
+from services.controller.store import AuditPage, AuditQuery, Pruned, RouteBook, Store
 from services.core.audit import AuditRecord
 from services.core.feedback import Feedback, Taken
 from services.core.history import HistoryEntry
@@ -91,6 +91,9 @@ class KillingStore:
 
     async def audit(self, query: AuditQuery) -> AuditPage:
         return await self._call(self._store.audit, query)
+
+    async def prune(self, older_than: float, after: int, limit: int, record: Callable[[int], AuditRecord]) -> Pruned:
+        return await self._call(self._store.prune, older_than, after, limit, record)
 
     async def done_by(self, request_id: str) -> AuditRecord | None:
         return await self._call(self._store.done_by, request_id)

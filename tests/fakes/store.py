@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from services.controller.leadership import Lead, NotLeading
-from services.controller.store import AuditPage, AuditQuery, RouteBook
+from services.controller.store import AuditPage, AuditQuery, Pruned, RouteBook
 from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, NotFound, Unavailable
 from services.core.feedback import Feedback, Taken
@@ -31,6 +31,7 @@ class FakeStore:
         self.routes_away = False
         self.deposed = False
         self.records: list[AuditRecord] = []
+        self._places: list[int] = []
         self._book = RouteBook(first_generation)
         self._rollouts: dict[str, Rollout] = {}
         self._history: dict[str, list[HistoryEntry]] = {}
@@ -112,7 +113,7 @@ class FakeStore:
         self._answer()
         found = [
             (place, record)
-            for place, record in reversed(list(enumerate(self.records, 1)))
+            for place, record in reversed(list(zip(self._places, self.records, strict=True)))
             if (query.before is None or place < query.before)
             and query.model in {None, record.model}
             and query.rollout in {None, record.rollout}
@@ -120,6 +121,18 @@ class FakeStore:
         ]
         shown = found[: query.limit]
         return AuditPage(tuple(record for _, record in shown), shown[-1][0] if len(found) > len(shown) else None)
+
+    async def prune(self, older_than: float, after: int, limit: int, record: Callable[[int], AuditRecord]) -> Pruned:
+        self._take()
+        behind = [each for each in zip(self._places, self.records, strict=True) if each[0] > after]
+        looked_at = behind[:limit]
+        old = [(place, each) for place, each in looked_at if each.at < older_than]
+        gone = {place for place, each in old if each.rollout is None or not self._under_way(each.rollout)}
+        if gone:
+            self._remember(record(len(gone)))
+            left = [each for each in zip(self._places, self.records, strict=True) if each[0] not in gone]
+            self._places, self.records = [place for place, _ in left], [each for _, each in left]
+        return Pruned(len(gone), looked_at[-1][0] if old and len(looked_at) == limit else None)
 
     async def done_by(self, request_id: str) -> AuditRecord | None:
         self._answer()
@@ -159,6 +172,10 @@ class FakeStore:
             if record.request_id in done:
                 raise Conflict(f"request '{record.request_id}' was done already")
         self.records.append(record)
+        self._places.append(self._places[-1] + 1 if self._places else 1)
+
+    def _under_way(self, rollout_id: str) -> bool:
+        return rollout_id in self._rollouts and not self._rollouts[rollout_id].phase.terminal
 
     def _take(self) -> None:
         self._answer()

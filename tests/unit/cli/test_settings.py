@@ -26,6 +26,8 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
         ({"PENSTOCK_TRITON_HTTP_PORT": "70000"}, {}, "70000"),
         ({"PENSTOCK_CONFIG": "penstock.yaml"}, {}, "unknown environment variable PENSTOCK_CONFIG"),
         ({}, {"gateway.workers": 0}, "--workers"),
+        ({"PENSTOCK_CONTROLLER_AUDIT_DAYS": "0"}, {}, r"PENSTOCK_CONTROLLER_AUDIT_DAYS \(controller\.audit_days\).*1"),
+        ({"PENSTOCK_CONTROLLER_AUDIT_DAYS": "for ever"}, {}, r"PENSTOCK_CONTROLLER_AUDIT_DAYS.*'for ever'"),
     ],
 )
 def test_a_wrong_value_is_traced_to_its_source(
