@@ -202,6 +202,7 @@ async def _run(
     watch = Watch(
         ledger=ledger, overview=overview, feed=feed, read=operations.get, ticked=reconciler.ticked, clock=time.time
     )
+    operations.on_note(watch.noted)
     dashboard = Dashboard(
         operations=operations, overview=overview, ledger=ledger, watch=watch, feed=feed, clock=time.time
     )

@@ -82,6 +82,11 @@ class Operations:
         self._wake = wake
         self._clock = clock
         self._mandate = mandate
+        self._listeners: list[Callable[[AuditRecord], None]] = []
+
+    def on_note(self, listener: Callable[[AuditRecord], None]) -> None:
+        """Call ``listener`` with every record of an attempt that changed nothing, once it is stored."""
+        self._listeners.append(listener)
 
     async def start(self, spec: RolloutSpec, actor: str, request_id: str = "") -> Rollout:
         """Begin a rollout, or return the one that the same request began.
@@ -205,6 +210,9 @@ class Operations:
             await self._store.note(record)
         except Unavailable as away:
             _LOG.warning("not in the audit log (%s): %s", away, record)
+            return
+        for listener in self._listeners:
+            listener(record)
 
     def _versions(self, model: str) -> list[int]:
         """Return what is published now, not at the last tick: a rollout may follow a build at once."""

@@ -190,6 +190,7 @@ class ControlPlane:
             ticked=self.reconciler.ticked,
             clock=self.clock,
         )
+        self.operations.on_note(self.events.noted)
 
     def app(self, to_leader: ToLeader | None = None) -> FastAPI:
         """Return the REST API with its pages and events."""

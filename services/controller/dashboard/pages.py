@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.controller.dashboard.archive import Archive
+from services.controller.dashboard.audit_pages import AuditPages
 from services.controller.dashboard.fragments import Fragments
 from services.controller.dashboard.guard import error_page, guarded
 from services.controller.dashboard.index_pages import IndexPages
@@ -46,6 +47,7 @@ class Dashboard:
     ) -> None:
         self._renderer = Renderer()
         archive, fragments = Archive(operations, ledger, watch, clock), Fragments()
+        self._audit = AuditPages(operations, self._renderer, fragments, clock)
         self._index = IndexPages(archive, overview, feed, self._renderer, fragments)
         self._models = ModelPages(
             operations=operations,
@@ -69,8 +71,11 @@ class Dashboard:
     def routes(self) -> list[Route]:
         """Every address but ``/``, which it shares with the API."""
         index, models, rollouts, renderer = self._index, self._models, self._rollouts, self._renderer
+        audit = self._audit
         return [
             guarded("/live", index.live, renderer),
+            guarded("/audit", audit.show, renderer),
+            guarded("/audit/live", audit.live, renderer),
             guarded("/assets/{name}", index.asset, renderer),
             guarded("/models/{model}", models.show, renderer),
             guarded("/models/{model}", models.start, renderer, "POST"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from services.controller.dashboard import words
 from services.controller.dashboard.arms import Arms, arms_of
+from services.controller.dashboard.audit_page import AuditLine, audit_lines
 from services.controller.dashboard.mix import Mix, mixes_of
 from services.controller.dashboard.shadow import Differences, differences_of
 from services.controller.dashboard.sparkline import Sparkline, sparklines
@@ -16,6 +17,7 @@ from services.controller.dashboard.verb_words import VerbView, verbs_of
 from services.controller.dashboard.verdicts import CheckView, checks_of
 from services.controller.dashboard.versions import Row, rows
 from services.controller.events.trend import Trend
+from services.controller.store import AuditPage
 from services.controller.views import rollout_view
 from services.core.history import HistoryEntry
 from services.core.rollout import Phase, Rollout
@@ -25,7 +27,7 @@ _SHOWN_LINES = 200
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
-    """One line of the audit trail."""
+    """One line of the history."""
 
     at: float
     event: str
@@ -56,7 +58,9 @@ class RolloutPage:
         sparklines: The course of this step.
         differences: Shadow differences, where there are any.
         arms: Arms of an A/B test, where it is one.
-        history: The audit trail, oldest first; of a long one its end.
+        audit: The latest records of the audit log, the latest first.
+        audit_goes_on: Whether there are older ones.
+        history: Every change of phase or step, oldest first; of a long one its end.
         earlier: Lines before that.
         verbs: What a person may do now.
     """
@@ -76,6 +80,8 @@ class RolloutPage:
     sparklines: tuple[Sparkline, ...]
     differences: Differences | None
     arms: Arms | None
+    audit: tuple[AuditLine, ...]
+    audit_goes_on: bool
     history: tuple[HistoryLine, ...]
     earlier: int
     verbs: tuple[VerbView, ...]
@@ -84,6 +90,7 @@ class RolloutPage:
 def rollout_page(
     rollout: Rollout,
     history: Sequence[HistoryEntry],
+    audit: AuditPage,
     *,
     serving: dict[str, Any],
     trend: Trend | None,
@@ -94,7 +101,8 @@ def rollout_page(
 
     Args:
         rollout: The rollout.
-        history: Its audit trail.
+        history: Its history, oldest line first.
+        audit: Its records in the audit log, the latest first.
         serving: What ``Overview.serving`` says of its model.
         trend: The course of its present step, where it was followed.
         now: Seconds since the epoch.
@@ -117,6 +125,8 @@ def rollout_page(
         sparklines=sparklines(trend.points) if trend is not None else (),
         differences=differences_of(rollout_view(rollout)["evidence"].get("comparison")),
         arms=arms_of(rollout),
+        audit=audit_lines(audit.records),
+        audit_goes_on=audit.more is not None,
         history=tuple(_line(entry) for entry in history[-_SHOWN_LINES:]),
         earlier=max(0, len(history) - _SHOWN_LINES),
         verbs=verbs_of(rollout),
@@ -146,8 +156,8 @@ def _line(entry: HistoryEntry) -> HistoryLine:
     return HistoryLine(
         entry.at,
         entry.event.replace("_", " "),
-        f"{source} \N{RIGHTWARDS ARROW} {target}" if source and source != target else target,
-        f"{before} \N{RIGHTWARDS ARROW} {after} %" if before != after else f"{after} %",
+        f"{source} {words.ARROW} {target}" if source and source != target else target,
+        f"{before} {words.ARROW} {after} %" if before != after else f"{after} %",
         entry.actor,
         words.brief(entry.reason),
         checks_of(entry.judged.verdict) if entry.judged else (),

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from services.controller.dashboard.archive import Archive
+from services.controller.dashboard.audit_page import SHOWN
 from services.controller.dashboard.form_token import remember, token_of
 from services.controller.dashboard.fragments import Fragments
 from services.controller.dashboard.guard import own_form
@@ -18,6 +19,7 @@ from services.controller.dashboard.verb_words import verb_of
 from services.controller.events.watch import Watch
 from services.controller.operations import Operations
 from services.controller.overview import Overview
+from services.controller.store import AuditQuery
 from services.core.errors import Conflict, NotFound, PenstockError, status_of
 from services.core.event import VERBS, Event, EventKind
 from services.core.rollout import Rollout
@@ -33,7 +35,7 @@ class RolloutPages:
     """Answers for ``/rollouts/{id}`` and what is below it.
 
     Args:
-        operations: Applies verbs.
+        operations: Applies verbs, reads the audit log.
         archive: Rollouts and their history.
         overview: Which gateways serve with which table.
         watch: The course of the present step.
@@ -110,6 +112,7 @@ class RolloutPages:
         return rollout_page(
             rollout,
             await self._archive.history(rollout),
+            await self._operations.audit(AuditQuery(rollout=rollout.id, limit=SHOWN)),
             serving=self._overview.serving(rollout.model),
             trend=self._watch.trend(rollout),
             waits=self._overview.waits(rollout),

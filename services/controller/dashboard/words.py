@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 NOTHING = "\N{EN DASH}"
+ARROW = "\N{RIGHTWARDS ARROW}"
 _THIN = "\N{NARROW NO-BREAK SPACE}"
 _UNIT = "\N{NO-BREAK SPACE}"
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400

@@ -13,6 +13,7 @@ from services.controller.events.trend import Trend
 from services.controller.ledger import Ledger
 from services.controller.overview import Overview
 from services.controller.views import rollout_view
+from services.core.audit import AuditRecord
 from services.core.errors import NotFound, PenstockError
 from services.core.rollout import Rollout
 
@@ -105,6 +106,13 @@ class Watch:
         """Return the course of a rollout's present step, or None where it was not followed."""
         trend = self._trends.get(rollout.id)
         return trend if trend is not None and trend.step == rollout.step else None
+
+    def noted(self, record: AuditRecord) -> None:
+        """Have the next look tell the state again: what somebody tried and changed nothing is shown beside it."""
+        if record.rollout is None:
+            self._models = b""
+        elif record.rollout in self._seen:
+            self._seen[record.rollout] = b""
 
     def present(self, rollout: Rollout) -> Notice:
         """Return a rollout's state as a notice."""

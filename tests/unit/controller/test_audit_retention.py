@@ -8,7 +8,8 @@ from pathlib import Path
 import alembic.command
 import alembic.config
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from loadtest.postgres import Postgres
 from services.controller import database
@@ -193,7 +194,7 @@ def migrate(connection: Connection, to: str) -> None:
 @pytest.mark.parametrize("url", SQL, indirect=True)
 async def test_a_database_from_before_there_was_retention_keeps_its_records_and_can_go_back(url: str) -> None:
     insert = text("INSERT INTO audit (model, actor, document) VALUES ('digits', 'ada', :document)")
-    engine = database._engine(database.make_url(url).set(drivername=_driver(url)))
+    engine = database._engine(make_url(url).set(drivername=_driver(url)))
     with engine.begin() as connection:
         migrate(connection, "0003")
         for days in (90, 1):
@@ -209,7 +210,7 @@ async def test_a_database_from_before_there_was_retention_keeps_its_records_and_
         await store.close()
     with engine.begin() as connection:
         migrate(connection, "-1")
-    with pytest.raises(database.SQLAlchemyError, match="only ever added to"), engine.begin() as connection:
+    with pytest.raises(SQLAlchemyError, match="only ever added to"), engine.begin() as connection:
         connection.execute(text("DELETE FROM audit"))
     with engine.begin() as connection:
         migrate(connection, "head")

@@ -74,7 +74,11 @@ async def test_the_root_is_a_page_for_browsers_and_json_for_everybody_else(clien
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/models/digits", "/rollouts/digits-1", "/rollouts/digits-1/abort", "/nothing", "/rollouts/digits-9"]
+    "path",
+    [
+        *("/", "/models/digits", "/rollouts/digits-1", "/rollouts/digits-1/abort", "/nothing", "/rollouts/digits-9"),
+        *("/audit", "/audit?rollout=digits-1", "/audit?before=x"),
+    ],
 )
 async def test_no_page_needs_anything_from_elsewhere_or_runs_anything_inline(
     client: httpx2.AsyncClient, world: ControlPlane, path: str
