@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.fakes.browser import Visit, running_browser, visit
 from tests.fakes.onnx_repository import scale
@@ -139,6 +139,51 @@ def test_another_is_promoted_by_clicking_and_the_first_page_follows(
         assert onlooker.faults == []
 
 
+def test_what_was_done_and_what_was_refused_is_in_the_audit_trail(
+    controller: RunningController, visitor: Visit, browser: Browser
+) -> None:
+    page = visitor.page
+    start_by_clicking(page, controller.url, "2", [("10", "600", "50")])
+    expect(page.locator("#state")).to_contain_text("Progressing")
+    trail = page.get_by_role("table", name="Who did what with this rollout")
+    expect(row_of(trail, "ada")).to_contain_text(re.compile(r"start.*done", re.DOTALL))
+    with visit(browser, controller.url, viewport=PHONE) as late:
+        late.page.goto(f"{controller.url}/rollouts/scale-1/promote")
+        assert controller.post("/v1/rollouts/scale-1/pause", {"actor": "ada", "request_id": "r-1"}).status_code == 200
+        reused = controller.post("/v1/rollouts/scale-1/abort", {"actor": "mallory", "request_id": "r-1"})
+        assert reused.status_code == 400
+        expect(row_of(trail, "mallory")).to_contain_text(re.compile(r"abort.*refused.*r-1", re.DOTALL))
+        use(page, "Abort", "not this one")
+        expect(row_of(trail, "grace")).to_contain_text(
+            re.compile(r"abort.*done.*Paused, step 1, 10 % → Aborting.*not this one", re.DOTALL)
+        )
+        late.page.get_by_label("Your name").fill("eve")
+        late.page.get_by_label("Reason").fill("mine")
+        late.page.get_by_role("button", name="Promote").click()
+        expect(late.page.get_by_role("alert")).to_be_visible()
+        late.page.goto(f"{controller.url}/rollouts/scale-1")
+        trail = late.page.get_by_role("table", name="Who did what with this rollout")
+        expect(row_of(trail, "eve")).to_contain_text(re.compile(r"promote.*refused.*abort", re.DOTALL | re.IGNORECASE))
+        # Chromium writes the status of a refused form to the console.
+        assert [fault for fault in late.faults if "409" not in fault] == []
+    page.get_by_role("link", name="Audit log", exact=True).click()
+    log = page.get_by_role("table", name="Who did what")
+    expect(row_of(log, "mallory")).to_have_count(1)
+    page.get_by_label("Who", exact=True).fill("eve")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"actor=eve"))
+    expect(log.get_by_role("row")).to_have_count(2)
+    expect(row_of(log, "eve")).to_contain_text("refused")
+    controller.post("/v1/rollouts", {"model": "scale", "version": 99, "actor": "eve"})
+    expect(log.get_by_role("row")).to_have_count(3)
+    assert page.evaluate("location.search").endswith("actor=eve"), "it moved without a reload"
+
+
+def row_of(table: Locator, actor: str) -> Locator:
+    """Return the rows of an audit trail that name an actor."""
+    return table.get_by_role("row").filter(has=table.page.locator("[data-label=Who]", has_text=actor))
+
+
 def test_mistakes_are_shown_beside_their_fields(controller: RunningController, visitor: Visit) -> None:
     page = visitor.page
     page.goto(f"{controller.url}/models/scale")
@@ -252,6 +297,7 @@ def test_every_page_is_accessible_fits_every_screen_and_has_its_picture_taken(
         "rollout": "/rollouts/scale-2",
         "failed": "/rollouts/scale-1",
         "confirm": "/rollouts/scale-2/promote",
+        "audit": "/audit",
     }
     for size, scheme in SCREENS:
         take_pictures(browser, controller.url, size, scheme, under_way)
