@@ -27,6 +27,7 @@ from services.controller.store import AuditQuery
 from services.controller.views import feedback_view, forecast_view, history_view, plan_view, rollout_view
 from services.core.errors import PenstockError, status_of
 from services.core.event import VERBS, Event, EventKind
+from services.process.api_page import add_api_page
 
 _LOG = logging.getLogger(__name__)
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,7 +56,8 @@ def rest_app(
         feedback: Takes in what became of answers; None where nobody does.
         to_leader: Passes writes on to the controller that leads; None where there is only this one.
     """
-    app = FastAPI(title="Penstock controller", version="v1", redoc_url=None)
+    app = FastAPI(title="Penstock controller", version="v1", docs_url=None, redoc_url=None)
+    add_api_page(app)
     if to_leader is not None:
         app.add_middleware(Forwarding, to_leader=to_leader)
     app.add_middleware(BodyLimit, max_bytes=_MAX_BODY_BYTES)

@@ -155,7 +155,7 @@ def test_what_was_done_and_what_was_refused_is_in_the_audit_trail(
         expect(row_of(trail, "mallory")).to_contain_text(re.compile(r"abort.*refused.*r-1", re.DOTALL))
         use(page, "Abort", "not this one")
         expect(row_of(trail, "grace")).to_contain_text(
-            re.compile(r"abort.*done.*Paused, step 1, 10 % → Aborting.*not this one", re.DOTALL)
+            re.compile(r"abort.*done.*Paused, step 1, 10\s%\s→\sAborting.*not this one", re.DOTALL)
         )
         late.page.get_by_label("Your name").fill("eve")
         late.page.get_by_label("Reason").fill("mine")

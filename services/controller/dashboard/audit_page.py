@@ -126,10 +126,11 @@ def _change(source: Standing | None, target: Standing | None) -> str:
 
 def _standing(standing: Standing) -> str:
     if standing.phase is None:
-        candidate = standing.candidate and f", {standing.weight_percent} % version {standing.candidate}"
-        return f"version {standing.stable}{candidate or ''}"
+        if standing.candidate is None:
+            return f"version {standing.stable}"
+        return f"version {standing.stable}, {words.weight(standing.weight_percent)} to version {standing.candidate}"
     step = "" if standing.step is None else f", step {standing.step + 1}"
-    return f"{words.state(standing.phase.value)}{step}, {standing.weight_percent} %"
+    return f"{words.state(standing.phase.value)}{step}, {words.weight(standing.weight_percent)}"
 
 
 def _place(asked: Mapping[str, str]) -> int | None:

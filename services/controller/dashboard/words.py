@@ -53,6 +53,11 @@ def percent(share: float | None) -> str:
     return f"{value:.{digits}f}{_UNIT}%"
 
 
+def weight(weight_percent: int) -> str:
+    """Return a weight, which is a whole percent."""
+    return f"{weight_percent}{_UNIT}%"
+
+
 def milliseconds(seconds: float | None) -> str:
     """Return a duration in milliseconds, to three digits or so."""
     if seconds is None:

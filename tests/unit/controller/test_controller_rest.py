@@ -1,3 +1,4 @@
+import re
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -188,5 +189,8 @@ async def test_the_api_describes_itself(client: httpx2.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     paths = document["paths"]
     assert {"/v1/rollouts", "/v1/rollouts/{rollout_id}/promote", "/v1/models", "/v1/routes"} <= paths.keys()
-    assert (await client.get("/docs")).status_code == 200
+    page = await client.get("/docs")
+    assert page.status_code == 200
+    assert not re.findall(r"<script|<link|https?://", page.text), "it needs nothing from elsewhere"
+    assert all(f"{method.upper()} {path}<" in page.text for path, methods in paths.items() for method in methods)
     assert (await client.get("/")).status_code == 200

@@ -55,7 +55,7 @@ async def test_the_page_of_a_rollout_tells_who_did_what_and_what_was_refused(
     refused, route, aborted, *_, started = table(page, "audit")
     assert refused[1:5] == ["eve", "promote", REFUSED, "Aborting, step 1, 0 %"]
     assert "aborting" in refused[5], "it says why"
-    assert route[1:5] == ["controller", "route", DONE, "version 1, 5 % version 2 → version 1"]
+    assert route[1:5] == ["controller", "route", DONE, "version 1, 5 % to version 2 → version 1"]
     assert aborted[1:5] == ["grace", "abort", DONE, "Progressing, step 1, 5 % → Aborting, step 1, 0 %"]
     assert "not this one" in aborted[5]
     assert (started[1:3], started[4]) == (["ada", "start"], "Preparing, step 1, 0 %")

@@ -116,6 +116,20 @@ async def test_openapi_describes_every_path_of_the_protocol() -> None:
 
 
 @in_loop
+async def test_the_description_is_a_page_too_that_needs_nothing_from_elsewhere() -> None:
+    async with serving() as running:
+        pool = HttpPool("127.0.0.1", running.gateway.http_port)
+        page = await pool.request("GET", "/docs", {}, [], 10.0)
+        text = page.body.decode()
+        assert (page.status, "POST /v2/models/{model}/infer<" in text) == (200, True)
+        assert "<script" not in text
+        assert "<link" not in text
+        for gone in ("/redoc", "/docs/oauth2-redirect"):
+            assert (await pool.request("GET", gone, {}, [], 10.0)).status == 404
+        await pool.aclose()
+
+
+@in_loop
 async def test_ready_means_a_table_and_a_triton() -> None:
     async with serving(table=False) as running, _channel(running) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

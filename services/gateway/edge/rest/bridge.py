@@ -10,8 +10,8 @@ from services.gateway.edge.rest.head import Head
 from services.gateway.edge.rest.response import Reply
 from services.process.asgi import ASGIApp, Message, Scope
 
-# The description and its pages are the same at every time, and not cheap to make.
-_CONSTANT = frozenset({b"/openapi.json", b"/docs", b"/redoc"})
+# The description and its page are the same at every time, and not cheap to make.
+_CONSTANT = frozenset({b"/openapi.json", b"/docs"})
 # The framing is the connection's own to say.
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date", b"server"})
 _OK = 200

@@ -35,6 +35,7 @@ from services.gateway.edge.rest.openapi import (
 from services.gateway.edge.rest.response import error_body, retry_after
 from services.gateway.edge.words import words_of
 from services.gateway.routes import Routes
+from services.process.api_page import add_api_page
 
 _NOT_READY = 400  # Triton's, and what the protocol says: 200 for true, 4xx for false
 
@@ -72,7 +73,10 @@ def documents(catalog: Catalog, routes: Routes, feedback: FeedbackDesk | None = 
         summary="Open Inference Protocol v2, with Triton's binary tensor and classification extensions.",
         version=catalog.server()["version"],
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
+    add_api_page(app)
     app.include_router(_root(catalog, routes))
     app.include_router(_server(catalog))
     app.include_router(_models(catalog, routes, "/v2/models/{model}"))

@@ -15,7 +15,7 @@ from services.gateway.edge.rest.refusal import METHOD_NOT_ALLOWED, HttpRefusal, 
 _VERSION = rb"(?:/versions/[0-9]+)?"
 _GET, _POST = b"GET", b"POST"
 _OPEN: tuple[tuple[re.Pattern[bytes], bytes], ...] = (
-    (re.compile(rb"/|/docs|/docs/oauth2-redirect|/redoc|/openapi\.json"), _GET),
+    (re.compile(rb"/|/docs|/openapi\.json"), _GET),
     (re.compile(rb"/v2|/v2/health/(?:live|ready)|/v2/models/stats"), _GET),
     (re.compile(rb"/v2/models/[^/]+" + _VERSION + rb"(?:/ready|/config|/stats)?"), _GET),
     (re.compile(rb"/v2/models/[^/]+" + _VERSION + rb"/infer"), _POST),
