@@ -16,6 +16,7 @@ import pytest
 
 from loadtest.postgres import Postgres
 from services.pb.penstock.v1 import rollouts_pb2, rollouts_pb2_grpc
+from services.process.ports import choose_free_ports
 from tests.fakes import aio
 from tests.fakes.gateway_process import gateway_process
 from tests.fakes.onnx_repository import scale
@@ -163,6 +164,31 @@ def test_verbs_over_grpc_at_the_follower_are_done_by_the_leader(pair: Pair) -> N
         assert [state.rollout.phase for state in watch][-1] == "aborted", "a follower tells what the leader does"
     instance = first.get("/v1/leader")["instance"]
     assert {record["instance"] for record in audit(second, started.id)} == {instance}
+
+
+def test_a_follower_tells_over_rest_what_a_rollout_waits_for_and_how_a_short_one_ends(pair: Pair) -> None:
+    first = pair.leader()
+    second = pair.other(first)
+    first.until("/v1/models/scale", lambda model: model.get("stable") == 3)
+    second.until("/v1/leader", lambda document: document["leader"] is not None)
+    [closed] = choose_free_ports(1)
+    gate = {"name": "gate", "occasion": "confirm-rollout", "url": f"http://127.0.0.1:{closed}/"}
+    body = {"model": "scale", "version": 2, "steps": STEPS, "actor": "ada", "webhooks": [gate]}
+    assert second.post("/v1/rollouts", body).status_code == 201
+    waits = "Waits for webhook gate: "
+    told = second.until("/v1/rollouts/scale-1/explanation", lambda said: said["lines"][0].startswith(waits))
+    assert told["lines"][0] == first.get("/v1/rollouts/scale-1/explanation")["lines"][0]
+    followed = httpx2.stream("GET", f"{second.url}/v1/rollouts/scale-1/events", timeout=30.0, trust_env=False)
+    with followed as stream:
+        lines = stream.iter_lines()
+        assert next(line for line in lines if line.startswith("event: ")) == "event: rollout"
+        assert second.post("/v1/rollouts/scale-1/abort", {"actor": "bob"}).status_code == 200
+        states = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    assert states[-1]["phase"] == "aborted"
+    first.kill()
+    first.process.wait()
+    second.until("/v1/leader", lambda leader: leader["leading"])
+    assert second.get("/v1/rollouts/scale-1/explanation")["lines"]
 
 
 def _triton_ports(pair: Pair) -> str:
