@@ -111,10 +111,10 @@ class Controllers:
         return self.get("/healthz", part) is not None
 
 
-def publish(repository: Path, models: Sequence[str]) -> None:
-    """Write models with two versions that nothing ever runs."""
+def publish(repository: Path, models: Sequence[str], versions: int = 2) -> None:
+    """Write models with so many versions that nothing ever runs."""
     for model in models:
-        for version in ("1", "2"):
+        for version in map(str, range(1, versions + 1)):
             (repository / model / version).mkdir(parents=True)
             (repository / model / version / "model.py").write_text("# run by nothing\n")
         (repository / model / "config.pbtxt").write_text(f'name: "{model}"\nbackend: "python"\nmax_batch_size: 8\n')

@@ -3,114 +3,37 @@
 from __future__ import annotations
 
 import random
-import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from loadtest.bench.part import Part
 from loadtest.controller_kills.controllers import Controllers
+from loadtest.controller_kills.feedback import Script
+from loadtest.controller_kills.finding import Finding
 from loadtest.controller_kills.invariants import (
     broken_audit,
+    broken_end,
     broken_history,
     broken_sightings,
-    weights_by_candidate,
+    splits_by_candidate,
 )
+from loadtest.controller_kills.killer import Killer
+from loadtest.controller_kills.outcome_invariants import broken_outcomes, broken_verdicts
+from loadtest.controller_kills.scenarios import START, Change, cast_of, request_of
+from loadtest.controller_kills.stored_outcomes import StoredOutcomes
+from loadtest.controller_kills.watched import Watched
 from loadtest.controller_kills.worker import Worker
-from services.core.errors import Unavailable
 from services.core.rollout import Phase
 from services.core.route import Role
 
-# What is asked of a rollout, by strategy; another strategy is another line.
-STRATEGIES: Mapping[str, Mapping[str, Any]] = {
-    "canary": {
-        "strategy": "canary",
-        "steps": [
-            {"weight_percent": 10, "duration_s": 0.5, "min_requests": 50},
-            {"weight_percent": 50, "duration_s": 0.5, "min_requests": 50},
-        ],
-        "max_step_duration_s": 300.0,
-    },
-    "blue-green": {
-        "strategy": "blue-green",
-        "steps": [
-            {"weight_percent": 0, "duration_s": 0.5, "min_requests": 50, "mirror_percent": 100},
-            {"weight_percent": 100, "duration_s": 0.5, "min_requests": 50, "mirror_percent": 50},
-        ],
-        "max_step_duration_s": 300.0,
-    },
-    "shadow": {
-        "strategy": "shadow",
-        "steps": [{"weight_percent": 0, "duration_s": 0.5, "min_requests": 50, "mirror_percent": 100}],
-        "max_step_duration_s": 300.0,
-    },
-}
-# How a rollout is to end: by good evidence, by bad evidence, because a person says so.
-ENDS = {"good": "promoted", "bad": "rolled_back", "aborted": "aborted"}
 BOUND_S = 30.0
 _LEAVING = frozenset(phase.value for phase in Phase if phase.leaving)
 _POLL_S = 0.02
-_FREEZE_S = 1.0
-_AFTER_TRANSITION = 0.75
+_AFTER_CHANGE = 0.6
 _RANDOM_S = (0.2, 4.0)
 # A controller that has just begun to lead waits 10 s for workers that it may not know: the last transition needs that.
 _LEAVING_S = (0.2, 24.0)
-
-
-@dataclass
-class Finding:
-    """What was seen.
-
-    Attributes:
-        kills: By the phase that a rollout was in, and whether right after its transition.
-        freezes: Leaders that were stopped for longer than their lease, and woken.
-        rollouts: Rollouts that are over, by how they ended.
-        longest_s: Longest time from a controller's return to the end of a rollout, without another kill between.
-        away_s: Longest time from a kill until some controller led again.
-        frozen_away_s: Longest time from a leader's stop until another led.
-        broken: Every broken promise.
-    """
-
-    kills: dict[str, int] = field(default_factory=dict)
-    freezes: int = 0
-    rollouts: dict[str, int] = field(default_factory=dict)
-    longest_s: float = 0.0
-    away_s: float = 0.0
-    frozen_away_s: float = 0.0
-    broken: list[str] = field(default_factory=list)
-
-    @property
-    def killed(self) -> int:
-        """How many controllers were killed."""
-        return sum(self.kills.values())
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON-able values."""
-        return {
-            "killed": self.killed,
-            "kills": self.kills,
-            "freezes": self.freezes,
-            "rollouts": self.rollouts,
-            "longest_s": round(self.longest_s, 2),
-            "away_s": round(self.away_s, 2),
-            "frozen_away_s": round(self.frozen_away_s, 2),
-            "broken": self.broken,
-        }
-
-
-@dataclass
-class _Watched:
-    """One model's rollout under way."""
-
-    model: str
-    end: str
-    strategy: str
-    id: str = ""
-    place: tuple[str, int] | None = None
-    asked: bool = False
-    request_id: str = ""
-    version: int = 0
+_NO_LEADER = 500  # an answer with this status or more: nobody leads, and it is asked for again by the same name
 
 
 class Experiment:
@@ -119,7 +42,8 @@ class Experiment:
     Args:
         controllers: What is killed.
         worker: Answers and reports.
-        models: Models with versions 1 and 2, of which rollouts go to and fro.
+        stored: The outcomes in the controllers' database.
+        models: Models of several versions, of which rollouts go to and fro.
         kills: How many.
         choice: Where chance comes from.
         say: Told of progress.
@@ -129,6 +53,7 @@ class Experiment:
         self,
         controllers: Controllers,
         worker: Worker,
+        stored: StoredOutcomes,
         models: list[str],
         *,
         kills: int,
@@ -137,14 +62,14 @@ class Experiment:
     ) -> None:
         self._controllers = controllers
         self._worker = worker
+        self._stored = stored
         self._kills = kills
         self._choice = choice
         self._say = say
-        self._turn = 0
-        self._watched = [self._next(model) for model in models]
         self._finding = Finding()
-        self._over: set[str] = set()
-        self._back_at = time.monotonic()
+        self._killer = Killer(controllers, choice, self._finding)
+        self._watched = [self._next(model) for model in models]
+        self._started: dict[str, Watched] = {}
         self._next_random = 0.0
 
     def run(self) -> Finding:
@@ -159,21 +84,18 @@ class Experiment:
         deadline = time.monotonic() + BOUND_S
         while any(self._look(watched, may_kill=False) for watched in self._watched):
             if time.monotonic() > deadline:
-                left = [f"{each.id} is {each.place}" for each in self._watched if each.id not in self._over]
+                left = [f"{each.id} is {each.place}" for each in self._watched if not each.over]
                 self._finding.broken.append(f"not over {BOUND_S:g} s after the last controller's return: {left}")
                 break
             time.sleep(_POLL_S)
         self._check_everything()
         return self._finding
 
-    def _next(self, model: str) -> _Watched:
-        """Return what comes next for a model: every strategy with every end, in turn."""
-        cases = [(strategy, end) for strategy in STRATEGIES for end in ENDS]
-        strategy, end = cases[self._turn % len(cases)]
-        self._turn += 1
-        return _Watched(model, end, strategy, request_id=f"{model}-{self._turn}-{self._choice.random()}")
+    def _next(self, model: str) -> Watched:
+        """Return what comes next for a model."""
+        return Watched(model, self._finding.followed.next_case(), f"{model}-{self._choice.random()}")
 
-    def _look(self, watched: _Watched, *, may_kill: bool) -> bool:
+    def _look(self, watched: Watched, *, may_kill: bool) -> bool:
         """See where a rollout stands; return whether it is under way."""
         if not watched.id:
             return self._start(watched) if may_kill else False
@@ -184,129 +106,118 @@ class Experiment:
         changed, watched.place = place != watched.place, place
         if not rollout["active"]:
             self._end(watched, rollout)
-        elif watched.end == "aborted" and rollout["phase"] == "progressing" and not watched.asked:
-            watched.asked = self._said(watched)
-        if changed and may_kill and self._choice.random() < _AFTER_TRANSITION:
-            self._kill(f"after {place[0]}")
+        elif (word := watched.next_word()) is not None:
+            self._speak(watched, *word)
+        if changed and may_kill:
+            self._kill_after_change(watched)
         if not rollout["active"] and may_kill:
             self._watched[self._watched.index(watched)] = self._next(watched.model)
         return bool(rollout["active"])
 
-    def _start(self, watched: _Watched) -> bool:
+    def _start(self, watched: Watched) -> bool:
         model = self._controllers.get(f"/v1/models/{watched.model}")
         if model is None or model["stable"] is None:
             return False
-        watched.version = watched.version or 3 - model["stable"]
-        failing = frozenset({watched.version}) if watched.end == "bad" else frozenset[int]()
-        self._worker.failing[watched.model] = failing
-        body = {"model": watched.model, "version": watched.version, "actor": "kills"}
-        body |= {"request_id": watched.request_id, **STRATEGIES[watched.strategy]}
+        cast = watched.cast = watched.cast or cast_of(watched.case, model["stable"], self._choice)
+        self._worker.failing[watched.model] = cast.failing
+        self._worker.scripts[watched.model] = Script(watched.request_id, cast.rates)
+        body = request_of(watched.case, cast, watched.model, watched.request_id)
         answer = self._controllers.post("/v1/rollouts", body, self._choice.choice(self._controllers.parts))
-        if answer is None or answer.status_code >= 500:  # noqa: PLR2004 - nobody leads: again, by the same name
+        if answer is None or answer.status_code >= _NO_LEADER:
             return False
         if not answer.is_success:
             self._finding.broken.append(f"a rollout of {watched.model} was refused: {answer.text}")
-            watched.version, watched.request_id = 0, f"{watched.request_id}+"
+            watched.cast, watched.request_id = None, f"{watched.request_id}+"
             return False
         watched.id = answer.json()["id"]
+        self._started[watched.id] = watched
         return True
 
-    def _said(self, watched: _Watched) -> bool:
-        body = {"actor": "kills", "request_id": f"{watched.request_id}-abort"}
+    def _speak(self, watched: Watched, number: int, verb: str) -> None:
+        body = {"actor": "kills", "request_id": f"{watched.request_id}-{verb}"}
         part = self._choice.choice(self._controllers.parts)
-        answer = self._controllers.post(f"/v1/rollouts/{watched.id}/abort", body, part)
-        return answer is not None and answer.status_code < 500  # noqa: PLR2004 - else nobody leads: again
+        answer = self._controllers.post(f"/v1/rollouts/{watched.id}/{verb}", body, part)
+        if answer is not None and answer.status_code < _NO_LEADER:
+            watched.said = number + 1
 
-    def _end(self, watched: _Watched, rollout: Mapping[str, Any]) -> None:
-        if watched.id in self._over:
+    def _end(self, watched: Watched, rollout: Mapping[str, Any]) -> None:
+        if watched.over:
             return
-        self._over.add(watched.id)
+        watched.over = True
         phase = rollout["phase"]
-        self._finding.rollouts[phase] = self._finding.rollouts.get(phase, 0) + 1
-        took = time.monotonic() - self._back_at
+        name = f"{watched.case.strategy} {phase}"
+        self._finding.rollouts[name] = self._finding.rollouts.get(name, 0) + 1
+        took = time.monotonic() - self._killer.back_at
         self._finding.longest_s = max(self._finding.longest_s, took)
-        good = "concluded" if watched.strategy == "shadow" else ENDS["good"]
-        expected = good if watched.end == "good" else ENDS[watched.end]
-        # An abort that came late finds it promoted; nothing else may end otherwise than it must.
-        if phase != expected and not (watched.end == "aborted" and phase == good):
-            self._finding.broken.append(f"{watched.id} was to be {expected} and is {phase}")
+        if phase not in watched.case.phases:
+            expected = " or ".join(sorted(watched.case.phases))
+            self._finding.broken.append(f"{watched.id} was to be {expected} and is {phase}: {rollout['reason']}")
 
     def _plan_random(self) -> None:
         leaving = all(each.place is not None and each.place[0] in _LEAVING for each in self._watched)
         self._next_random = time.monotonic() + self._choice.uniform(*(_LEAVING_S if leaving else _RANDOM_S))
 
-    def _kill(self, when: str) -> None:
-        """Kill one, or freeze a leader for longer than its lease, and wait until one leads again."""
-        controllers, finding = self._controllers, self._finding
-        leader = controllers.leader()
-        victim = leader or self._choice.choice(controllers.parts)
-        several = len(controllers.parts) > 1
-        if several and self._choice.random() < 0.2:  # noqa: PLR2004 - now and then whoever it hits
-            victim = self._choice.choice(controllers.parts)
-        try:
-            if several and leader is not None and self._choice.random() < 0.1:  # noqa: PLR2004 - these take long
-                self._freeze(leader)
-            else:
-                finding.kills[when] = finding.kills.get(when, 0) + 1
-                killed_at = time.monotonic()
-                victim.kill()
-                victim.start()
-                controllers.until(lambda: controllers.leader() is not None, "a leader after a kill")
-                finding.away_s = max(finding.away_s, time.monotonic() - killed_at)
-            if not several or self._choice.random() < 0.5:  # noqa: PLR2004 - else the next kill may hit one that starts
-                controllers.until(lambda: controllers.answers(victim), f"the return of {victim.name}")
-        except Unavailable as error:
-            finding.broken.append(error.message)
-        self._back_at = time.monotonic()
-        self._check_active()
-        self._plan_random()
-        if finding.killed % 10 == 0:
-            self._say(f"{finding.killed} kills, {len(self._over)} rollouts over, {len(finding.broken)} broken promises")
+    def _kill_after_change(self, watched: Watched) -> None:
+        """Kill right after a change: always after one that was followed by the fewest kills, else now and then."""
+        told = self._controllers.get(f"/v1/rollouts/{watched.id}/history")
+        if told is None:
+            return
+        line, strategy = told["history"][-1], watched.case.strategy
+        change = Change(line["source"] or START, line["target"])
+        rarest = self._finding.followed.is_rarest(strategy, change)
+        if (rarest or self._choice.random() < _AFTER_CHANGE) and self._kill("after a change"):
+            self._finding.followed.add(strategy, change)
 
-    def _freeze(self, leader: Part) -> None:
-        finding, frozen_at = self._finding, time.monotonic()
-        finding.freezes += 1
-        leader.signal(signal.SIGSTOP)
-        try:
-            others = [part for part in self._controllers.parts if part is not leader]
-            self._controllers.until(
-                lambda: any((self._controllers.get("/v1/leader", part) or {}).get("leading") for part in others),
-                "another leader while the first is frozen",
-                BOUND_S,
-            )
-            finding.frozen_away_s = max(finding.frozen_away_s, time.monotonic() - frozen_at)
-            time.sleep(_FREEZE_S)
-        finally:
-            leader.signal(signal.SIGCONT)
-
-    def _check_active(self) -> None:
+    def _kill(self, when: str) -> bool:
+        """Kill one controller and look at every promise; return whether it was the leader."""
+        led = self._killer.strike(when)
         for watched in self._watched:
             if watched.id:
-                self._check(watched.id, watched.model)
+                self._check(watched)
+        self._plan_random()
+        killed, broken = self._finding.killed, len(self._finding.broken)
+        if killed % 10 == 0:
+            over = sum(self._finding.rollouts.values())
+            left = len(self._finding.followed.never())
+            self._say(f"{killed} kills, {over} rollouts over, {left} changes without a kill, {broken} broken promises")
+        return led
 
-    def _check(self, rollout_id: str, model: str) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    def _check(self, watched: Watched) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
         """Look at what is stored of one rollout: first its history, then the state, which may be ahead of it."""
-        rollout = self._controllers.get(f"/v1/rollouts/{rollout_id}")
-        told = self._controllers.get(f"/v1/rollouts/{rollout_id}/history")
-        again = self._controllers.get(f"/v1/rollouts/{rollout_id}")
-        if rollout is None or told is None or again is None or again["phase"] != rollout["phase"]:
+        name, cast = watched.id, watched.cast
+        acknowledged = self._worker.book.acknowledged(watched.request_id)
+        rollout = self._controllers.get(f"/v1/rollouts/{name}")
+        told = self._controllers.get(f"/v1/rollouts/{name}/history")
+        again = self._controllers.get(f"/v1/rollouts/{name}")
+        if rollout is None or told is None or again is None or cast is None or again["phase"] != rollout["phase"]:
             return None
         if again["step"] != rollout["step"]:
             return None
-        answered = self._worker.answered(model, rollout["candidate"], Role.CANDIDATE)
-        self._finding.broken += broken_history(rollout, told["history"], answered)
-        return rollout, told["history"]
+        lines = told["history"]
+        answered = self._worker.answered(watched.model, rollout["candidate"], Role.CANDIDATE)
+        self._finding.broken += broken_history(rollout, lines, answered)
+        if cast.rates:
+            stored = self._stored.of(name)
+            outcomes = self._worker.book.told(watched.request_id)
+            self._finding.broken += broken_outcomes(name, stored, outcomes, acknowledged)
+            self._finding.broken += broken_verdicts(name, lines, stored, outcomes, cast.winner)
+        return rollout, lines
 
     def _check_everything(self) -> None:
-        """Look at the whole past: every history, every record, every route that was served."""
-        found = self._controllers.get("/v1/rollouts?limit=1000")
+        """Look at the whole past: every history, every record, every outcome, every route that was served."""
         histories = []
-        for rollout in found["rollouts"]:
-            checked = self._check(rollout["id"], rollout["model"])
-            if checked is None:
+        for name, watched in self._started.items():
+            checked = self._check(watched)
+            if checked is None or watched.cast is None:
+                self._finding.broken.append(f"{name}: nobody tells of it, or it still changes")
                 continue
             histories.append(checked)
-            page = self._controllers.get(f"/v1/audit?rollout={rollout['id']}&limit=1000")
+            rollout, lines = checked
+            page = self._controllers.get(f"/v1/audit?rollout={name}&limit=1000")
             records = list(reversed(page["audit"]))
-            self._finding.broken += broken_audit(rollout["id"], records, len(checked[1]))
-        self._finding.broken += broken_sightings(self._worker.sightings, weights_by_candidate(histories))
+            self._finding.broken += broken_audit(name, records, len(lines))
+            if not rollout["active"]:
+                self._finding.broken += broken_end(rollout, records, watched.cast.winner)
+            self._finding.outcomes += len(self._worker.book.acknowledged(watched.request_id))
+        self._finding.broken += self._worker.book.faults
+        self._finding.broken += broken_sightings(self._worker.sightings, splits_by_candidate(histories))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from loadtest.controller_kills.worker import Sighting
+from loadtest.controller_kills.worker import Sighting, Split
 from services.core.transitions import TRANSITIONS
 
 _ROWS = {(row.source.value, row.event.value, row.target.value) for row in TRANSITIONS}
@@ -73,29 +73,47 @@ def broken_audit(rollout_id: str, records: Iterable[Mapping[str, Any]], lines: i
     return found
 
 
-def broken_sightings(sightings: Iterable[Sighting], lines: Mapping[tuple[str, int], set[int]]) -> list[str]:
+def broken_end(rollout: Mapping[str, Any], records: Iterable[Mapping[str, Any]], winner: int) -> list[str]:
+    """Return what is wrong with the route that a rollout has left behind.
+
+    Args:
+        rollout: A rollout that is over.
+        records: All of its audit records, oldest first.
+        winner: The version that was to be promoted if any was.
+    """
+    routes = [each["target"] for each in records if each["outcome"] == "done" and each["action"] == "route"]
+    expected = (winner if rollout["phase"] == "promoted" else rollout["stable"], None)
+    found = (routes[-1]["stable"], routes[-1]["candidate"]) if routes else None
+    if found == expected:
+        return []
+    return [f"{rollout['id']}: it is {rollout['phase']} and left the route {found}; expected {expected}"]
+
+
+def broken_sightings(sightings: Iterable[Sighting], splits: Mapping[tuple[str, int], set[Split]]) -> list[str]:
     """Return what is wrong with the routes that a worker was told to serve.
 
     Args:
         sightings: Routes with a candidate.
-        lines: The weights that stored history gives a model's candidate, by model and version.
+        splits: What stored rollouts give a model's candidate, by model and version.
     """
     found = []
     for seen in sightings:
-        at = f"{seen.model}: version {seen.candidate} at {seen.weight_percent} %"
-        if seen.weight_percent not in lines.get((seen.model, seen.candidate), set()):
+        at = f"{seen.model}: version {seen.candidate} at {seen.split}"
+        if seen.split not in splits.get((seen.model, seen.candidate), set()):
             found.append(f"{at} was served and is in no stored history")
-        if not seen.versions <= seen.loaded:
+        if not seen.versions.union(version for version, _ in seen.split.arms) <= seen.loaded:
             found.append(f"{at} was served while {sorted(seen.loaded)} were loaded")
     return found
 
 
-def weights_by_candidate(
+def splits_by_candidate(
     histories: Iterable[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]],
-) -> dict[tuple[str, int], set[int]]:
-    """Return the weights that stored histories give each candidate while it shares the traffic."""
-    weights: dict[tuple[str, int], set[int]] = {}
+) -> dict[tuple[str, int], set[Split]]:
+    """Return how stored rollouts share out the traffic while their candidates have a part of it."""
+    splits: dict[tuple[str, int], set[Split]] = {}
     for rollout, lines in histories:
-        known = weights.setdefault((rollout["model"], rollout["candidate"]), set())
-        known |= {line["target_weight_percent"] for line in lines if line["target"] in _WEIGHTED}
-    return weights
+        asked = rollout["spec"]["experiment"]
+        arms = tuple((arm["version"], arm["weight_percent"]) for arm in asked["arms"]) if asked else ()
+        known = splits.setdefault((rollout["model"], rollout["candidate"]), set())
+        known |= {Split(line["target_weight_percent"], arms) for line in lines if line["target"] in _WEIGHTED}
+    return splits

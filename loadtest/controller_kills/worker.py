@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, Self
 
 import grpc
 
+from loadtest.controller_kills.feedback import Feeder, OutcomeBook, Script
 from services.core.histogram import bucket_index
-from services.core.route import Role
+from services.core.route import Arm, Role, Route
 from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2, statistics_pb2_grpc
 
+_INSTANCE = "worker"
 _PERIOD_S = 0.1
 _FAST, _SLOW = bucket_index(0.010), bucket_index(0.020)
 _TIMEOUT_S = 1.0
@@ -20,12 +22,19 @@ _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_bac
 _JOIN_S = 15.0
 
 
+class Split(NamedTuple):
+    """What of the traffic stable does not get: the candidate's percent, and versions and percents of further arms."""
+
+    weight_percent: int
+    arms: tuple[tuple[int, int], ...]
+
+
 class Sighting(NamedTuple):
     """A route with a candidate that the worker was told to serve, and what was loaded at that moment."""
 
     model: str
     candidate: int
-    weight_percent: int
+    split: Split
     versions: frozenset[int]
     loaded: frozenset[int]
 
@@ -37,21 +46,25 @@ class Worker:
         muted: Whether it reports nothing, as one whose metrics are cut.
         per_period: Requests of each model in 0.1 s.
         failing: Versions whose answers are failures, by model.
+        scripts: What becomes of the answers in A/B tests, by model.
+        book: Which outcomes were told, and which were acknowledged.
         sightings: Every route with a candidate that it was told to serve, once each time.
 
     Args:
         addresses: HOST:PORT of every controller's gRPC.
         loaded: Says which versions of a model are ready.
+        per_period: See above.
     """
 
     def __init__(
-        self, addresses: Sequence[str], loaded: Callable[[str], frozenset[int]], instance: str = "worker"
+        self, addresses: Sequence[str], loaded: Callable[[str], frozenset[int]], *, per_period: int = 5000
     ) -> None:
         self.muted = False
-        self.per_period = 5000
+        self.per_period = per_period
         self.failing: dict[str, frozenset[int]] = {}
+        self.scripts: dict[str, Script] = {}
+        self.book = OutcomeBook()
         self.sightings: list[Sighting] = []
-        self._instance = instance
         self._loaded = loaded
         self._channels = [grpc.insecure_channel(address, options=_OPTIONS) for address in addresses]
         self._place = 0
@@ -61,7 +74,8 @@ class Worker:
         self._generation = 0
         self._counts: dict[tuple[str, int, str], list[int]] = {}
         self._copies: dict[tuple[str, int, int], list[int]] = {}
-        self._threads = [threading.Thread(target=self._watch), threading.Thread(target=self._report)]
+        work = (self._watch, self._report, self._feed)
+        self._threads = [threading.Thread(target=each, name=each.__name__) for each in work]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -87,7 +101,7 @@ class Worker:
             channel = self._channels[self._place]
             stub = routes_pb2_grpc.RouteServiceStub(channel)
             try:
-                for table in stub.WatchRoutes(routes_pb2.WatchRoutesRequest(instance=self._instance)):
+                for table in stub.WatchRoutes(routes_pb2.WatchRoutesRequest(instance=_INSTANCE)):
                     self._take(table)
             except (grpc.RpcError, ValueError):  # it follows, it is gone, or the channel is closed: go round
                 self._place = (self._place + 1) % len(self._channels)
@@ -97,7 +111,8 @@ class Worker:
             return
         for route in table.routes:
             if route.candidate:
-                seen = (route.model, route.candidate, route.weight_percent, frozenset(route.versions))
+                split = Split(route.weight_percent, tuple((arm.version, arm.weight_percent) for arm in route.arms))
+                seen = (route.model, route.candidate, split, frozenset(route.versions))
                 self.sightings.append(Sighting(*seen, self._loaded(route.model)))
         with self._lock:
             self._routes = {route.model: route for route in table.routes}
@@ -117,17 +132,27 @@ class Worker:
             except (grpc.RpcError, ValueError):  # a lost report changes nothing: counts are cumulative
                 continue
 
+    def _feed(self) -> None:
+        feeder = Feeder(self.book)
+        while not self._stopped.wait(_PERIOD_S):
+            with self._lock:
+                tests = [_route_from(route) for route in self._routes.values() if route.experiment]
+            feeder.feed(tests, dict(self.scripts), self._channels[self._place])
+
     def _answer(self) -> Any:
         with self._lock:
             for route in self._routes.values():
                 mine = self.per_period * route.weight_percent // 100
-                self._count(route.model, route.stable, Role.STABLE, self.per_period - mine)
-                if route.candidate:
-                    self._count(route.model, route.candidate, Role.CANDIDATE, mine)
+                others = {arm.version: self.per_period * arm.weight_percent // 100 for arm in route.arms}
+                rest = self.per_period - mine - sum(others.values())
+                self._count(route.model, route.stable, Role.STABLE, rest)
+                challengers = {route.candidate: mine, **others} if route.candidate else {}
+                for version, requests in challengers.items():
+                    self._count(route.model, version, Role.CANDIDATE, requests)
                 if route.HasField("mirror"):
                     self._copy(route, mine)
             return statistics_pb2.StatisticsReport(
-                instance=self._instance,
+                instance=_INSTANCE,
                 served_generation=self._generation,
                 tallies=[
                     statistics_pb2.Tally(
@@ -173,6 +198,14 @@ class Worker:
             counts = self._copies.setdefault((route.model, answered, version), [0, 0])
             counts[0] += count
             counts[1] += count if version in failing else 0
+
+
+def _route_from(message: Any) -> Route:
+    """Return the route of an A/B test."""
+    arms = tuple(Arm(arm.version, arm.weight_percent) for arm in message.arms)
+    versions = frozenset(message.versions)
+    shared = (message.candidate, message.weight_percent, versions)
+    return Route(message.model, message.stable, *shared, arms=arms, experiment=True)
 
 
 def _latency(good: int) -> Any:
