@@ -41,8 +41,8 @@ class Coverage:
         return kills.get(change, 0) == min(kills.values())
 
     def next_case(self) -> Case:
-        """Return the case to begin: one that was begun least often, of these the one with the most changes to catch."""
-        case = min(CASES, key=lambda each: (self._begun[each], -self._missing(each)))
+        """Return the case to begin: each once, then those with changes to catch, those that were begun often last."""
+        case = max(CASES, key=lambda each: (not self._begun[each], self._promise(each), -self._begun[each]))
         self._begun[case] += 1
         return case
 
@@ -61,8 +61,9 @@ class Coverage:
             strategy: {str(change): count for change, count in kills.items()} for strategy, kills in self.kills.items()
         }
 
-    def _missing(self, case: Case) -> int:
-        return sum(not self.kills[case.strategy][change] for change in case.changes)
+    def _promise(self, case: Case) -> float:
+        kills = self.kills[case.strategy]
+        return sum(not kills[change] for change in case.changes) / (1 + self._begun[case])
 
 
 _CHANGES = changes_by_strategy()

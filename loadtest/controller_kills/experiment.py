@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loadtest.controller_kills.controllers import Controllers
@@ -29,7 +29,7 @@ from services.core.route import Role
 BOUND_S = 30.0
 _LEAVING = frozenset(phase.value for phase in Phase if phase.leaving)
 _POLL_S = 0.02
-_AFTER_CHANGE = 0.6
+_AFTER_CHANGE = 0.5
 _RANDOM_S = (0.2, 4.0)
 # A controller that has just begun to lead waits 10 s for workers that it may not know: the last transition needs that.
 _LEAVING_S = (0.2, 24.0)
@@ -76,62 +76,72 @@ class Experiment:
         """Return what was seen."""
         self._plan_random()
         while self._finding.killed < self._kills:
-            for watched in self._watched:
-                self._look(watched, may_kill=True)
-            if time.monotonic() >= self._next_random:
+            self._begin()
+            changed = [watched for watched in self._watched if self._look(watched)]
+            if not self._kill_after_changes(changed) and time.monotonic() >= self._next_random:
                 self._kill("at any moment")
             time.sleep(_POLL_S)
+        self._finish()
+        self._check_everything()
+        return self._finding
+
+    def _finish(self) -> None:
+        """Wait for the end of everything that was asked for."""
+        asked = [watched for watched in self._watched if watched.cast is not None]
         deadline = time.monotonic() + BOUND_S
-        while any(self._look(watched, may_kill=False) for watched in self._watched):
+        while not all(watched.over for watched in asked):
+            for watched in asked:
+                if not watched.id:
+                    self._start(watched)
+                self._look(watched)
             if time.monotonic() > deadline:
-                left = [f"{each.id} is {each.place}" for each in self._watched if not each.over]
+                left = [f"{each.id or each.request_id} is {each.place}" for each in asked if not each.over]
                 self._finding.broken.append(f"not over {BOUND_S:g} s after the last controller's return: {left}")
                 break
             time.sleep(_POLL_S)
-        self._check_everything()
-        return self._finding
 
     def _next(self, model: str) -> Watched:
         """Return what comes next for a model."""
         return Watched(model, self._finding.followed.next_case(), f"{model}-{self._choice.random()}")
 
-    def _look(self, watched: Watched, *, may_kill: bool) -> bool:
-        """See where a rollout stands; return whether it is under way."""
-        if not watched.id:
-            return self._start(watched) if may_kill else False
-        rollout = self._controllers.get(f"/v1/rollouts/{watched.id}")
+    def _begin(self) -> None:
+        """Begin what is next for each model that has nothing under way."""
+        for place, watched in enumerate(self._watched):
+            if watched.over:
+                self._watched[place] = self._next(watched.model)
+            if not self._watched[place].id:
+                self._start(self._watched[place])
+
+    def _look(self, watched: Watched) -> bool:
+        """See where a rollout stands; return whether it has changed."""
+        rollout = self._controllers.get(f"/v1/rollouts/{watched.id}") if watched.id and not watched.over else None
         if rollout is None:
-            return True
+            return False
         place = (rollout["phase"], rollout["step"])
         changed, watched.place = place != watched.place, place
         if not rollout["active"]:
             self._end(watched, rollout)
         elif (word := watched.next_word()) is not None:
             self._speak(watched, *word)
-        if changed and may_kill:
-            self._kill_after_change(watched)
-        if not rollout["active"] and may_kill:
-            self._watched[self._watched.index(watched)] = self._next(watched.model)
-        return bool(rollout["active"])
+        return changed
 
-    def _start(self, watched: Watched) -> bool:
+    def _start(self, watched: Watched) -> None:
         model = self._controllers.get(f"/v1/models/{watched.model}")
         if model is None or model["stable"] is None:
-            return False
+            return
         cast = watched.cast = watched.cast or cast_of(watched.case, model["stable"], self._choice)
         self._worker.failing[watched.model] = cast.failing
         self._worker.scripts[watched.model] = Script(watched.request_id, cast.rates)
         body = request_of(watched.case, cast, watched.model, watched.request_id)
         answer = self._controllers.post("/v1/rollouts", body, self._choice.choice(self._controllers.parts))
         if answer is None or answer.status_code >= _NO_LEADER:
-            return False
+            return
         if not answer.is_success:
             self._finding.broken.append(f"a rollout of {watched.model} was refused: {answer.text}")
             watched.cast, watched.request_id = None, f"{watched.request_id}+"
-            return False
+            return
         watched.id = answer.json()["id"]
         self._started[watched.id] = watched
-        return True
 
     def _speak(self, watched: Watched, number: int, verb: str) -> None:
         body = {"actor": "kills", "request_id": f"{watched.request_id}-{verb}"}
@@ -141,8 +151,6 @@ class Experiment:
             watched.said = number + 1
 
     def _end(self, watched: Watched, rollout: Mapping[str, Any]) -> None:
-        if watched.over:
-            return
         watched.over = True
         phase = rollout["phase"]
         name = f"{watched.case.strategy} {phase}"
@@ -157,16 +165,25 @@ class Experiment:
         leaving = all(each.place is not None and each.place[0] in _LEAVING for each in self._watched)
         self._next_random = time.monotonic() + self._choice.uniform(*(_LEAVING_S if leaving else _RANDOM_S))
 
-    def _kill_after_change(self, watched: Watched) -> None:
-        """Kill right after a change: always after one that was followed by the fewest kills, else now and then."""
-        told = self._controllers.get(f"/v1/rollouts/{watched.id}/history")
-        if told is None:
-            return
-        line, strategy = told["history"][-1], watched.case.strategy
-        change = Change(line["source"] or START, line["target"])
-        rarest = self._finding.followed.is_rarest(strategy, change)
-        if (rarest or self._choice.random() < _AFTER_CHANGE) and self._kill("after a change"):
-            self._finding.followed.add(strategy, change)
+    def _kill_after_changes(self, changed: Sequence[Watched]) -> bool:
+        """Kill right after changes: always where one was followed by the fewest kills, else now and then.
+
+        Returns:
+            Whether there was a kill, or something like it.
+        """
+        followed, changes = self._finding.followed, list[tuple[str, Change]]()
+        for watched in changed:
+            told = self._controllers.get(f"/v1/rollouts/{watched.id}/history")
+            if told is not None:
+                line = told["history"][-1]
+                changes.append((watched.case.strategy, Change(line["source"] or START, line["target"])))
+        rarest = any(followed.is_rarest(*change) for change in changes)
+        if not changes or not (rarest or self._choice.random() < _AFTER_CHANGE):
+            return False
+        if self._kill("after a change"):
+            for change in changes:
+                followed.add(*change)
+        return True
 
     def _kill(self, when: str) -> bool:
         """Kill one controller and look at every promise; return whether it was the leader."""
@@ -219,5 +236,6 @@ class Experiment:
             if not rollout["active"]:
                 self._finding.broken += broken_end(rollout, records, watched.cast.winner)
             self._finding.outcomes += len(self._worker.book.acknowledged(watched.request_id))
+        self._finding.repeated = self._worker.book.repeated
         self._finding.broken += self._worker.book.faults
         self._finding.broken += broken_sightings(self._worker.sightings, splits_by_candidate(histories))

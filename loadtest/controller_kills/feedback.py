@@ -17,7 +17,7 @@ from services.core.route import BUCKETS, Route, bucket_of
 from services.pb.penstock.v1 import feedback_pb2, feedback_pb2_grpc
 
 OUTCOME = "clicked"
-_BATCH = 30
+_BATCH = 10
 _TIMEOUT_S = 1.0
 # Nobody knows whether it was stored: told again with the same ids. The last one comes when a channel is closed.
 _AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
@@ -49,10 +49,12 @@ class OutcomeBook:
 
     Attributes:
         faults: Answers that no outcome may get.
+        repeated: Outcomes that were stored by a call whose answer never came.
     """
 
     def __init__(self) -> None:
         self.faults: list[str] = []
+        self.repeated = 0
         self._lock = threading.Lock()
         self._told: dict[str, dict[str, Told]] = {}
         self._stored: dict[str, set[str]] = {}
@@ -67,6 +69,7 @@ class OutcomeBook:
         with self._lock:
             if len(taken) != len(request_ids) or not {"stored", "repeated"}.issuperset(taken):
                 self.faults.append(f"{test}: {len(request_ids)} outcomes were answered with {sorted(taken)}")
+            self.repeated += sum(each == "repeated" for each in taken)
             self._stored.setdefault(test, set()).update(request_ids)
 
     def told(self, test: str) -> dict[str, Told]:

@@ -18,6 +18,7 @@ class Finding:
         freezes: Leaders that were stopped for longer than their lease, and woken.
         rollouts: Rollouts that are over, by strategy and how they ended.
         outcomes: Outcomes that were acknowledged.
+        repeated: Those of them that a killed controller had stored without an answer.
         longest_s: Longest time from a controller's return to the end of a rollout, without another kill between.
         away_s: Longest time from a kill until some controller led again.
         frozen_away_s: Longest time from a leader's stop until another led.
@@ -29,6 +30,7 @@ class Finding:
     freezes: int = 0
     rollouts: dict[str, int] = field(default_factory=dict)
     outcomes: int = 0
+    repeated: int = 0
     longest_s: float = 0.0
     away_s: float = 0.0
     frozen_away_s: float = 0.0
@@ -48,6 +50,7 @@ class Finding:
             "freezes": self.freezes,
             "rollouts": self.rollouts,
             "outcomes": self.outcomes,
+            "repeated": self.repeated,
             "longest_s": round(self.longest_s, 2),
             "away_s": round(self.away_s, 2),
             "frozen_away_s": round(self.frozen_away_s, 2),

@@ -21,7 +21,7 @@ _ENOUGH = {"duration_s": 0.5, "min_requests": 50}
 STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "ab": {
         "steps": [{"weight_percent": _CANDIDATE_PERCENT, **_ENOUGH}],
-        "experiment": {"outcome": {"name": OUTCOME}, "min_outcomes": 60, "on_win": "promote"},
+        "experiment": {"outcome": {"name": OUTCOME}, "min_outcomes": 150, "on_win": "promote"},
     },
     "canary": {"steps": [{"weight_percent": 10, **_ENOUGH}, {"weight_percent": 50, **_ENOUGH}]},
     "blue-green": {

@@ -16,6 +16,7 @@ from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2,
 
 _INSTANCE = "worker"
 _PERIOD_S = 0.1
+_FEED_S = 0.02
 _FAST, _SLOW = bucket_index(0.010), bucket_index(0.020)
 _TIMEOUT_S = 1.0
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 300))
@@ -134,7 +135,7 @@ class Worker:
 
     def _feed(self) -> None:
         feeder = Feeder(self.book)
-        while not self._stopped.wait(_PERIOD_S):
+        while not self._stopped.wait(_FEED_S):
             with self._lock:
                 tests = [_route_from(route) for route in self._routes.values() if route.experiment]
             feeder.feed(tests, dict(self.scripts), self._channels[self._place])
