@@ -1,6 +1,7 @@
 """Outcomes of made-up answers, told to whoever leads until they are stored, and a book of what was told.
 
-One batch of a model is on its way at a time; nothing else waits.
+Two batches of a model wait at most: the newest, and after a call that failed the one before it, which was acknowledged
+and is told again as by a client that has lost the answer.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import NamedTuple
 
 import grpc
@@ -19,7 +21,7 @@ from services.pb.penstock.v1 import feedback_pb2, feedback_pb2_grpc
 OUTCOME = "clicked"
 _BATCH = 10
 _TIMEOUT_S = 1.0
-# Nobody knows whether it was stored: told again with the same ids. The last one comes when a channel is closed.
+# Told again with the same ids. The last one comes when a channel is closed.
 _AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 
 
@@ -49,7 +51,7 @@ class OutcomeBook:
 
     Attributes:
         faults: Answers that no outcome may get.
-        repeated: Outcomes that were stored by a call whose answer never came.
+        repeated: Outcomes that were told again and were stored already.
     """
 
     def __init__(self) -> None:
@@ -67,10 +69,13 @@ class OutcomeBook:
     def acknowledge(self, test: str, request_ids: Sequence[str], taken: Sequence[str]) -> None:
         """Note what was answered about outcomes."""
         with self._lock:
+            stored = self._stored.setdefault(test, set())
             if len(taken) != len(request_ids) or not {"stored", "repeated"}.issuperset(taken):
                 self.faults.append(f"{test}: {len(request_ids)} outcomes were answered with {sorted(taken)}")
+            if "stored" in taken and not stored.isdisjoint(request_ids):
+                self.faults.append(f"{test}: outcomes were stored that had been acknowledged before: {request_ids}")
             self.repeated += sum(each == "repeated" for each in taken)
-            self._stored.setdefault(test, set()).update(request_ids)
+            stored.update(request_ids)
 
     def told(self, test: str) -> dict[str, Told]:
         """Return what was told of a test by now, by the id of the request."""
@@ -88,6 +93,12 @@ class _Batch(NamedTuple):
     outcomes: Mapping[str, Told]
 
 
+class _Heard(Enum):
+    STORED = auto()
+    REFUSED = auto()  # the test is over
+    NOTHING = auto()  # nobody knows whether it was stored
+
+
 class Feeder:
     """Makes up outcomes and tells them. Used by one thread.
 
@@ -98,18 +109,26 @@ class Feeder:
     def __init__(self, book: OutcomeBook) -> None:
         self._book = book
         self._made = 0
-        self._waiting: dict[str, _Batch] = {}
+        self._waiting: dict[str, list[_Batch]] = {}
+        self._acknowledged: dict[str, _Batch] = {}
 
     def feed(self, routes: Sequence[Route], scripts: Mapping[str, Script], channel: grpc.Channel) -> None:
         """Tell outcomes of every model that has an A/B test, first those that were not acknowledged."""
         tests = {route.model: route for route in routes if route.experiment and route.model in scripts}
         # Of a test that is over nobody takes any more.
-        self._waiting = {model: batch for model, batch in self._waiting.items() if model in tests}
+        self._waiting = {model: batches for model, batches in self._waiting.items() if model in tests}
+        self._acknowledged = {model: batch for model, batch in self._acknowledged.items() if model in tests}
         for model, route in tests.items():
-            if model not in self._waiting:
-                self._waiting[model] = self._answered(route, scripts[model])
-            if self._tell(model, self._waiting[model], channel):
-                del self._waiting[model]
+            waiting = self._waiting.setdefault(model, [])
+            if not waiting:
+                waiting.append(self._answered(route, scripts[model]))
+            heard = self._tell(model, waiting[0], channel)
+            if heard is _Heard.STORED:
+                self._acknowledged[model] = waiting.pop(0)
+            elif heard is _Heard.REFUSED:
+                waiting.clear()
+            elif model in self._acknowledged:
+                waiting.insert(0, self._acknowledged.pop(model))
 
     def _answered(self, route: Route, script: Script) -> _Batch:
         outcomes, now = dict[str, Told](), time.time()
@@ -122,8 +141,7 @@ class Feeder:
         self._book.tell(script.test, outcomes)
         return _Batch(script.test, outcomes)
 
-    def _tell(self, model: str, batch: _Batch, channel: grpc.Channel) -> bool:
-        """Return whether a batch is done with: acknowledged, or refused because its test is over."""
+    def _tell(self, model: str, batch: _Batch, channel: grpc.Channel) -> _Heard:
         report = feedback_pb2.OutcomeReport(
             model=model,
             outcomes=[
@@ -134,16 +152,12 @@ class Feeder:
         try:
             receipt = feedback_pb2_grpc.FeedbackServiceStub(channel).ReportOutcomes(report, timeout=_TIMEOUT_S)
         except ValueError:  # the channel is closed
-            return False
+            return _Heard.NOTHING
         except grpc.RpcError as error:
-            return self._refused(batch.test, error)
+            if error.code() in _AGAIN:
+                return _Heard.NOTHING
+            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                self._book.faults.append(f"{batch.test}: outcomes were refused: {error.code()}: {error.details()}")
+            return _Heard.REFUSED
         self._book.acknowledge(batch.test, list(batch.outcomes), receipt.taken)
-        return True
-
-    def _refused(self, test: str, error: grpc.RpcError) -> bool:
-        code = error.code()
-        if code in _AGAIN:
-            return False
-        if code is not grpc.StatusCode.FAILED_PRECONDITION:
-            self._book.faults.append(f"{test}: outcomes were refused: {code.name}: {error.details()}")
-        return True
+        return _Heard.STORED

@@ -18,7 +18,7 @@ class Finding:
         freezes: Leaders that were stopped for longer than their lease, and woken.
         rollouts: Rollouts that are over, by strategy and how they ended.
         outcomes: Outcomes that were acknowledged.
-        repeated: Those of them that a killed controller had stored without an answer.
+        repeated: Outcomes that were told again after a call that failed, and were stored already.
         longest_s: Longest time from a controller's return to the end of a rollout, without another kill between.
         away_s: Longest time from a kill until some controller led again.
         frozen_away_s: Longest time from a leader's stop until another led.

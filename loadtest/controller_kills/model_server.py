@@ -78,6 +78,10 @@ def _handler_of(server: ModelServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # whoever asked was killed meanwhile
+                super().handle()
+
         def do_GET(self) -> None:
             parts = self.path.strip("/").split("/")
             if parts[:2] == ["v2", "models"]:  # of a version: nothing to warm it with
@@ -92,12 +96,11 @@ def _handler_of(server: ModelServer) -> type[BaseHTTPRequestHandler]:
             self._answer(json.dumps(server.index()).encode())
 
         def _answer(self, body: bytes) -> None:
-            with suppress(ConnectionError):  # whoever asked was killed meanwhile
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             """Say nothing."""

@@ -53,12 +53,16 @@ class Worker:
 
     Args:
         addresses: HOST:PORT of every controller's gRPC.
-        loaded: Says which versions of a model are ready.
+        loaded: Says which versions of a model are ready, for the sightings.
         per_period: See above.
     """
 
     def __init__(
-        self, addresses: Sequence[str], loaded: Callable[[str], frozenset[int]], *, per_period: int = 5000
+        self,
+        addresses: Sequence[str],
+        loaded: Callable[[str], frozenset[int]] = lambda _model: frozenset(),
+        *,
+        per_period: int = 5000,
     ) -> None:
         self.muted = False
         self.per_period = per_period

@@ -13,12 +13,12 @@ from typing import Any
 import grpc
 import pytest
 
+from loadtest.controller_kills.worker import Worker
 from services.pb.penstock.v1 import rollouts_pb2, rollouts_pb2_grpc
 from tests.fakes.http_listener import listening
 from tests.fakes.onnx_repository import scale
 from tests.fakes.running_controller import RunningController, running_controller
 from tests.fakes.running_triton import RunningTriton, running_triton
-from tests.fakes.scripted_worker import ScriptedWorker
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ def test_a_rollout_goes_on_through_a_kill_of_the_controller_and_is_told_step_by_
 ) -> None:
     # Version 9 is damaged, so 3 is the latest that loads.
     controller.until("/v1/models/scale", stable_is(3))
-    with ScriptedWorker(controller.grpc_port, "scale") as worker:
+    with Worker([f"127.0.0.1:{controller.grpc_port}"], per_period=100) as worker:
         started = rollout_verb(
             controller, "start", "scale", "--version", "2", "--step", "10:3s:50", "--step", "50:2s:50", "--actor", "ada"
         )
@@ -72,7 +72,7 @@ def test_a_rollout_goes_on_through_a_kill_of_the_controller_and_is_told_step_by_
         over = controller.until(path, lambda r: not r["active"])
         assert over["phase"] == "promoted", over["reason"]
         controller.until("/v1/models/scale", stable_is(2))
-        assert sorted(set(worker.weights)) == [0, 10, 50]
+        assert {seen.split.weight_percent for seen in worker.sightings} == {10, 50}
     lines = rollout_verb(controller, "history", started["id"])
     begun = ["preparing", "warming", "progressing"]
     assert [line["target"] for line in lines] == [*begun, "progressing", "promoting", "promoted"]
@@ -90,7 +90,7 @@ def test_a_webhook_that_has_not_confirmed_is_asked_again_after_a_kill_of_the_con
     controller: RunningController,
 ) -> None:
     controller.until("/v1/models/scale", stable_is(3))
-    with listening() as listener, ScriptedWorker(controller.grpc_port, "scale"):
+    with listening() as listener, Worker([f"127.0.0.1:{controller.grpc_port}"], per_period=100):
         listener.status = 403
         hooks = [
             {"name": "board", "occasion": "confirm-promotion", "url": f"{listener.url}/board"},

@@ -1,4 +1,4 @@
-"""The dashboard in Chromium, on a real controller with a real Triton and a worker that reports scripted answers."""
+"""The dashboard in Chromium, on a real controller with a real Triton and a worker that reports made-up answers."""
 
 import re
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from loadtest.controller_kills.worker import Worker
 from tests.fakes.browser import Visit, running_browser, visit
 from tests.fakes.onnx_repository import scale
 from tests.fakes.running_controller import RunningController, running_controller
 from tests.fakes.running_triton import RunningTriton, running_triton
-from tests.fakes.scripted_worker import ScriptedWorker
 
 pytestmark = pytest.mark.integration
 PICTURES = Path(__file__).parents[2] / ".penstock" / "screenshots"
@@ -38,7 +38,7 @@ def controller(own_triton: RunningTriton, tmp_path: Path) -> Iterator[RunningCon
     """A controller whose one worker answers 1,000 requests/s; version 3 of ``scale`` is stable."""
     with running_controller(own_triton.repository, own_triton.address, tmp_path / "state") as running:
         running.until("/v1/models/scale", lambda model: model.get("stable") == 3 and model["loaded"] == [3])
-        with ScriptedWorker(running.grpc_port, "scale"):
+        with Worker([f"127.0.0.1:{running.grpc_port}"], per_period=100):
             running.until("/v1/routes", lambda routes: routes["workers"] and not routes["lagging"])
             yield running
 

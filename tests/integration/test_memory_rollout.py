@@ -9,12 +9,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from loadtest.controller_kills.worker import Worker
 from services.core.inference import InferRequest
 from services.core.tensor import Tensor
 from tests.fakes import aio
 from tests.fakes.running_controller import RunningController, running_controller
 from tests.fakes.running_triton import RunningTriton, running_triton
-from tests.fakes.scripted_worker import ScriptedWorker
 
 pytestmark = pytest.mark.integration
 MIB = 1 << 20
@@ -70,7 +70,7 @@ def test_a_candidate_that_leaks_in_a_real_triton_is_rolled_back(tmp_path: Path) 
     with (
         running_triton(repository, tmp_path / "triton") as triton,
         running_controller(repository, triton.address, tmp_path / "controller") as controller,
-        ScriptedWorker(controller.grpc_port, "drip"),
+        Worker([f"127.0.0.1:{controller.grpc_port}"], per_period=100),
     ):
         controller.until("/v1/models/drip", lambda model: model.get("stable") == 1)
         publish(repository, 2, kept_bytes=2 * MIB)
