@@ -212,12 +212,12 @@ class Experiment:
             return None
         lines = told["history"]
         answered = self._worker.answered(watched.model, rollout["candidate"], Role.CANDIDATE)
-        self._finding.broken += broken_history(rollout, lines, answered)
+        self._finding.note(broken_history(rollout, lines, answered))
         if cast.rates:
             stored = self._stored.of(name)
             outcomes = self._worker.book.told(watched.request_id)
-            self._finding.broken += broken_outcomes(name, stored, outcomes, acknowledged)
-            self._finding.broken += broken_verdicts(name, lines, stored, outcomes, cast.winner)
+            self._finding.note(broken_outcomes(name, stored, outcomes, acknowledged))
+            self._finding.note(broken_verdicts(name, lines, stored, outcomes, cast.winner))
         return rollout, lines
 
     def _check_everything(self) -> None:
@@ -232,10 +232,10 @@ class Experiment:
             rollout, lines = checked
             page = self._controllers.get(f"/v1/audit?rollout={name}&limit=1000")
             records = list(reversed(page["audit"]))
-            self._finding.broken += broken_audit(name, records, len(lines))
+            self._finding.note(broken_audit(name, records, len(lines)))
             if not rollout["active"]:
-                self._finding.broken += broken_end(rollout, records, watched.cast.winner)
+                self._finding.note(broken_end(rollout, records, watched.cast.winner))
             self._finding.outcomes += len(self._worker.book.acknowledged(watched.request_id))
         self._finding.repeated = self._worker.book.repeated
-        self._finding.broken += self._worker.book.faults
-        self._finding.broken += broken_sightings(self._worker.sightings, splits_by_candidate(histories))
+        self._finding.note(self._worker.book.faults)
+        self._finding.note(broken_sightings(self._worker.sightings, splits_by_candidate(histories)))

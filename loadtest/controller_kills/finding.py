@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ class Finding:
         longest_s: Longest time from a controller's return to the end of a rollout, without another kill between.
         away_s: Longest time from a kill until some controller led again.
         frozen_away_s: Longest time from a leader's stop until another led.
-        broken: Every broken promise.
+        broken: Every broken promise, once.
     """
 
     kills: dict[str, int] = field(default_factory=dict)
@@ -40,6 +41,10 @@ class Finding:
     def killed(self) -> int:
         """How many controllers were killed."""
         return sum(self.kills.values())
+
+    def note(self, broken: Iterable[str]) -> None:
+        """Add broken promises that were not found before."""
+        self.broken += [line for line in dict.fromkeys(broken) if line not in self.broken]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON-able values."""

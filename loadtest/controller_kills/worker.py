@@ -29,6 +29,9 @@ class Split(NamedTuple):
     weight_percent: int
     arms: tuple[tuple[int, int], ...]
 
+    def __str__(self) -> str:
+        return ", ".join([f"{self.weight_percent} %", *(f"version {arm} at {weight} %" for arm, weight in self.arms)])
+
 
 class Sighting(NamedTuple):
     """A route with a candidate that the worker was told to serve, and what was loaded at that moment."""

@@ -37,7 +37,7 @@ def test_the_split_of_a_stored_test_may_be_served() -> None:
     ("seen", "words"),
     [
         (sighting(weight=100), "is in no stored history"),
-        (sighting(arm_weight=30), "is in no stored history"),
+        (sighting(arm_weight=30), "version 2 at 30 %, version 3 at 30 % was served and is in no stored history"),
         (sighting(arm=4), "is in no stored history"),
         (sighting()._replace(split=Split(30, ())), "is in no stored history"),
         (sighting(loaded=frozenset({1, 2})), "while [1, 2] were loaded"),
