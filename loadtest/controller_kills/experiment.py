@@ -23,16 +23,13 @@ from loadtest.controller_kills.scenarios import START, Change, cast_of, request_
 from loadtest.controller_kills.stored_outcomes import StoredOutcomes
 from loadtest.controller_kills.watched import Watched
 from loadtest.controller_kills.worker import Worker
-from services.core.rollout import Phase
 from services.core.route import Role
 
 BOUND_S = 30.0
-_LEAVING = frozenset(phase.value for phase in Phase if phase.leaving)
 _POLL_S = 0.02
 _AFTER_CHANGE = 0.5
-_RANDOM_S = (0.2, 4.0)
 # A controller that has just begun to lead waits 10 s for workers that it may not know: the last transition needs that.
-_LEAVING_S = (0.2, 24.0)
+_BETWEEN_S = (0.2, 24.0)
 _NO_LEADER = 500  # an answer with this status or more: nobody leads, and it is asked for again by the same name
 
 
@@ -70,16 +67,16 @@ class Experiment:
         self._killer = Killer(controllers, choice, self._finding)
         self._watched = [self._next(model) for model in models]
         self._started: dict[str, Watched] = {}
-        self._next_random = 0.0
+        self._at_any_moment = time.monotonic() + choice.uniform(*_BETWEEN_S)
 
     def run(self) -> Finding:
         """Return what was seen."""
-        self._plan_random()
         while self._finding.killed < self._kills:
             self._begin()
             changed = [watched for watched in self._watched if self._look(watched)]
-            if not self._kill_after_changes(changed) and time.monotonic() >= self._next_random:
+            if not self._kill_after_changes(changed) and time.monotonic() >= self._at_any_moment:
                 self._kill("at any moment")
+                self._at_any_moment = time.monotonic() + self._choice.uniform(*_BETWEEN_S)
             time.sleep(_POLL_S)
         self._finish()
         self._check_everything()
@@ -161,10 +158,6 @@ class Experiment:
             expected = " or ".join(sorted(watched.case.phases))
             self._finding.broken.append(f"{watched.id} was to be {expected} and is {phase}: {rollout['reason']}")
 
-    def _plan_random(self) -> None:
-        leaving = all(each.place is not None and each.place[0] in _LEAVING for each in self._watched)
-        self._next_random = time.monotonic() + self._choice.uniform(*(_LEAVING_S if leaving else _RANDOM_S))
-
     def _kill_after_changes(self, changed: Sequence[Watched]) -> bool:
         """Kill right after changes: always where one was followed by the fewest kills, else now and then.
 
@@ -191,7 +184,6 @@ class Experiment:
         for watched in self._watched:
             if watched.id:
                 self._check(watched)
-        self._plan_random()
         killed, broken = self._finding.killed, len(self._finding.broken)
         if killed % 10 == 0:
             over = sum(self._finding.rollouts.values())

@@ -16,5 +16,6 @@ def test_no_promise_is_broken_by_controllers_that_are_killed(engine: str, tmp_pa
     assert finding.broken == [], said
     assert finding.killed >= 12
     assert sum(finding.rollouts.values()) >= 3
+    assert finding.outcomes >= 150, "an A/B test is among the first three"
     assert finding.longest_s < 30.0
     assert finding.away_s < 30.0
