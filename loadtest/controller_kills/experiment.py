@@ -126,6 +126,8 @@ class Experiment:
         model = self._controllers.get(f"/v1/models/{watched.model}")
         if model is None or model["stable"] is None:
             return
+        if watched.cast is None:
+            watched.seen_before = len(self._worker.sightings)
         cast = watched.cast = watched.cast or cast_of(watched.case, model["stable"], self._choice)
         self._worker.failing[watched.model] = cast.failing
         self._worker.scripts[watched.model] = Script(watched.request_id, cast.rates)
@@ -183,13 +185,21 @@ class Experiment:
         led = self._killer.strike(when)
         for watched in self._watched:
             if watched.id:
-                self._check(watched)
+                self._check_served(watched)
         killed, broken = self._finding.killed, len(self._finding.broken)
         if killed % 10 == 0:
             over = sum(self._finding.rollouts.values())
             left = len(self._finding.followed.never())
             self._say(f"{killed} kills, {over} rollouts over, {left} changes without a kill, {broken} broken promises")
         return led
+
+    def _check_served(self, watched: Watched) -> None:
+        """Look at what is stored of the latest rollout of a model, and at what was served since it was asked for."""
+        seen = self._worker.sightings[watched.seen_before :]
+        checked = self._check(watched)
+        if checked is not None:
+            mine = [each for each in seen if each.model == watched.model]
+            self._finding.note(broken_sightings(mine, splits_by_candidate([checked])))
 
     def _check(self, watched: Watched) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
         """Look at what is stored of one rollout: first its history, then the state, which may be ahead of it."""

@@ -16,6 +16,7 @@ class Watched:
         case: How it is to go.
         request_id: Names the request that starts it; the ids of its outcomes begin with that.
         cast: Which version plays which part; None before it was asked for.
+        seen_before: So many routes with a candidate, of any model, were served before it was asked for.
         id: The rollout's id; empty before it is known.
         place: The phase and the step in which it was seen last.
         said: So many of the case's words were said.
@@ -26,6 +27,7 @@ class Watched:
     case: Case
     request_id: str
     cast: Cast | None = None
+    seen_before: int = 0
     id: str = ""
     place: tuple[str, int] | None = None
     said: int = 0
