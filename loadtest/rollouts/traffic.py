@@ -28,6 +28,8 @@ class Version:
         mix: Probabilities of the predicted classes.
         confidence: The two parameters of the beta distribution of the first class's score; None where none is told.
         value: Mean and standard deviation of a numeric output that is normally distributed; None where there is none.
+        masked: Probability that an input is answered with a NaN by design. Of two versions the one that does so for
+            fewer inputs does it for none that the other answers with numbers.
         wrong: Probability that an input gets another class than a version without this fault gives it. The mix stays
             as it is: only answers to the same request show it.
         footprint: How much memory its processes take.
@@ -41,6 +43,7 @@ class Version:
     confidence: tuple[float, float] | None = None
     value: tuple[float, float] | None = None
     wrong: float = 0.0
+    masked: float = 0.0
     footprint: Footprint = field(default_factory=Footprint)
 
 
@@ -67,7 +70,8 @@ def answered(version: Version, requests: int, chance: np.random.Generator, *, ou
     good = requests - failed
     latency = _latency(version, good, chance)
     classes = tuple(int(count) for count in chance.multinomial(good, version.mix))
-    non_finite = int(chance.binomial(good, version.non_finite))
+    masked = int(chance.binomial(good, version.masked)) if version.masked else 0
+    non_finite = masked + int(chance.binomial(good - masked, version.non_finite))
     values = {}
     if version.confidence is not None:
         values[f"{CONFIDENCE}:scores"] = _histogram(chance.beta(*version.confidence, good).tolist())
@@ -89,14 +93,17 @@ def compared(original: Version, copied: Version, copies: int, chance: np.random.
     pairs = copies - failed
     # One input is always answered alike: of a version with itself no pair differs.
     same = original is copied
-    odd = 0 if same else int(chance.binomial(pairs, copied.non_finite))
+    shared = min(original.masked, copied.masked)
+    both = int(chance.binomial(pairs, shared)) if shared else 0
+    beyond = (copied.masked - shared) / (1 - shared)
+    odd = 0 if same else int(chance.binomial(pairs - both, copied.non_finite + beyond * (1 - copied.non_finite)))
     differing = odd if same else odd + int(chance.binomial(pairs - odd, copied.wrong))
     return Comparison(
         PairCounts(pairs, differing, 0, pairs, pairs - differing),
         failed,
         original=_latency(original, pairs, chance),
         copy=_latency(copied, pairs, chance),
-        outputs={"scores": OutputComparison(pairs, pairs, pairs - differing, odd)},
+        outputs={"scores": OutputComparison(pairs, pairs, pairs - differing, odd, 0, odd, both)},
     )
 
 

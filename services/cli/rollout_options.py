@@ -14,6 +14,7 @@ from services.core.rollout_spec import OnInconclusive, Strategy
 
 _TOLERANCES = {
     "--max-error-increase": "Allowed increase of the share of bad answers, absolute.",
+    "--max-non-finite-increase": "Allowed increase of the share of NaN answers, where stable gives such answers too.",
     "--max-stable-error": "Share of stable's bad answers above which nothing passes.",
     "--max-p99-ratio": "Allowed p99 as a multiple of stable's.",
     "--p99-floor-s": "Slower by no more than this is never judged, seconds.",

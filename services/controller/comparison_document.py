@@ -10,6 +10,16 @@ from services.core.difference import DifferenceHistogram
 from services.core.histogram import LatencyHistogram
 
 _MEASURES = ("absolute", "relative", "cosine", "divergence")
+# The last three are absent, and then 0, in what was stored before they were counted.
+_COUNTS = (
+    "pairs",
+    "ranked",
+    "agree",
+    "non_finite",
+    "original_non_finite",
+    "copy_non_finite",
+    "both_non_finite",
+)
 
 
 def latency_document(histogram: LatencyHistogram) -> dict[str, Any]:
@@ -92,7 +102,7 @@ def _output_view(output: OutputComparison) -> dict[str, Any]:
 
 
 def _output_counts(output: OutputComparison) -> dict[str, Any]:
-    return {"pairs": output.pairs, "ranked": output.ranked, "agree": output.agree, "non_finite": output.non_finite}
+    return {name: getattr(output, name) for name in _COUNTS}
 
 
 def _latency_view(latency: LatencyHistogram) -> dict[str, float | None]:

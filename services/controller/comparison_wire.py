@@ -39,11 +39,20 @@ def comparison_from(message: Any, original: LatencyHistogram, copy: LatencyHisto
 
 
 def _output(row: Any) -> OutputComparison:
+    on_one_side = row.original_non_finite + row.copy_non_finite
+    if on_one_side > row.non_finite:
+        raise InvalidRequest(
+            f"of {row.non_finite} pairs of an output that are not finite alike {on_one_side} are so on one side alone; "
+            "expected no part to be more than its whole"
+        )
     return OutputComparison(
         _count(row.pairs),
         _count(row.ranked),
         _count(row.agree),
         _count(row.non_finite),
+        _count(row.original_non_finite),
+        _count(row.copy_non_finite),
+        _count(row.both_non_finite),
         _differences(row.absolute),
         _differences(row.relative),
         _differences(row.cosine),

@@ -20,7 +20,7 @@ from services.controller.comparison_document import (
     latency_from,
 )
 from services.controller.memory_document import memory_document, memory_from, with_memory
-from services.controller.values_document import values_document, values_from, with_score_shift
+from services.controller.values_document import values_document, values_from, with_later_tests
 from services.core.analysis import Terms
 from services.core.custom_metric import Measurements
 from services.core.errors import ConfigurationError, PenstockError
@@ -136,6 +136,7 @@ def _rollout_document(rollout: Rollout) -> dict[str, Any]:
             "route_generation": rollout.evidence.route_generation,
             "arms": _arms_document(rollout.evidence.arms),
             "outcomes": _OUTCOMES.dump_python(dict(rollout.evidence.outcomes), mode="json"),
+            "stable_non_finite_before": rollout.evidence.stable_non_finite_before,
         },
         "verdict": verdict_document(rollout.verdict),
         "reason": rollout.reason,
@@ -148,7 +149,7 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
     return Rollout(
         **{
             **document,
-            "spec": _SPEC.validate_python(with_memory(with_score_shift(document["spec"], "analysis"))),
+            "spec": _SPEC.validate_python(with_memory(with_later_tests(document["spec"], "analysis"))),
             "phase": Phase(document["phase"]),
             "evidence": Evidence(
                 tally_from(evidence["stable"]),
@@ -161,6 +162,7 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
                 memory_from(evidence.get("memory")),
                 _arms_from(evidence),
                 _OUTCOMES.validate_python(evidence.get("outcomes", {})),
+                evidence.get("stable_non_finite_before", 0),
             ),
             "verdict": _verdict_from(document["verdict"]),
         }
@@ -183,6 +185,7 @@ def judged_document(judged: Judged | None) -> dict[str, Any] | None:
         "memory": memory_document(judged.seen.memory),
         "arms": _arms_document(judged.seen.arms),
         "outcomes": _OUTCOMES.dump_python(dict(judged.seen.outcomes), mode="json"),
+        "stable_non_finite_before": judged.seen.stable_non_finite_before,
         "verdict": verdict_document(judged.verdict),
     }
 
@@ -191,7 +194,7 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
     """Return what ``judged_document`` wrote."""
     if document is None:
         return None
-    terms = _TERMS.validate_python(with_memory(with_score_shift(document["terms"], "config")))
+    terms = _TERMS.validate_python(with_memory(with_later_tests(document["terms"], "config")))
     if document["terms_sha256"] != terms.digest:
         raise ValueError("terms_sha256 is not that of the terms")
     verdict = _verdict_from(document["verdict"])
@@ -206,6 +209,7 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
         memory_from(document.get("memory")),
         _arms_from(document),
         _OUTCOMES.validate_python(document.get("outcomes", {})),
+        document.get("stable_non_finite_before", 0),
     )
     return Judged(terms, seen, verdict, document["route_generation"])
 

@@ -56,6 +56,11 @@ class AnalysisModel(_Strict):
     max_error_increase: Finite = Field(
         _DEFAULTS.max_error_increase, description="Allowed increase of the share of bad answers, absolute."
     )
+    max_non_finite_increase: Finite | None = Field(
+        _DEFAULTS.max_non_finite_increase,
+        description="Allowed increase of the share of answers that are not finite, absolute, where stable is known to "
+        "give such answers too; where it is not, one is too many. null lets them count as bad answers do.",
+    )
     max_stable_error: Finite = Field(
         _DEFAULTS.max_stable_error, description="Share of bad answers of stable above which nothing passes."
     )

@@ -22,8 +22,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 
 from services.core.checks.agreement import agreement
-from services.core.checks.counts import contradiction, finite, sample, stable_health
+from services.core.checks.counts import contradiction, finite_at_all, sample, stable_health
 from services.core.checks.drift import drift
+from services.core.checks.finite import Odd, finite, odd_answers, odd_live_answers
 from services.core.checks.latency import p99
 from services.core.checks.lift import lifts, winner_of
 from services.core.checks.memory import memory
@@ -38,7 +39,8 @@ from services.core.rollout_spec import AnalysisConfig
 from services.core.tally import Tally
 from services.core.verdict import Check, Outcome, Verdict, verdict_of
 
-# Errors, p99, slow answers, mixes of classes, disagreement; and distributions of scores where they are asked for.
+# Errors, p99, slow answers, mixes of classes, disagreement; and where they are asked for, distributions of scores and
+# shares of answers that are not finite.
 _TESTS = 5
 _BOUNDS = 2
 _EVEN = 0.5
@@ -80,6 +82,8 @@ class Terms:
         # As in records from before these could be asked for.
         if self.config.max_score_shift is None:
             del said["config"]["max_score_shift"]
+        if self.config.max_non_finite_increase is None:
+            del said["config"]["max_non_finite_increase"]
         if self.memory.leak_check is LeakCheck.OFF:  # none of it is looked at
             del said["memory"]
         if self.experiment is None:
@@ -110,7 +114,8 @@ def assess(terms: Terms, seen: Seen) -> Verdict:
     checks = [
         sample(sides, terms.min_requests),
         stable_health(sides, config.max_stable_error),
-        *_harm(sides, config, seen.stable.non_finite),
+        _finite(sides, config, odd_answers(terms.weight_percent, seen, mirrored=terms.mirror_percent > 0), seen.stable),
+        *_harm(sides, config),
     ]
     if terms.mirror_percent:
         checks.append(agreement(sides, seen.comparison, seen.floor, config.max_disagreement))
@@ -122,12 +127,17 @@ def assess(terms: Terms, seen: Seen) -> Verdict:
 
 
 def _tests(config: AnalysisConfig) -> int:
-    return _TESTS + (config.max_score_shift is not None)
+    return _TESTS + sum(asked is not None for asked in (config.max_score_shift, config.max_non_finite_increase))
 
 
-def _harm(sides: Sides, config: AnalysisConfig, theirs_not_finite: int) -> list[Check]:
+def _finite(sides: Sides, config: AnalysisConfig, odd: Odd, stable: Tally) -> Check:
+    if config.max_non_finite_increase is None:
+        return finite_at_all(sides.candidate.non_finite, stable.non_finite)
+    return finite(sides, odd, config.max_non_finite_increase)
+
+
+def _harm(sides: Sides, config: AnalysisConfig) -> list[Check]:
     checks = [
-        finite(sides.candidate.non_finite, theirs_not_finite),
         errors(sides, config.max_error_increase),
         p99(sides, config.max_p99_ratio, config.p99_floor_s),
     ]
@@ -175,8 +185,12 @@ def _assess_experiment(terms: Terms, experiment: Experiment, seen: Seen) -> Verd
             return verdict_of((contradictory,))
         final = experiment.on_win is OnWin.PROMOTE and version == winner
         sides = Sides(seen.stable, tally, alpha, beta, share / (share + rest), final)
-        of_arm = [sample(sides, terms.min_requests), *_harm(sides, config, seen.stable.non_finite)]
-        of_arm += _mixes(sides, config)
+        of_arm = [
+            sample(sides, terms.min_requests),
+            _finite(sides, config, odd_live_answers(seen.stable, tally), seen.stable),
+            *_harm(sides, config),
+            *_mixes(sides, config),
+        ]
         if first:
             checks += [stable_health(sides, config.max_stable_error), *of_arm]
         else:
@@ -205,16 +219,15 @@ def compared_tallies(terms: Terms, seen: Seen) -> tuple[Tally, Tally]:
 
     Where only one has traffic, the other answers copies of it, and both are compared on the requests that both had: the
     same requests, so the weight is a half. A copy without an answer counts as failed, also where it is the client's
-    answer that the candidate owes.
+    answer that the candidate owes. A NaN or an infinity is a bad answer of the candidate's copies where stable gave
+    another value to the same request, and of both where the candidate answers the clients.
     """
     if _is_live(terms):
         return seen.stable, seen.candidate
     comparison = seen.comparison
     if terms.weight_percent == 0:
-        # Pairs in which one side alone is not finite; where that is stable, its own traffic shows it.
-        odd = max((output.non_finite for output in comparison.outputs.values()), default=0)
         originals = Tally(comparison.mirrored, latency=comparison.original)
-        return originals, Tally(comparison.mirrored, comparison.failed, odd, comparison.copy)
-    copies = Tally(comparison.mirrored, comparison.failed, latency=comparison.copy)
+        return originals, Tally(comparison.mirrored, comparison.failed, comparison.odd_copies, comparison.copy)
+    copies = Tally(comparison.mirrored, comparison.failed, comparison.not_finite_copies, comparison.copy)
     live = seen.candidate
     return copies, Tally(live.requests, live.failed, live.non_finite, comparison.original)

@@ -76,6 +76,10 @@ class OutputComparison:
         ranked: As in ``PairCounts``.
         agree: As in ``PairCounts``.
         non_finite: Pairs with an element that is a NaN or an infinity on one side and not the same on the other.
+        original_non_finite: Of these, the ones in which every such element is the original's: the copy's is finite.
+        copy_non_finite: Of these, the ones in which every such element is the copy's.
+        both_non_finite: Pairs whose NaNs and infinities are the same ones in the same places on both sides. They are
+            not among ``non_finite``.
         absolute: ``max |a - b|`` over all elements, in the output's unit. Integers and floating-point numbers.
         relative: ``max |a - b| / max(max |a|, max |b|)``, 0 to 2: the largest difference as a part of the largest
             magnitude, so that elements near 0 do not count as changed by many times. 0 where all elements are 0.
@@ -89,6 +93,9 @@ class OutputComparison:
     ranked: int = 0
     agree: int = 0
     non_finite: int = 0
+    original_non_finite: int = 0
+    copy_non_finite: int = 0
+    both_non_finite: int = 0
     absolute: DifferenceHistogram = field(default_factory=DifferenceHistogram)
     relative: DifferenceHistogram = field(default_factory=DifferenceHistogram)
     cosine: DifferenceHistogram = field(default_factory=DifferenceHistogram)
@@ -100,6 +107,9 @@ class OutputComparison:
             self.ranked + other.ranked,
             self.agree + other.agree,
             self.non_finite + other.non_finite,
+            self.original_non_finite + other.original_non_finite,
+            self.copy_non_finite + other.copy_non_finite,
+            self.both_non_finite + other.both_non_finite,
             self.absolute + other.absolute,
             self.relative + other.relative,
             self.cosine + other.cosine,
@@ -112,6 +122,9 @@ class OutputComparison:
             self.ranked - earlier.ranked,
             self.agree - earlier.agree,
             self.non_finite - earlier.non_finite,
+            self.original_non_finite - earlier.original_non_finite,
+            self.copy_non_finite - earlier.copy_non_finite,
+            self.both_non_finite - earlier.both_non_finite,
             self.absolute - earlier.absolute,
             self.relative - earlier.relative,
             self.cosine - earlier.cosine,
@@ -125,6 +138,9 @@ class OutputComparison:
             and earlier.ranked <= self.ranked
             and earlier.agree <= self.agree
             and earlier.non_finite <= self.non_finite
+            and earlier.original_non_finite <= self.original_non_finite
+            and earlier.copy_non_finite <= self.copy_non_finite
+            and earlier.both_non_finite <= self.both_non_finite
             and self.absolute.grew_from(earlier.absolute)
             and self.relative.grew_from(earlier.relative)
             and self.cosine.grew_from(earlier.cosine)
@@ -174,6 +190,26 @@ class Comparison:
     def mirrored(self) -> int:
         """Copies that were sent and whose end is known."""
         return self.all.pairs + self.failed
+
+    @property
+    def odd_pairs(self) -> int:
+        """Pairs with a NaN or an infinity that is not the same on the other side, of the output that has most."""
+        return max((output.non_finite for output in self.outputs.values()), default=0)
+
+    @property
+    def odd_originals(self) -> int:
+        """Of these, the ones in which the original has such a value, or nobody counted which side it was."""
+        return max((output.non_finite - output.copy_non_finite for output in self.outputs.values()), default=0)
+
+    @property
+    def odd_copies(self) -> int:
+        """The same of copies."""
+        return max((output.non_finite - output.original_non_finite for output in self.outputs.values()), default=0)
+
+    @property
+    def not_finite_copies(self) -> int:
+        """Pairs whose copy has a NaN or an infinity, whatever the original has, of the output that has most."""
+        return max((output.both_non_finite + output.copy_non_finite for output in self.outputs.values()), default=0)
 
     def __add__(self, other: Comparison) -> Comparison:
         outputs, slices = dict(self.outputs), dict(self.slices)

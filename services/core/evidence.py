@@ -85,6 +85,7 @@ class Seen:
         memory: How the memory of both went since the first step.
         arms: What further arms of an A/B test answered, by version.
         outcomes: What became of the answers, by version, stable's among them.
+        stable_non_finite_before: Answers of stable in the steps before that were not finite.
     """
 
     stable: Tally = field(default_factory=Tally)
@@ -95,6 +96,7 @@ class Seen:
     memory: MemoryCourse = field(default_factory=MemoryCourse)
     arms: Mapping[int, Tally] = field(default_factory=dict)
     outcomes: Mapping[int, Totals] = field(default_factory=dict)
+    stable_non_finite_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Evidence:
         memory: How the memory of both went since the first step.
         arms: What further arms of an A/B test answered, by version.
         outcomes: What became of the answers, by version, stable's among them.
+        stable_non_finite_before: Answers of stable in the steps before that were not finite.
     """
 
     stable: Tally = field(default_factory=Tally)
@@ -125,6 +128,7 @@ class Evidence:
     memory: MemoryCourse = field(default_factory=MemoryCourse)
     arms: Mapping[int, Tally] = field(default_factory=dict)
     outcomes: Mapping[int, Totals] = field(default_factory=dict)
+    stable_non_finite_before: int = 0
 
     def absorb(self, sightings: Mapping[str, Sighting], live: Collection[str], since_generation: int) -> Evidence:
         """Return the evidence with everything counted that is new in the sightings.
@@ -163,6 +167,7 @@ class Evidence:
             self.memory,
             arms,
             self.outcomes,
+            self.stable_non_finite_before,
         )
 
     def measured(self, metric: CustomMetric, reading: Reading) -> Evidence:
@@ -194,10 +199,16 @@ class Evidence:
             self.memory,
             self.arms,
             self.outcomes,
+            self.stable_non_finite_before,
         )
 
     def next_step(self) -> Evidence:
-        """Return no evidence but the course of memory, with every worker's counting going on from where it is."""
+        """Return no evidence but the course of memory, and that stable gives answers that are not finite if it does.
+
+        Every worker's counting goes on from where it is.
+        """
         return Evidence(
-            cursors=self.cursors, memory=self.memory.after_step(self.stable.requests, self.candidate.requests)
+            cursors=self.cursors,
+            memory=self.memory.after_step(self.stable.requests, self.candidate.requests),
+            stable_non_finite_before=self.stable_non_finite_before + self.stable.non_finite,
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from services.core.analysis import Terms, assess, compared_tallies
-from services.core.comparison import Comparison, PairCounts
+from services.core.comparison import Comparison, OutputComparison, PairCounts
 from services.core.evidence import Seen
 from services.core.histogram import LatencyHistogram
 from services.core.memory_terms import LeakCheck
@@ -155,7 +155,8 @@ def _step_plan(spec: RolloutSpec, index: int, seen: Tally, elapsed_s: float) -> 
 def _equal_answers(tally: Tally) -> Comparison:
     """Return the comparison of two versions that answer the same, and take as long, on so many requests."""
     pairs = tally.latency.total
-    return Comparison(PairCounts(pairs=pairs), original=tally.latency, copy=tally.latency)
+    outputs = {"": OutputComparison(pairs, both_non_finite=tally.non_finite)} if tally.non_finite else {}
+    return Comparison(PairCounts(pairs=pairs), original=tally.latency, copy=tally.latency, outputs=outputs)
 
 
 def _first(holds: Callable[[float], bool], least: float) -> float | None:
@@ -181,6 +182,7 @@ def seen_scaled(seen: Seen, factor: float) -> Seen:
         memory=seen.memory,
         arms={version: scaled(tally, factor) for version, tally in seen.arms.items()},
         outcomes={version: totals.scaled(factor) for version, totals in seen.outcomes.items()},
+        stable_non_finite_before=seen.stable_non_finite_before,
     )
 
 
@@ -205,7 +207,16 @@ def _comparison_scaled(comparison: Comparison, factor: float) -> Comparison:
     copy, original = (_latency_scaled(one, factor) for one in (comparison.copy, comparison.original))
     counts = PairCounts(pairs=copy.total, differing=round(factor * comparison.differing))
     failed = round(factor * comparison.failed)
-    return Comparison(counts, failed, original=original, copy=copy, outputs=comparison.outputs)
+    outputs = {
+        name: OutputComparison(
+            non_finite=round(factor * output.non_finite),
+            original_non_finite=round(factor * output.original_non_finite),
+            copy_non_finite=round(factor * output.copy_non_finite),
+            both_non_finite=round(factor * output.both_non_finite),
+        )
+        for name, output in comparison.outputs.items()
+    }
+    return Comparison(counts, failed, original=original, copy=copy, outputs=outputs)
 
 
 def _latency_scaled(latency: LatencyHistogram, factor: float) -> LatencyHistogram:

@@ -122,6 +122,9 @@ class AnalysisConfig:
 
     Attributes:
         max_error_increase: Allowed increase of the share of bad answers (failed or not finite), absolute, 0 to 1.
+        max_non_finite_increase: Allowed increase of the share of answers that are not finite, absolute, 0 to 1, where
+            stable is known to give such answers too; where it is not, one is too many. None asks nothing of the share:
+            it counts as bad answers do, and what both gave to one request is not told apart.
         max_stable_error: Share of bad answers of stable above which nothing passes: an outage proves nothing.
         max_p99_ratio: Allowed p99 of the candidate, as a multiple of stable's.
         p99_floor_s: A p99 that is slower by no more than this is never judged, seconds.
@@ -139,6 +142,7 @@ class AnalysisConfig:
     """
 
     max_error_increase: float = 0.01
+    max_non_finite_increase: float | None = 0.01
     max_stable_error: float = 0.10
     max_p99_ratio: float = 1.5
     p99_floor_s: float = 0.005
@@ -152,6 +156,8 @@ class AnalysisConfig:
 
     def __post_init__(self) -> None:
         _expect_number("max_error_increase", self.max_error_increase, 0.0, 1.0)
+        if self.max_non_finite_increase is not None:
+            _expect_number("max_non_finite_increase", self.max_non_finite_increase, 0.0, 1.0)
         _expect_number("max_stable_error", self.max_stable_error, 0.0, 1.0)
         _expect_number("max_p99_ratio", self.max_p99_ratio, 1.0, 1000.0)
         _expect_number("p99_floor_s", self.p99_floor_s, 0.0, 3600.0)

@@ -29,6 +29,9 @@ ITEM_SIZE: dict[str, int | None] = {
     "BYTES": None,
 }
 
+BF16_EXPONENT = 0x7F80
+"""The exponent of a BF16 element as a UINT16: all ones in an infinity and in a NaN."""
+
 # Far above any real tensor and far below where a product of dimensions stops fitting an int64 in Triton.
 MAX_ELEMENTS = 1 << 40
 

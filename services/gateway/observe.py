@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from services.core.errors import UpstreamFailure
 from services.core.inference import InferResponse, ModelSchema, TensorSpec
-from services.core.tensor import Tensor
+from services.core.tensor import BF16_EXPONENT, Tensor
 from services.gateway.metrics.recorder import AnswerSeries
 from services.gateway.row_means import mean_of, means_of
 
@@ -37,7 +37,6 @@ _NATIVE: dict[str, Literal["f", "d", "i", "q"]] = (
     {"FP32": "f", "FP64": "d", "INT32": "i", "INT64": "q"} if sys.byteorder == "little" else {}
 )
 _SMALL_BYTES = 256
-_BF16_EXPONENT = 0x7F80  # all ones in an infinity and in a NaN
 _LENGTH_BYTES = 4
 
 
@@ -112,7 +111,7 @@ def _is_finite(tensor: Tensor, scores: npt.NDArray[np.floating[Any]] | None) -> 
     if scores is not None:
         return bool(np.isfinite(scores).all())
     if tensor.datatype == "BF16":
-        return bool(((np.frombuffer(tensor.data, "<u2") & _BF16_EXPONENT) != _BF16_EXPONENT).all())
+        return bool(((np.frombuffer(tensor.data, "<u2") & BF16_EXPONENT) != BF16_EXPONENT).all())
     return True
 
 

@@ -18,7 +18,14 @@ pairs = st.builds(
 )
 differences = st.dictionaries(st.integers(0, BUCKET_COUNT - 1), st.integers(1, 99), max_size=4).map(DifferenceHistogram)
 latencies = st.dictionaries(st.integers(0, 400), st.integers(1, 99), max_size=4).map(LatencyHistogram)
-outputs = st.builds(OutputComparison, *(counts,) * 4, *(differences,) * 4)
+outputs = st.builds(
+    lambda sizes, original, copy, odd, both, measures: OutputComparison(
+        *sizes, original + copy + odd, original, copy, both, *measures
+    ),
+    st.tuples(*(counts,) * 3),
+    *(counts,) * 4,
+    st.tuples(*(differences,) * 4),
+)
 comparisons = st.builds(
     Comparison,
     pairs,

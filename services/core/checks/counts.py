@@ -53,8 +53,10 @@ def stable_health(sides: Sides, max_stable_error: float) -> Check:
     return Check("stable", Outcome.PASS, numbers, f"stable gives {percent(share)} bad answers")
 
 
-def finite(mine: int, theirs: int) -> Check:
+def finite_at_all(mine: int, theirs: int) -> Check:
     """Does the candidate give a NaN or an infinity where stable gives none? One is enough: no tolerance covers it.
+
+    Of rollouts that ask nothing of the shares of such answers where both versions give them.
 
     Args:
         mine: Answers of the candidate that are not finite.

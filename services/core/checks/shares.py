@@ -37,13 +37,13 @@ def errors(sides: Sides, max_increase: float) -> Check:
     """Does the candidate give more bad answers, failed or not finite, than stable?"""
     stable, candidate = sides.stable, sides.candidate
     question = Question("errors", "bad answers", max_increase)
-    return _compare(question, sides, Share(stable.bad, stable.requests), Share(candidate.bad, candidate.requests))
+    return compare(question, sides, Share(stable.bad, stable.requests), Share(candidate.bad, candidate.requests))
 
 
 def slow(sides: Sides, bound_s: float, max_increase: float) -> Check:
     """Does the candidate give more answers that take longer than a bound, such as a service level objective's?"""
     question = Question("slow", f"answers over {1000 * bound_s:g} ms", max_increase)
-    return _compare(question, sides, _over(sides.stable.latency, bound_s), _over(sides.candidate.latency, bound_s))
+    return compare(question, sides, _over(sides.stable.latency, bound_s), _over(sides.candidate.latency, bound_s))
 
 
 def _over(latency: LatencyHistogram, bound_s: float) -> Share:
@@ -52,7 +52,7 @@ def _over(latency: LatencyHistogram, bound_s: float) -> Share:
     return Share(sum(count for index, count in latency.counts.items() if index > own), latency.total)
 
 
-def _compare(question: Question, sides: Sides, stable: Share, candidate: Share) -> Check:
+def compare(question: Question, sides: Sides, stable: Share, candidate: Share) -> Check:
     """Compare two shares; harm needs two proofs, each of which is wrong with no more than its probability.
 
     One is the distance of the bounds. The other holds also when both versions fail in bursts, of which each may get

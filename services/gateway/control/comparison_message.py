@@ -26,7 +26,14 @@ def add_comparison(report: Any, key: ComparisonKey, comparison: Comparison) -> N
     put_latency(entry.copy, comparison.copy)
     for name, output in comparison.outputs.items():
         row = entry.outputs.add(
-            output=name, pairs=output.pairs, ranked=output.ranked, agree=output.agree, non_finite=output.non_finite
+            output=name,
+            pairs=output.pairs,
+            ranked=output.ranked,
+            agree=output.agree,
+            non_finite=output.non_finite,
+            original_non_finite=output.original_non_finite,
+            copy_non_finite=output.copy_non_finite,
+            both_non_finite=output.both_non_finite,
         )
         _put_differences(row.absolute, output.absolute)
         _put_differences(row.relative, output.relative)

@@ -141,6 +141,9 @@ class _OutputCells:
         cells[base + 1] += output.ranked
         cells[base + 2] += output.agree
         cells[base + 3] += output.non_finite
+        cells[base + 4] += output.original_non_finite
+        cells[base + 5] += output.copy_non_finite
+        cells[base + 6] += output.both_non_finite
         for measure in MEASURES:
             difference: float | None = getattr(output, measure)
             if difference is not None:

@@ -118,7 +118,15 @@ EXCHANGE_CELLS: Final = 4
 
 # The fields of PairCounts and the first ones of OutputComparison, in their order.
 PAIR_COUNTS: Final = ("pairs", "differing", "mismatched", "ranked", "agree")
-OUTPUT_COUNTS: Final = ("pairs", "ranked", "agree", "non_finite")
+OUTPUT_COUNTS: Final = (
+    "pairs",
+    "ranked",
+    "agree",
+    "non_finite",
+    "original_non_finite",
+    "copy_non_finite",
+    "both_non_finite",
+)
 MEASURES: Final = ("absolute", "relative", "cosine", "divergence")
 DIFFERENCE_CELLS: Final = DIFFERENCE_BUCKET_COUNT
 VALUE_CELLS: Final = 1 + BIN_COUNT

@@ -1,8 +1,9 @@
 """Compares the outputs of two answers to one request. Pure; the terms are those of ``services.core.comparison``.
 
-Equal bytes are equal answers, which costs next to nothing; anything else costs about 60 us for small outputs, and 9 ms
-for each MiB of FP32 that is looked at. That is done in slices of about 0.3 ms, between which the event loop serves
-clients: in a thread it would hold the interpreter for as long, at moments that nobody chooses.
+Equal bytes are equal answers, which costs next to nothing, the look whether their values are finite included; anything
+else costs about 60 us for small outputs, and 9 ms for each MiB of FP32 that is looked at. That is done in slices of
+about 0.3 ms, between which the event loop serves clients: in a thread it would hold the interpreter for as long, at
+moments that nobody chooses.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from services.core.inference import ModelSchema, TensorSpec
 from services.core.mirror import Mirror
-from services.core.tensor import ITEM_SIZE, Tensor
+from services.core.tensor import BF16_EXPONENT, ITEM_SIZE, Tensor
 from services.gateway.edge.paced import Slices
 from services.gateway.mirroring.result import OutputResult, PairResult
 from services.gateway.mirroring.totals import INTEGERS, STORED, Ranking, Totals
@@ -88,7 +89,18 @@ class Comparer:
             is_float = tensor.datatype not in INTEGERS
             zero = 0.0 if is_float else None
             divergence = 0.0 if is_float and ranking.labelled else None
-            return OutputResult(tensor.name, ranking.ranked, ranking.ranked, False, 0.0, 0.0, zero, divergence), False
+            alike = is_float and (yield from _has_not_finite(tensor))
+            same = OutputResult(
+                tensor.name,
+                ranking.ranked,
+                ranking.ranked,
+                absolute=0.0,
+                relative=0.0,
+                cosine=zero,
+                divergence=divergence,
+                both_non_finite=alike,
+            )
+            return same, False
         left, right, ranking = self._sampled(tensor, other, rows, ranking)
         return (yield from _compared(Totals(tensor.datatype, ranking, mirror), tensor.name, left, right))
 
@@ -119,6 +131,21 @@ def _equal(left: bytes | memoryview, right: bytes | memoryview) -> Slices[bool]:
         if bytes(left[begin:end]) != bytes(right[begin:end]):
             return False
     return True
+
+
+def _has_not_finite(tensor: Tensor) -> Slices[bool]:
+    """Return whether a floating-point tensor has a NaN or an infinity."""
+    elements = np.frombuffer(tensor.data, STORED[tensor.datatype])
+    step = _SLICE_BYTES // elements.itemsize
+    for begin in range(0, elements.size, step):
+        if begin:
+            yield
+        part = elements[begin : begin + step]
+        is_bf16 = tensor.datatype == "BF16"
+        finite = (part & BF16_EXPONENT) != BF16_EXPONENT if is_bf16 else np.isfinite(part)
+        if not finite.all():
+            return True
+    return False
 
 
 def _compared(totals: Totals, name: str, left: Array, right: Array) -> Slices[tuple[OutputResult, bool]]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class OutputResult(NamedTuple):
-    """How one output differs; the measures are those of ``OutputComparison``, None where one does not apply."""
+    """How one output differs; the terms are those of ``OutputComparison``, and None a measure that does not apply."""
 
     name: str
     ranked: bool = False
@@ -16,6 +16,9 @@ class OutputResult(NamedTuple):
     relative: float | None = None
     cosine: float | None = None
     divergence: float | None = None
+    original_non_finite: bool = False
+    copy_non_finite: bool = False
+    both_non_finite: bool = False
 
 
 class PairResult(NamedTuple):

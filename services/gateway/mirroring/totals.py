@@ -56,7 +56,9 @@ class Totals:
         self._exact = datatype in INTEGERS
         self._mirror = mirror
         self._agree = True
-        self._beyond = self._non_finite = False
+        self._beyond = False
+        # Values that are not finite: on the original's side, on the copy's, and the same ones on both.
+        self._odd_original = self._odd_copy = self._alike = False
         self._absolute = self._largest = self._cosine = self._divergence = 0.0
         self._sums = np.zeros(3)  # of the row in pieces: |a|^2, |b|^2, |a - b|^2
 
@@ -92,18 +94,22 @@ class Totals:
         """Return how the output differs, and whether it counts as different."""
         ranked = self.ranking.labelled if self._exact else self.ranking.ranked
         agree = ranked and self._agree
+        non_finite = self._odd_original or self._odd_copy
         found = OutputResult(
             name,
             ranked,
             agree,
-            self._non_finite,
+            non_finite,
             self._absolute,
             min(2.0, self._absolute / self._largest) if self._largest else 0.0,
             None if self._exact else self._cosine,
             self._divergence if self.ranking.labelled and not self._exact else None,
+            non_finite and not self._odd_copy,
+            non_finite and not self._odd_original,
+            self._alike and not non_finite,
         )
         by_class = self.ranking.labelled and not self._mirror.scores
-        return found, self._non_finite or (self.ranking.labelled and not agree) or (self._beyond and not by_class)
+        return found, non_finite or (self.ranking.labelled and not agree) or (self._beyond and not by_class)
 
     def _elements(self, stored: Array) -> Array:
         if self._datatype == "BF16":
@@ -116,11 +122,14 @@ class Totals:
         """Note the differences of elements, and return both sides without what is not finite."""
         if not a.size:
             return a, b
-        finite = np.isfinite(a) & np.isfinite(b)
+        finite_a, finite_b = np.isfinite(a), np.isfinite(b)
+        finite = finite_a & finite_b
         if not finite.all():
             # The same infinity and any NaN are the same; what is finite on one side alone is not.
-            same = finite | (a == b) | (np.isnan(a) & np.isnan(b))
-            self._non_finite |= not bool(same.all())
+            same = (a == b) | (np.isnan(a) & np.isnan(b))
+            self._alike |= bool((same & ~finite).any())
+            self._odd_original |= bool((~finite_a & ~same).any())
+            self._odd_copy |= bool((~finite_b & ~same).any())
             a, b = np.where(finite, a, 0.0), np.where(finite, b, 0.0)
         mirror = self._mirror
         with np.errstate(over="ignore"):

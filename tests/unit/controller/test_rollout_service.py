@@ -43,6 +43,7 @@ SPEC: dict[str, Any] = {
         "false_rollback_bound": 0.02,
         "false_promotion_bound": 0.06,
         "max_score_shift": 0.3,
+        "max_non_finite_increase": 0.05,
     },
     "max_step_duration_s": 600.0,
     "on_inconclusive": "pause",

@@ -96,7 +96,7 @@ def tally() -> Tally:
 def comparison() -> Comparison:
     counts = PairCounts(100, 7, 1, 90, 88)
     differences = DifferenceHistogram({0: 93, 120: 7})
-    output = OutputComparison(99, 90, 88, 2, differences, differences, differences, differences)
+    output = OutputComparison(99, 90, 88, 2, 1, 0, 3, differences, differences, differences, differences)
     latency = LatencyHistogram({300: 100}, 1.5)
     return Comparison(counts, 3, 4, 5, latency, latency, {"scores": output}, {"tier=a": counts})
 

@@ -195,7 +195,8 @@ def test_a_rollout_asks_it_where_both_versions_have_traffic_and_not_where_it_is_
 
 
 def test_terms_from_before_it_was_asked_have_the_digest_and_the_shares_that_they_had() -> None:
-    config, unwatched = replace(CONFIG, max_score_shift=None), MemoryTerms(leak_check=LeakCheck.OFF)
+    config = replace(CONFIG, max_score_shift=None, max_non_finite_increase=None)
+    unwatched = MemoryTerms(leak_check=LeakCheck.OFF)
     terms = Terms(config, 5, 200, 3, final=False, memory=unwatched)
     assert terms.digest == "6dd81c5f4e43b3f9c34988494c4697129e9cdbfc46e18d1f9e945fac22d2a89f"
     mix = replace(tally(ValueHistogram(), 400), predictions={"scores": (200, 200)})

@@ -48,7 +48,7 @@ class Step(_message.Message):
     def __init__(self, weight_percent: _Optional[int] = ..., duration_s: _Optional[float] = ..., min_requests: _Optional[int] = ..., mirror_percent: _Optional[int] = ...) -> None: ...
 
 class Analysis(_message.Message):
-    __slots__ = ("max_error_increase", "max_stable_error", "max_p99_ratio", "p99_floor_s", "slow_s", "max_slow_increase", "max_prediction_shift", "max_disagreement", "false_rollback_bound", "false_promotion_bound", "max_score_shift")
+    __slots__ = ("max_error_increase", "max_stable_error", "max_p99_ratio", "p99_floor_s", "slow_s", "max_slow_increase", "max_prediction_shift", "max_disagreement", "false_rollback_bound", "false_promotion_bound", "max_score_shift", "max_non_finite_increase")
     MAX_ERROR_INCREASE_FIELD_NUMBER: _ClassVar[int]
     MAX_STABLE_ERROR_FIELD_NUMBER: _ClassVar[int]
     MAX_P99_RATIO_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,7 @@ class Analysis(_message.Message):
     FALSE_ROLLBACK_BOUND_FIELD_NUMBER: _ClassVar[int]
     FALSE_PROMOTION_BOUND_FIELD_NUMBER: _ClassVar[int]
     MAX_SCORE_SHIFT_FIELD_NUMBER: _ClassVar[int]
+    MAX_NON_FINITE_INCREASE_FIELD_NUMBER: _ClassVar[int]
     max_error_increase: float
     max_stable_error: float
     max_p99_ratio: float
@@ -71,7 +72,8 @@ class Analysis(_message.Message):
     false_rollback_bound: float
     false_promotion_bound: float
     max_score_shift: _struct_pb2.Value
-    def __init__(self, max_error_increase: _Optional[float] = ..., max_stable_error: _Optional[float] = ..., max_p99_ratio: _Optional[float] = ..., p99_floor_s: _Optional[float] = ..., slow_s: _Optional[float] = ..., max_slow_increase: _Optional[float] = ..., max_prediction_shift: _Optional[float] = ..., max_disagreement: _Optional[float] = ..., false_rollback_bound: _Optional[float] = ..., false_promotion_bound: _Optional[float] = ..., max_score_shift: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
+    max_non_finite_increase: _struct_pb2.Value
+    def __init__(self, max_error_increase: _Optional[float] = ..., max_stable_error: _Optional[float] = ..., max_p99_ratio: _Optional[float] = ..., p99_floor_s: _Optional[float] = ..., slow_s: _Optional[float] = ..., max_slow_increase: _Optional[float] = ..., max_prediction_shift: _Optional[float] = ..., max_disagreement: _Optional[float] = ..., false_rollback_bound: _Optional[float] = ..., false_promotion_bound: _Optional[float] = ..., max_score_shift: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., max_non_finite_increase: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
 
 class Copies(_message.Message):
     __slots__ = ("floor_percent", "slice_key", "relative_tolerance", "absolute_tolerance", "scores")

@@ -119,7 +119,7 @@ class PairCounts(_message.Message):
     def __init__(self, pairs: _Optional[int] = ..., differing: _Optional[int] = ..., mismatched: _Optional[int] = ..., ranked: _Optional[int] = ..., agree: _Optional[int] = ...) -> None: ...
 
 class OutputComparison(_message.Message):
-    __slots__ = ("output", "pairs", "ranked", "agree", "non_finite", "absolute", "relative", "cosine", "divergence")
+    __slots__ = ("output", "pairs", "ranked", "agree", "non_finite", "absolute", "relative", "cosine", "divergence", "original_non_finite", "copy_non_finite", "both_non_finite")
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     PAIRS_FIELD_NUMBER: _ClassVar[int]
     RANKED_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +129,9 @@ class OutputComparison(_message.Message):
     RELATIVE_FIELD_NUMBER: _ClassVar[int]
     COSINE_FIELD_NUMBER: _ClassVar[int]
     DIVERGENCE_FIELD_NUMBER: _ClassVar[int]
+    ORIGINAL_NON_FINITE_FIELD_NUMBER: _ClassVar[int]
+    COPY_NON_FINITE_FIELD_NUMBER: _ClassVar[int]
+    BOTH_NON_FINITE_FIELD_NUMBER: _ClassVar[int]
     output: str
     pairs: int
     ranked: int
@@ -138,7 +141,10 @@ class OutputComparison(_message.Message):
     relative: DifferenceHistogram
     cosine: DifferenceHistogram
     divergence: DifferenceHistogram
-    def __init__(self, output: _Optional[str] = ..., pairs: _Optional[int] = ..., ranked: _Optional[int] = ..., agree: _Optional[int] = ..., non_finite: _Optional[int] = ..., absolute: _Optional[_Union[DifferenceHistogram, _Mapping]] = ..., relative: _Optional[_Union[DifferenceHistogram, _Mapping]] = ..., cosine: _Optional[_Union[DifferenceHistogram, _Mapping]] = ..., divergence: _Optional[_Union[DifferenceHistogram, _Mapping]] = ...) -> None: ...
+    original_non_finite: int
+    copy_non_finite: int
+    both_non_finite: int
+    def __init__(self, output: _Optional[str] = ..., pairs: _Optional[int] = ..., ranked: _Optional[int] = ..., agree: _Optional[int] = ..., non_finite: _Optional[int] = ..., absolute: _Optional[_Union[DifferenceHistogram, _Mapping]] = ..., relative: _Optional[_Union[DifferenceHistogram, _Mapping]] = ..., cosine: _Optional[_Union[DifferenceHistogram, _Mapping]] = ..., divergence: _Optional[_Union[DifferenceHistogram, _Mapping]] = ..., original_non_finite: _Optional[int] = ..., copy_non_finite: _Optional[int] = ..., both_non_finite: _Optional[int] = ...) -> None: ...
 
 class SliceComparison(_message.Message):
     __slots__ = ("slice", "counts")
