@@ -7,7 +7,7 @@ from dataclasses import replace
 from services.controller.fleet import ComparisonKey, Fleet, Report
 from services.controller.recent_traffic import TallyKey
 from services.controller.route_board import RouteBoard
-from services.core.comparison import Comparison, PairCounts
+from services.core.comparison import Comparison, OutputComparison, PairCounts
 from services.core.histogram import LatencyHistogram
 from services.core.mirror import Mirror
 from services.core.route import Role, RouteTable
@@ -22,6 +22,8 @@ class FakeGatewayWorker:
         mute: Whether it reports nothing.
         error: Share of the requests that fail, by version; exact.
         odd: How many of the next answers are not finite, by version.
+        masked: Share of the inputs that a version answers with a NaN by design; exact. They are the same inputs for
+            every version, as far as its share goes.
         latency_s: Latency by version, seconds.
         differing: Share of the copied requests that a version answers otherwise than another one; exact.
         truth: Requests by model, version and role since its start.
@@ -34,6 +36,7 @@ class FakeGatewayWorker:
         self.mute = False
         self.error: dict[int, float] = {}
         self.odd: dict[int, int] = {}
+        self.masked: dict[int, float] = {}
         self.latency_s: dict[int, float] = {}
         self.differing: dict[int, float] = {}
         self.comparisons: dict[ComparisonKey, Comparison] = {}
@@ -72,9 +75,16 @@ class FakeGatewayWorker:
             original.observe(self.latency_s.get(answered, 0.01), pairs)
             copy.observe(self.latency_s.get(version, 0.01), pairs)
             differing = 0 if version == answered else int(pairs * self.differing.get(version, 0.0))
-            found = Comparison(PairCounts(pairs, differing), failed, original=original, copy=copy)
+            outputs = self._not_finite(pairs, answered, version)
+            differing += outputs["y"].non_finite
+            found = Comparison(PairCounts(pairs, differing), failed, original=original, copy=copy, outputs=outputs)
             key = (model, answered, version)
             self.comparisons[key] = self.comparisons.get(key, Comparison()) + found
+
+    def _not_finite(self, pairs: int, answered: int, version: int) -> dict[str, OutputComparison]:
+        one, other = (int(pairs * self.masked.get(side, 0.0)) for side in (answered, version))
+        both = min(one, other)
+        return {"y": OutputComparison(pairs, 0, 0, one + other - 2 * both, one - both, other - both, both)}
 
     def report_to(self, fleet: Fleet) -> None:
         """Report everything since its start."""
@@ -94,4 +104,5 @@ class FakeGatewayWorker:
         before = self.tallies.get(key, Tally())
         odd = min(requests - failed, self.odd.get(version, 0))
         self.odd[version] = self.odd.get(version, 0) - odd
+        odd = max(odd, int((requests - failed) * self.masked.get(version, 0.0)))
         self.tallies[key] = before + replace(Tally(), requests=requests, failed=failed, non_finite=odd, latency=latency)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +41,17 @@ def test_a_stored_comparison_is_read_as_it_was_and_has_a_view(comparison: Compar
     assert (view["pairs"], view["mirrored"]) == (comparison.pairs, comparison.mirrored)
 
 
+@given(comparisons)
+def test_a_comparison_that_was_stored_before_sides_were_told_apart_is_read_without_them(comparison: Comparison) -> None:
+    document = comparison_document(comparison)
+    for output in document["outputs"].values():
+        del output["original_non_finite"], output["copy_non_finite"], output["both_non_finite"]
+    read = comparison_from(document)
+    for name, output in read.outputs.items():
+        known = comparison.outputs[name]
+        assert output == replace(known, original_non_finite=0, copy_non_finite=0, both_non_finite=0)
+
+
 @given(mirrors)
 def test_a_mirror_reaches_the_gateway_and_the_database_as_it_is(mirror: Mirror) -> None:
     table = RouteTable(4, {"m": Route("m", 1, versions=VERSIONS, mirror=mirror), "n": Route("n", 1)})
@@ -70,6 +82,11 @@ def message(**comparison: Any) -> statistics_pb2.StatisticsReport:
         ({"slices": [statistics_pb2.SliceComparison(slice="")]}, "slice has 0 characters"),
         ({"slices": [statistics_pb2.SliceComparison(slice=f"t={i}") for i in range(200)]}, "200 slices"),
         ({"outputs": [statistics_pb2.OutputComparison(output=f"o{i}") for i in range(300)]}, "300 outputs"),
+        (
+            {"outputs": [statistics_pb2.OutputComparison(output="o", non_finite=1, copy_non_finite=2)]},
+            "on one side alone",
+        ),
+        ({"outputs": [statistics_pb2.OutputComparison(output="o", both_non_finite=2**60)]}, "at most 2\\^53"),
         ({"copy": statistics_pb2.Histogram(bucket=[1, 1], count=[1, 1])}, "each once"),
         *(
             ({"outputs": [statistics_pb2.OutputComparison(output="o", cosine=histogram)]}, "histogram of differences")

@@ -104,7 +104,7 @@ def comparison() -> Comparison:
 def rich(rollout: Rollout) -> Rollout:
     verdict = assess(Terms(AnalysisConfig(), 5, 10, 2, final=False), Seen(tally(), tally()))
     seen = Sighting(8, 101, tally(), Tally(), comparison(), Comparison())
-    evidence = Evidence(tally(), tally(), {"worker-1": seen}, comparison(), Comparison())
+    evidence = Evidence(tally(), tally(), {"worker-1": seen}, comparison(), Comparison(), stable_non_finite_before=6)
     return replace(rollout, evidence=evidence, verdict=verdict, phase=Phase.PROGRESSING, step=1)
 
 

@@ -64,13 +64,14 @@ def test_documents_are_read_as_they_were_written_and_views_tell_quantiles() -> N
 
 
 def test_a_record_from_before_there_were_distributions_is_read_and_replays_to_the_same_verdict() -> None:
-    config = AnalysisConfig(max_score_shift=None)
+    config = AnalysisConfig(max_score_shift=None, max_non_finite_increase=None)
     terms = Terms(config, 50, 5, 3, final=False)
     old = Tally(TALLY.requests, 1, 1, TALLY.latency, TALLY.predictions)
     seen = Seen(old, old)
     document = judged_document(Judged(terms, seen, assess(terms, seen), 7))
     assert document is not None
-    del document["terms"]["config"]["max_score_shift"]
+    del document["terms"]["config"]["max_score_shift"], document["terms"]["config"]["max_non_finite_increase"]
+    del document["stable_non_finite_before"]
     del document["stable"]["values"], document["candidate"]["values"]
     judged = judged_from(document)
     assert judged is not None
@@ -82,8 +83,11 @@ def test_a_rollout_that_was_stored_before_goes_on_without_asking_it() -> None:
     rollout = new_rollout(RolloutSpec("m", 2), 1, 10.0)
     document = orjson.loads(encode_rollout(rollout))
     assert document["spec"]["analysis"].pop("max_score_shift") == 0.2
+    assert document["spec"]["analysis"].pop("max_non_finite_increase") == 0.01
+    del document["evidence"]["stable_non_finite_before"]
     for side in ("stable", "candidate"):
         del document["evidence"][side]["values"]
     read = decode_rollout(orjson.dumps(document).decode())
     assert read.spec.analysis.max_score_shift is None
+    assert read.spec.analysis.max_non_finite_increase is None
     assert read.evidence == Evidence()

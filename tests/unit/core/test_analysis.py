@@ -293,7 +293,9 @@ def test_a_copy_that_is_not_finite_is_enough_where_stable_gives_none_such() -> N
     seen = Seen(tally(5000), Tally(), odd(pairs(4000, 1), 1), pairs(1000))
     assert check(on_copies(0, seen), "finite").outcome is Outcome.FAIL
     stable_s_own = OutputComparison(4000, non_finite=1, original_non_finite=1)
-    own = Seen(tally(5000, non_finite=1), Tally(), replace(pairs(4000, 1), outputs={"scores": stable_s_own}), pairs(1000))
+    own = Seen(
+        tally(5000, non_finite=1), Tally(), replace(pairs(4000, 1), outputs={"scores": stable_s_own}), pairs(1000)
+    )
     assert check(on_copies(0, own), "finite").outcome is Outcome.PASS
 
 

@@ -141,6 +141,53 @@ def test_what_is_finite_on_one_side_alone_differs_and_is_counted(bad: float) -> 
     assert (both.differing, only(both).non_finite) == (False, False)
 
 
+def sides(result: PairResult) -> tuple[bool, bool, bool, bool]:
+    output = only(result)
+    return output.non_finite, output.original_non_finite, output.copy_non_finite, output.both_non_finite
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_which_side_is_not_finite_is_told_place_by_place(datatype: str) -> None:
+    nan, inf = np.nan, np.inf
+
+    def found(one: list[float], other: list[float]) -> tuple[bool, bool, bool, bool]:
+        return sides(compare(tensor([one], datatype), tensor([other], datatype), labels=False))
+
+    assert found([1, nan, 3], [1, 2, 3]) == (True, True, False, False)
+    assert found([1, 2, 3], [1, inf, 3]) == (True, False, True, False)
+    assert found([nan, 2, 3], [1, nan, 3]) == (True, False, False, False), "each has one of its own"
+    assert found([1, nan, 3], [1, inf, 3]) == (True, False, False, False), "a NaN is no infinity"
+    assert found([1, inf, 3], [1, -inf, 3]) == (True, False, False, False)
+    assert found([nan, nan, 3], [nan, 2, 3]) == (True, True, False, False), "one place is the original's alone"
+    assert found([nan, 2, 3], [nan, 9, 3]) == (False, False, False, True), "what else differs is no matter of it"
+    assert found([1, -inf, 3], [1, -inf, 3]) == (False, False, False, True), "equal bytes"
+    assert found([1, 2, 3], [1, 2, 3]) == (False, False, False, False)
+
+
+def test_equal_answers_are_looked_at_in_full_in_every_datatype() -> None:
+    for datatype in ("FP16", "FP32", "FP64"):
+        values = np.ones((1, 300_000))
+        values[0, -1] = np.inf
+        large = tensor(values, datatype)
+        assert sides(COMPARER.whole([large], [large], schema(datatype), MIRROR)) == (False, False, False, True)
+    for data, expected in ((b"\x80\x3f\x80\x7f", True), (b"\x80\x3f\x7f\x7f", False)):
+        bf16 = Tensor("scores", "BF16", (1, 2), data)
+        assert sides(COMPARER.whole([bf16], [bf16], schema("BF16"), MIRROR))[-1] is expected
+    for empty_or_whole in (tensor(np.empty((0, 3))), tensor([[1, 2, 3]], "INT32")):
+        assert sides(compare(empty_or_whole, empty_or_whole)) == (False, False, False, False)
+    classes = texts("nan:2:c", "1:1:b")
+    assert sides(COMPARER.whole([classes], [classes], schema(), MIRROR)) == (False, False, False, True)
+
+
+def test_the_pieces_of_a_long_row_are_one_answer() -> None:
+    one, other = np.zeros((1, 1, 20_000)), np.zeros((1, 1, 20_000))
+    one[0, 0, 1], other[0, 0, 19_999] = np.nan, np.nan
+    about = schema(labels=False, dims=(-1, 1, 20_000))
+    assert sides(COMPARER.whole([tensor(one)], [tensor(other)], about, MIRROR)) == (True, False, False, False)
+    other[0, 0, 1], other[0, 0, 19_999] = np.nan, 1.0
+    assert sides(COMPARER.whole([tensor(one)], [tensor(other)], about, MIRROR)) == (False, False, False, True)
+
+
 @pytest.mark.parametrize("datatype", ["INT32", "INT8", "UINT64", "BOOL"])
 def test_integers_are_compared_exactly(datatype: str) -> None:
     same = compare(tensor([[1, 0, 1]], datatype), tensor([[1, 0, 1]], datatype), labels=False)

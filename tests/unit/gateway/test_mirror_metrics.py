@@ -20,8 +20,10 @@ from services.gateway.metrics.window import Window
 from services.gateway.mirroring.outcome import COMPARED, DROPPED, SKIPPED, Outcome
 from services.gateway.mirroring.result import OutputResult, PairResult
 
-SAME = PairResult(False, False, True, True, (OutputResult("y", True, True, False, 0.0, 0.0, 0.0, 0.0),))
-OTHER = PairResult(True, False, True, False, (OutputResult("y", True, False, True, 3.0, 0.5, 0.1, 0.2),))
+_MASKED = OutputResult("y", True, True, False, 0.0, 0.0, 0.0, 0.0, both_non_finite=True)
+_ODD = OutputResult("y", True, False, True, 3.0, 0.5, 0.1, 0.2, copy_non_finite=True)
+SAME = PairResult(False, False, True, True, (_MASKED,))
+OTHER = PairResult(True, False, True, False, (_ODD,))
 
 
 def worker(folder: Path, name: str, same: int, other: int) -> SlabReader:
@@ -75,6 +77,7 @@ def test_a_report_has_every_count(tmp_path: Path) -> None:
     assert comparison.slices == {"tier=blue": PairCounts(5, 0, 0, 5, 5), "tier=gold": PairCounts(1, 1, 0, 1, 0)}
     output = comparison.outputs["y"]
     assert (output.pairs, output.ranked, output.agree, output.non_finite) == (6, 6, 5, 1)
+    assert (output.original_non_finite, output.copy_non_finite, output.both_non_finite) == (0, 1, 5)
     assert [h.total for h in (output.absolute, output.relative, output.cosine, output.divergence)] == [6] * 4
 
 
