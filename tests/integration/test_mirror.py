@@ -16,10 +16,13 @@ import tritonclient.http as triton_http
 from loadtest.mirror.model import NAME, ONE_IN, MirroredModel
 from services.controller.fleet import Fleet, Report
 from services.controller.wire import report_from
+from services.core.analysis import Terms, assess
 from services.core.comparison import Comparison
 from services.core.evidence import Evidence
 from services.core.mirror import Mirror
+from services.core.rollout_spec import AnalysisConfig
 from services.core.route import Route, RouteTable
+from services.core.verdict import Outcome
 from tests.fakes.controller import FakeController, controlling
 from tests.fakes.gateway import eventually, in_loop
 from tests.fakes.gateway_process import GatewayProcess, gateway_process
@@ -90,14 +93,15 @@ def rows() -> npt.NDArray[np.float32]:
     return found
 
 
-def over_http(port: int) -> int:
+def over_http(port: int, sent: npt.NDArray[np.float32] | None = None) -> int:
     """Ask for every row and return how many answers were right and from version 1."""
     right = 0
     with triton_http.InferenceServerClient(f"127.0.0.1:{port}") as client:
-        for number, row in enumerate(rows()):
+        for number, row in enumerate(rows() if sent is None else sent):
             tensor = triton_http.InferInput("x", [1, ELEMENTS], "FP32").set_data_from_numpy(row[None])
             result = client.infer(NAME, [tensor], headers={"tier": "gold" if number % 4 == 0 else "blue"})
-            right += result.get_response()["model_version"] == "1" and bool((result.as_numpy("y") == row[None]).all())
+            echoed = np.array_equal(result.as_numpy("y"), row[None], equal_nan=True)
+            right += result.get_response()["model_version"] == "1" and echoed
     return right
 
 
@@ -138,6 +142,25 @@ async def test_a_version_that_differs_on_one_input_in_a_hundred_is_found_and_the
         assert await gateway.metric("penstock_mirror_pairs_total", slice="", result="pairs") == REQUESTS
         assert await gateway.metric("penstock_requests_total", outcome="ok") == REQUESTS
         assert await gateway.metric("penstock_requests_total", version="2") == 0
+
+
+@in_loop
+async def test_values_that_are_not_finite_by_design_are_told_from_other_differences(
+    triton: RunningTriton, tmp_path: Path
+) -> None:
+    sent = rows()[:50]
+    sent[3:10, 5], sent[20, 2] = np.nan, -np.inf
+    async with mirrored_gateway(triton, tmp_path, Mirror(2, 100, floor_percent=0)) as (gateway, _, controller):
+        controller.absorb()
+        assert await asyncio.to_thread(over_http, gateway.ports["REST"], sent) == len(sent)
+        await eventually(lambda: controller.compared() == len(sent))
+        seen = controller.evidence
+        assert (seen.comparison.outputs["y"].both_non_finite, seen.comparison.outputs["y"].non_finite) == (8, 0)
+        assert seen.stable.non_finite == 8
+        terms = Terms(AnalysisConfig(), 0, 20, 1, final=False, mirror_percent=100)
+        checks = {check.name: check for check in assess(terms, seen.seen).checks}
+        assert checks["finite"].outcome is Outcome.PASS
+        assert "to 8 of 50 requests both versions gave the same values" in checks["finite"].text
 
 
 @in_loop
