@@ -19,12 +19,21 @@ pairs = st.builds(
 differences = st.dictionaries(st.integers(0, BUCKET_COUNT - 1), st.integers(1, 99), max_size=4).map(DifferenceHistogram)
 latencies = st.dictionaries(st.integers(0, 400), st.integers(1, 99), max_size=4).map(LatencyHistogram)
 outputs = st.builds(
-    lambda sizes, original, copy, odd, both, measures: OutputComparison(
-        *sizes, original + copy + odd, original, copy, both, *measures
+    lambda pairs, original, copy, neither, **others: OutputComparison(
+        pairs,
+        non_finite=original + copy + neither,
+        original_non_finite=original,
+        copy_non_finite=copy,
+        **others,
     ),
-    st.tuples(*(counts,) * 3),
     *(counts,) * 4,
-    st.tuples(*(differences,) * 4),
+    ranked=counts,
+    agree=counts,
+    both_non_finite=counts,
+    absolute=differences,
+    relative=differences,
+    cosine=differences,
+    divergence=differences,
 )
 comparisons = st.builds(
     Comparison,
