@@ -19,7 +19,13 @@ from services.controller.comparison_document import (
     latency_document,
     latency_from,
 )
-from services.controller.memory_document import memory_document, memory_from, with_memory
+from services.controller.memory_document import (
+    arms_memory_document,
+    arms_memory_from,
+    memory_document,
+    memory_from,
+    with_memory,
+)
 from services.controller.values_document import values_document, values_from, with_later_tests
 from services.core.analysis import Terms
 from services.core.custom_metric import Measurements
@@ -137,6 +143,7 @@ def _rollout_document(rollout: Rollout) -> dict[str, Any]:
             "arms": _arms_document(rollout.evidence.arms),
             "outcomes": _OUTCOMES.dump_python(dict(rollout.evidence.outcomes), mode="json"),
             "stable_non_finite_before": rollout.evidence.stable_non_finite_before,
+            "arms_memory": arms_memory_document(rollout.evidence.arms_memory),
         },
         "verdict": verdict_document(rollout.verdict),
         "reason": rollout.reason,
@@ -163,6 +170,7 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
                 _arms_from(evidence),
                 _OUTCOMES.validate_python(evidence.get("outcomes", {})),
                 evidence.get("stable_non_finite_before", 0),
+                arms_memory_from(evidence),
             ),
             "verdict": _verdict_from(document["verdict"]),
         }
@@ -186,6 +194,7 @@ def judged_document(judged: Judged | None) -> dict[str, Any] | None:
         "arms": _arms_document(judged.seen.arms),
         "outcomes": _OUTCOMES.dump_python(dict(judged.seen.outcomes), mode="json"),
         "stable_non_finite_before": judged.seen.stable_non_finite_before,
+        "arms_memory": arms_memory_document(judged.seen.arms_memory),
         "verdict": verdict_document(judged.verdict),
     }
 
@@ -210,6 +219,7 @@ def judged_from(document: dict[str, Any] | None) -> Judged | None:
         _arms_from(document),
         _OUTCOMES.validate_python(document.get("outcomes", {})),
         document.get("stable_non_finite_before", 0),
+        arms_memory_from(document),
     )
     return Judged(terms, seen, verdict, document["route_generation"])
 

@@ -5,6 +5,7 @@ Samples are parallel lists, because they are stored with every change of the evi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from services.core.memory_course import MemoryCourse, MemorySample, ServerMemory
@@ -31,6 +32,16 @@ def memory_from(document: dict[str, Any] | None) -> MemoryCourse:
         return MemoryCourse()
     servers = {name: _server_from(server) for name, server in document["servers"].items()}
     return MemoryCourse(**{**document, "servers": servers})
+
+
+def arms_memory_document(courses: Mapping[int, MemoryCourse]) -> dict[str, Any]:
+    """Return the courses of further arms as JSON-able values, by version."""
+    return {str(version): memory_document(course) for version, course in courses.items()}
+
+
+def arms_memory_from(document: dict[str, Any]) -> dict[int, MemoryCourse]:
+    """Return the courses that ``arms_memory_document`` wrote into a document; none where it has none yet."""
+    return {int(version): memory_from(course) for version, course in document.get("arms_memory", {}).items()}
 
 
 def with_memory(document: dict[str, Any]) -> dict[str, Any]:

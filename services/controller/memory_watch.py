@@ -1,4 +1,4 @@
-"""Looks at the memory of stable and candidate in the background, for each rollout that asks for it."""
+"""Looks at the memory of a rollout's versions in the background, for each rollout that asks for it."""
 
 from __future__ import annotations
 

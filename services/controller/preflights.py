@@ -1,4 +1,4 @@
-"""Finds out in the background whether there is room for a candidate, before anything is loaded for its rollout."""
+"""Finds out in the background whether there is room for a rollout's versions, before anything is loaded for it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from services.triton.memory.source import MemorySource, reports_in_time
 
 _LOG = logging.getLogger(__name__)
 
-NeedOf = Callable[[str, int, int], Need]
-"""What a model's candidate needs: model, stable, candidate. May read files, and raises what is wrong with them."""
+NeedOf = Callable[[str, int, tuple[int, ...]], Need]
+"""What a model's versions need: model, stable, candidate and arms. May read files; raises what is wrong with them."""
 
 
 class Preflights:
@@ -25,7 +25,7 @@ class Preflights:
 
     Args:
         source: Where memory is known.
-        need_of: What a candidate needs.
+        need_of: What a candidate and further arms need.
     """
 
     def __init__(self, source: MemorySource, need_of: NeedOf) -> None:
@@ -67,7 +67,7 @@ class Preflights:
     async def _look(self, rollout: Rollout) -> None:
         terms = rollout.spec.memory
         try:
-            need = await asyncio.to_thread(self._need_of, rollout.model, rollout.stable, rollout.candidate)
+            need = await asyncio.to_thread(self._need_of, rollout.model, rollout.stable, rollout.challengers)
             found = preflight(need, terms, await reports_in_time(self._source))
         except PenstockError as error:
             # The load itself meets the same fault and says so as its own.

@@ -213,7 +213,8 @@ class Reconciler:
         for metric, reading in self._measuring.take(rollout):
             seen = seen.measured(metric, reading)
         if (look := self._memory.take(rollout)) is not None:
-            seen = seen.with_memory(look, (rollout.model, rollout.stable), (rollout.model, rollout.candidate))
+            candidate, *arms = rollout.challengers
+            seen = seen.with_memory(look, (rollout.model, rollout.stable), (rollout.model, candidate), arms)
         seen = seen.fed_back(self._ledger.outcomes.get(rollout.id, seen.outcomes))
         return rollout if seen is rollout.evidence else replace(rollout, evidence=seen)
 

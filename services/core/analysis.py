@@ -201,12 +201,16 @@ def _assess_experiment(terms: Terms, experiment: Experiment, seen: Seen) -> Verd
 
 
 def _memory(terms: Terms, seen: Seen) -> Iterator[Check]:
-    """Yield the check of memory; one that only watches says nothing before its samples do, and holds up no step."""
+    """Yield the checks of memory; one that only watches says nothing before its samples do, and holds up no step."""
     if terms.memory.leak_check is LeakCheck.OFF:
         return
-    check = memory(terms.memory, seen.memory)
-    if check.outcome is not Outcome.INCONCLUSIVE or terms.memory.leak_check is LeakCheck.REQUIRE:
-        yield check
+    checks = [memory(terms.memory, seen.memory)]
+    for version, course in seen.arms_memory.items():
+        of_arm = memory(terms.memory, course, f"version {version}")
+        checks.append(replace(of_arm, name=f"{of_arm.name} of {version}"))
+    for check in checks:
+        if check.outcome is not Outcome.INCONCLUSIVE or terms.memory.leak_check is LeakCheck.REQUIRE:
+            yield check
 
 
 def _is_live(terms: Terms) -> bool:

@@ -86,6 +86,7 @@ class Seen:
         arms: What further arms of an A/B test answered, by version.
         outcomes: What became of the answers, by version, stable's among them.
         stable_non_finite_before: Answers of stable in the steps before that were not finite.
+        arms_memory: How the memory of stable and of each further arm went, by version, as ``memory`` has it.
     """
 
     stable: Tally = field(default_factory=Tally)
@@ -97,6 +98,7 @@ class Seen:
     arms: Mapping[int, Tally] = field(default_factory=dict)
     outcomes: Mapping[int, Totals] = field(default_factory=dict)
     stable_non_finite_before: int = 0
+    arms_memory: Mapping[int, MemoryCourse] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Evidence:
         arms: What further arms of an A/B test answered, by version.
         outcomes: What became of the answers, by version, stable's among them.
         stable_non_finite_before: Answers of stable in the steps before that were not finite.
+        arms_memory: How the memory of stable and of each further arm went, by version, as ``memory`` has it.
     """
 
     stable: Tally = field(default_factory=Tally)
@@ -129,6 +132,7 @@ class Evidence:
     arms: Mapping[int, Tally] = field(default_factory=dict)
     outcomes: Mapping[int, Totals] = field(default_factory=dict)
     stable_non_finite_before: int = 0
+    arms_memory: Mapping[int, MemoryCourse] = field(default_factory=dict)
 
     def absorb(self, sightings: Mapping[str, Sighting], live: Collection[str], since_generation: int) -> Evidence:
         """Return the evidence with everything counted that is new in the sightings.
@@ -168,6 +172,7 @@ class Evidence:
             arms,
             self.outcomes,
             self.stable_non_finite_before,
+            self.arms_memory,
         )
 
     def measured(self, metric: CustomMetric, reading: Reading) -> Evidence:
@@ -177,11 +182,29 @@ class Evidence:
             return self
         return replace(self, measurements={**self.measurements, metric.name: known.with_reading(metric, reading)})
 
-    def with_memory(self, reading: MemoryReading, stable: tuple[str, int], candidate: tuple[str, int]) -> Evidence:
-        """Return the evidence with one more look at the memory of both, each named by model and version."""
-        answers = (self.stable.requests, self.candidate.requests)
-        course = self.memory.with_reading(reading, (stable, candidate), answers)
-        return self if course is self.memory else replace(self, memory=course)
+    def with_memory(
+        self, reading: MemoryReading, stable: tuple[str, int], candidate: tuple[str, int], arms: Collection[int] = ()
+    ) -> Evidence:
+        """Return the evidence with one more look at the memory of stable, the candidate and further arms.
+
+        Args:
+            reading: The look.
+            stable: Model and version.
+            candidate: The same.
+            arms: Further versions of that model.
+        """
+        answers = self.stable.requests
+        course = self.memory.with_reading(reading, (stable, candidate), (answers, self.candidate.requests))
+        if course is self.memory:
+            return self
+        model, _ = candidate
+        of_arms = {
+            arm: self.arms_memory.get(arm, MemoryCourse()).with_reading(
+                reading, (stable, (model, arm)), (answers, self.arms.get(arm, _EMPTY).requests)
+            )
+            for arm in arms
+        }
+        return replace(self, memory=course, arms_memory=of_arms)
 
     def fed_back(self, outcomes: Mapping[int, Totals]) -> Evidence:
         """Return the evidence with what became of the answers by now, as it is stored."""
@@ -200,6 +223,7 @@ class Evidence:
             self.arms,
             self.outcomes,
             self.stable_non_finite_before,
+            self.arms_memory,
         )
 
     def next_step(self) -> Evidence:
@@ -211,4 +235,8 @@ class Evidence:
             cursors=self.cursors,
             memory=self.memory.after_step(self.stable.requests, self.candidate.requests),
             stable_non_finite_before=self.stable_non_finite_before + self.stable.non_finite,
+            arms_memory={
+                arm: course.after_step(self.stable.requests, self.arms.get(arm, _EMPTY).requests)
+                for arm, course in self.arms_memory.items()
+            },
         )

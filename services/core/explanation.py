@@ -80,6 +80,8 @@ def _present(rollout: Rollout, coming: Forecast | None, now: float) -> Iterator[
         yield from verdict_words(rollout.verdict)
     if rollout.spec.memory.leak_check is not LeakCheck.OFF:
         yield f"Of its {memory(rollout.spec.memory, seen.memory).text}."
+        for version, course in seen.arms_memory.items():
+            yield f"Of version {version}'s {memory(rollout.spec.memory, course, f'version {version}').text}."
     left = step.duration_s - (now - rollout.step_entered_at)
     if left > 0:
         yield f"The step lasts {duration(left)} longer in any case."

@@ -97,7 +97,8 @@ def forecast(terms: Terms, seen: Seen, elapsed_s: float) -> Forecast | None:
         return None
     outcome, seconds = outcome_at(factor), (factor - 1.0) * elapsed_s
     if outcome is Outcome.PASS and terms.memory.leak_check is LeakCheck.REQUIRE:
-        seconds = max(seconds, terms.memory.window_s - seen.memory.watched_s)
+        watched_s = min(course.watched_s for course in (seen.memory, *seen.arms_memory.values()))
+        seconds = max(seconds, terms.memory.window_s - watched_s)
     more = round(candidate.requests * seconds / elapsed_s)
     return Forecast(outcome, more, seconds)
 
@@ -183,6 +184,7 @@ def seen_scaled(seen: Seen, factor: float) -> Seen:
         arms={version: scaled(tally, factor) for version, tally in seen.arms.items()},
         outcomes={version: totals.scaled(factor) for version, totals in seen.outcomes.items()},
         stable_non_finite_before=seen.stable_non_finite_before,
+        arms_memory=seen.arms_memory,
     )
 
 

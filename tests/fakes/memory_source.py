@@ -40,6 +40,6 @@ class FakeMemorySource:
         }
 
 
-def modest_need(model: str, stable: int, candidate: int) -> Need:
-    """Say that a candidate has files of 10 MiB and one instance."""
-    return Need(model, stable, candidate, 10 * MIB, 10 * MIB, 1, 0)
+def modest_need(model: str, stable: int, challengers: tuple[int, ...]) -> Need:
+    """Say that every version has files of 10 MiB and one instance."""
+    return Need(model, stable, 10 * MIB, dict.fromkeys(challengers, 10 * MIB), 1, 0)

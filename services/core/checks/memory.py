@@ -110,19 +110,25 @@ class _Growth:
         return min(one.upper for one in self._courses)
 
 
-def memory(terms: MemoryTerms, course: MemoryCourse) -> Check:
-    """Does the candidate's memory grow beyond stable's by more than is allowed, without an end in sight?"""
+def memory(terms: MemoryTerms, course: MemoryCourse, who: str = "the candidate") -> Check:
+    """Does the candidate's memory grow beyond stable's by more than is allowed, without an end in sight?
+
+    Args:
+        terms: What was asked.
+        course: What was seen of stable and the candidate, or of stable and another arm.
+        who: Whose memory that is, in words.
+    """
     found = {name: growth for name, one in course.servers.items() if (growth := _growth(terms, one)) is not None}
     leaks = {name: growth for name, growth in found.items() if growth.is_leak}
     if leaks:
         name = max(leaks, key=lambda name: leaks[name].candidate.lower)
-        return _said(Outcome.FAIL, name, leaks[name], course)
+        return _said(Outcome.FAIL, name, leaks[name], course, who)
     if not found or len(found) < len(course.servers) or course.problem:
         return _too_little(terms, course)
     unsure = {name: growth for name, growth in found.items() if not growth.is_within}
     asked = unsure or found
     name = max(asked, key=lambda name: asked[name].candidate.value - asked[name].allowed)
-    return _said(Outcome.INCONCLUSIVE if unsure else Outcome.PASS, name, asked[name], course)
+    return _said(Outcome.INCONCLUSIVE if unsure else Outcome.PASS, name, asked[name], course, who)
 
 
 @lru_cache(maxsize=64)  # looked at with every tick, while samples come at longer intervals
@@ -185,7 +191,7 @@ def _too_little(terms: MemoryTerms, course: MemoryCourse) -> Check:
     return Check(NAME, Outcome.INCONCLUSIVE, numbers, text)
 
 
-def _said(outcome: Outcome, name: str, growth: _Growth, course: MemoryCourse) -> Check:
+def _said(outcome: Outcome, name: str, growth: _Growth, course: MemoryCourse, who: str) -> Check:
     first, last, space = growth.samples[0], growth.samples[-1], course.servers[name].space
     full_s = space.available_bytes / growth.candidate.value if space and growth.candidate.value > 0 else None
     hourly, per_million = growth.candidate.value * _HOUR_S, growth.per_million
@@ -216,7 +222,7 @@ def _said(outcome: Outcome, name: str, growth: _Growth, course: MemoryCourse) ->
     least = min(growth.candidate.lower, growth.excess.lower) * _HOUR_S
     bound = f"at least {size(least)}" if outcome is Outcome.FAIL else f"at most {size(growth.surely_at_most * _HOUR_S)}"
     text = (
-        f"memory: on {name} the candidate went from {size(first.candidate_bytes)} to {size(last.candidate_bytes)} in "
+        f"memory: on {name} {who} went from {size(first.candidate_bytes)} to {size(last.candidate_bytes)} in "
         f"{growth.seconds / 60:.0f} min, {size(hourly)} an hour{answers}; stable {size(growth.stable.value * _HOUR_S)} "
         f"an hour; allowed beyond stable's {size(growth.allowed * _HOUR_S)} an hour; surely {bound}"
     )

@@ -1,6 +1,8 @@
-"""What a candidate needs, as far as the model repository says it."""
+"""What a candidate and further arms need, as far as the model repository says it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from tritonclient.grpc import model_config_pb2
 
@@ -14,8 +16,8 @@ _NOT_LOADED = frozenset({MANIFEST_FILE, SIGNATURE_FILE, "warmup.npz", "evaluatio
 _GROUP = model_config_pb2.ModelInstanceGroup
 
 
-def need_of(layout: RepositoryLayout, model: str, stable: int, candidate: int) -> Need:
-    """Return what is known of a candidate before it runs; reads sizes only.
+def need_of(layout: RepositoryLayout, model: str, stable: int, challengers: Iterable[int]) -> Need:
+    """Return what is known of a candidate and further arms before they run; reads sizes only.
 
     Raises:
         NotFound: No such model or version.
@@ -29,7 +31,8 @@ def need_of(layout: RepositoryLayout, model: str, stable: int, candidate: int) -
         # Left to itself, Triton takes GPUs for backends that use them: an engine can run nowhere else.
         on_gpu = group.kind == _GROUP.KIND_GPU or (group.kind == _GROUP.KIND_AUTO and config.backend == "tensorrt")
         host, gpu = (host, gpu + count) if on_gpu else (host + count, gpu)
-    return Need(model, stable, candidate, _size(layout, model, stable), _size(layout, model, candidate), host, gpu)
+    sizes = {version: _size(layout, model, version) for version in challengers}
+    return Need(model, stable, _size(layout, model, stable), sizes, host, gpu)
 
 
 def _size(layout: RepositoryLayout, model: str, version: int) -> int:

@@ -11,12 +11,16 @@ import pytest
 from services.controller.documents import decode_rollout, encode_rollout, judged_document, judged_from
 from services.controller.memory_watch import MemoryWatch
 from services.controller.preflights import Preflights
+from services.core.analysis import assess
 from services.core.errors import NotFound
+from services.core.experiment import Experiment, OutcomeSpec
 from services.core.memory_report import MemoryReports, Space
 from services.core.memory_terms import MIB, LeakCheck, MemoryTerms, OnUnknown
 from services.core.preflight import Need
 from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import RolloutSpec, Step
+from services.core.rollout_spec import RolloutSpec, Step, Strategy
+from services.core.route import Arm
+from services.core.verdict import Outcome
 from tests.fakes.clock import FakeClock
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.memory_source import FakeMemorySource, modest_need
@@ -155,6 +159,82 @@ async def test_what_was_stored_before_memory_was_asked_for_is_read_and_replayed(
         assert judged_from(record) == judged[-1]
 
 
+TEST = RolloutSpec(
+    "digits",
+    2,
+    Strategy.AB,
+    (Step(30, 5, 20),),
+    max_step_duration_s=600,
+    experiment=Experiment(OutcomeSpec("clicked"), (Arm(3, 30), Arm(4, 10)), min_outcomes=50),
+    memory=WATCHED,
+)
+
+
+async def started_test(world: ControlPlane, spec: RolloutSpec = TEST) -> str:
+    await world.serve()
+    world.repository.published["digits"] = [1, 2, 3, 4]
+    return (await world.operations.start(spec, "ada")).id
+
+
+async def test_arms_that_do_not_fit_together_are_not_loaded() -> None:
+    async with world() as plane:
+        plane.memory.loaded = (1,)
+        # Each takes about 100 MiB.
+        plane.memory.host = Space(8192 * MIB, 819 * MIB + 250 * MIB)
+        over = await until_over(plane, await started_test(plane), 6)
+        assert over.phase is Phase.FAILED
+        for version in (2, 3, 4):
+            assert f"version {version} needs about 100 MiB" in over.reason
+        assert "about 300 MiB are needed in all" in over.reason
+        assert {versions for _, versions in plane.server.loads} == {frozenset({1})}
+    async with world() as plane:
+        plane.memory.loaded = (1,)
+        plane.memory.host = Space(8192 * MIB, 820 * MIB + 300 * MIB)
+        rollout = await started_test(plane)
+        await plane.tick(6)
+        assert (await plane.rollout(rollout)).phase is Phase.PROGRESSING
+
+
+async def test_a_leak_of_a_further_arm_rolls_back_names_it_and_outlives_the_controller() -> None:
+    async with world() as plane:
+        rollout = await started_test(plane)
+        await plane.tick(6)
+        for tick in range(60):
+            plane.memory.grown[4] = plane.memory.grown.get(4, 0) + 2 * MIB
+            await plane.tick()
+            if tick == 20:
+                before = await plane.rollout(rollout)
+                lines, _ = await plane.insight.explain(rollout)
+                assert any("Of version 4's memory: watched for " in line for line in lines)
+                await plane.restart()
+        over = await until_over(plane, rollout)
+        assert over.phase is Phase.ROLLED_BACK
+        assert "memory: on t:8000 version 4 went from" in over.reason
+        assert over.verdict is not None
+        assert [check.name for check in over.verdict.checks if check.outcome is Outcome.FAIL] == ["memory of 4"]
+        judged = [line.judged for line in await plane.operations.history(rollout) if line.judged is not None]
+        assert judged[-1].replayed() == judged[-1].verdict
+        samples = judged[-1].seen.arms_memory[4].servers["t:8000"].samples
+        assert samples[0] == before.evidence.arms_memory[4].servers["t:8000"].samples[0]
+        assert samples[-1].candidate_answers > samples[0].candidate_answers
+        stored = await plane.rollout(rollout)
+        assert decode_rollout(encode_rollout(stored)) == stored
+
+
+async def test_a_test_that_was_stored_before_arms_were_watched_is_read_and_replays_as_it_was() -> None:
+    async with world() as plane:
+        rollout = await started_test(plane)
+        await plane.tick(12)
+        now = await plane.rollout(rollout)
+        assert now.evidence.arms_memory.keys() == {3, 4}
+        stored = json.loads(encode_rollout(now))
+        del stored["evidence"]["arms_memory"]
+        read = decode_rollout(json.dumps(stored))
+        assert read == replace(now, evidence=replace(now.evidence, arms_memory={}))
+        old = assess(read.terms, read.evidence.seen)
+        assert [check.name for check in old.checks if check.name.startswith("memory")] == ["memory"]
+
+
 class _Stuck(FakeMemorySource):
     async def reports(self) -> MemoryReports:
         self.looks += 1
@@ -180,8 +260,8 @@ async def test_nothing_is_left_behind_by_a_rollout_that_is_over_or_a_lead_that_e
 
 
 async def test_a_repository_that_cannot_be_read_leaves_the_reason_to_the_load() -> None:
-    def lost(model: str, stable: int, candidate: int) -> Need:
-        raise NotFound(f"model '{model}' has no version {candidate}")
+    def lost(model: str, stable: int, challengers: tuple[int, ...]) -> Need:
+        raise NotFound(f"model '{model}' has no version {challengers[0]}")
 
     rollout = new_rollout(SPEC, 1, 0.0)
     async with Preflights(FakeMemorySource(), lost) as preflights:

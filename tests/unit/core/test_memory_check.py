@@ -12,10 +12,13 @@ import pytest
 from services.core.analysis import Terms, assess
 from services.core.checks.memory import memory
 from services.core.evidence import Evidence, Seen
-from services.core.memory_course import MOST_SAMPLES, MemoryCourse, MemoryReading
+from services.core.experiment import Experiment, OutcomeSpec
+from services.core.memory_course import MOST_SAMPLES, MemoryCourse, MemoryReading, MemorySample
 from services.core.memory_report import MemoryReport, MemoryReports, Space, VersionMemory
 from services.core.memory_terms import MIB, LeakCheck, MemoryTerms
 from services.core.rollout_spec import AnalysisConfig
+from services.core.route import Arm
+from services.core.tally import Tally
 from services.core.verdict import Check, Outcome
 
 STABLE, CANDIDATE = ("m", 1), ("m", 2)
@@ -226,3 +229,46 @@ def test_a_step_goes_on_with_the_memory_of_the_one_before_and_adds_up_its_answer
     assert len(second.memory.servers["t:8000"].samples) == 2
     again = second.with_memory(later, STABLE, CANDIDATE)
     assert again is second, "the same look counts once"
+
+
+def test_every_further_arm_has_a_course_of_its_own_beside_stable() -> None:
+    third = ("m", 3)
+    both = report(300, 300)
+    reports = MemoryReports(
+        {"t:8000": replace(both, versions={**both.versions, third: VersionMemory(7 * MIB, 1, 9.0)})}
+    )
+    seen = Evidence(stable=Tally(90), candidate=Tally(60), arms={3: Tally(30)})
+    seen = seen.with_memory(MemoryReading(1.0, reports), STABLE, CANDIDATE, (3,))
+    (sample,) = seen.arms_memory[3].servers["t:8000"].samples
+    assert sample == MemorySample(1.0, 300 * MIB, 7 * MIB, 90, 30)
+    after = seen.next_step().with_memory(MemoryReading(2.0, reports), STABLE, CANDIDATE, (3,))
+    assert after.arms_memory[3].servers["t:8000"].samples[-1] == MemorySample(2.0, 300 * MIB, 7 * MIB, 90, 30)
+    assert after.with_memory(MemoryReading(2.0, reports), STABLE, CANDIDATE, (3,)) is after
+    without = after.with_memory(MemoryReading(3.0, MemoryReports({"t:8000": both})), STABLE, CANDIDATE, (3,))
+    assert (without.memory.problem, without.arms_memory[3].problem != "") == ("", True)
+
+
+@pytest.mark.parametrize("arm", [2, 3])
+def test_a_leak_of_any_arm_fails_and_names_it(arm: int) -> None:
+    leaking, steady = course(leak(10))[0], course(flat)[0]
+    experiment = Experiment(OutcomeSpec("clicked"), (Arm(3, 30),))
+    seen = Seen(memory=leaking if arm == 2 else steady, arms_memory={3: leaking if arm == 3 else steady})
+    terms = Terms(AnalysisConfig(), 30, 1, 1, final=False, experiment=experiment, versions=(1, 2, 3))
+    verdict = assess(terms, seen)
+    named = "memory" if arm == 2 else "memory of 3"
+    assert [check.name for check in verdict.checks if check.outcome is Outcome.FAIL] == [named]
+    who = "the candidate" if arm == 2 else "version 3"
+    assert f"memory: on t:8000 {who} went from" in verdict.text
+
+
+def test_an_a_b_test_that_asks_for_it_waits_until_every_arm_was_watched() -> None:
+    steady, short = course(flat)[0], course(flat, seconds=120)[0]
+    experiment = Experiment(OutcomeSpec("clicked"), (Arm(3, 30),))
+    required = replace(TERMS, leak_check=LeakCheck.REQUIRE)
+    terms = Terms(AnalysisConfig(), 30, 1, 1, final=False, memory=required, experiment=experiment, versions=(1, 2, 3))
+    checks = {check.name: check for check in assess(terms, Seen(memory=steady, arms_memory={3: short})).checks}
+    assert (checks["memory"].outcome, checks["memory of 3"].outcome) == (Outcome.PASS, Outcome.INCONCLUSIVE)
+    assert "watched for 100 s" in checks["memory of 3"].text
+    watching = replace(terms, memory=TERMS)
+    checks = {check.name: check for check in assess(watching, Seen(memory=steady, arms_memory={3: short})).checks}
+    assert "memory of 3" not in checks

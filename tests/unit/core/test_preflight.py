@@ -13,7 +13,7 @@ from services.core.preflight import OVERHEAD_BYTES, Need, preflight
 from services.core.rollout_spec import RolloutSpec
 
 GIB = 1024 * MIB
-NEED = Need("m", 1, 2, 100 * MIB, 500 * MIB, host_instances=2, gpu_instances=0)
+NEED = Need("m", 1, 100 * MIB, {2: 500 * MIB}, host_instances=2, gpu_instances=0)
 TERMS = MemoryTerms()
 
 
@@ -101,3 +101,48 @@ def test_a_step_that_must_be_watched_is_given_the_time() -> None:
     with pytest.raises(InvalidRequest, match="raise max_step_duration_s"):
         RolloutSpec("m", 2, memory=required)
     assert RolloutSpec("m", 2, memory=required, max_step_duration_s=5000.0).memory is required
+
+
+TEST = replace(NEED, challengers={2: 500 * MIB, 4: 300 * MIB})
+"""An A/B test of two versions beside stable."""
+
+
+def test_the_arms_of_an_a_b_test_must_fit_together() -> None:
+    each = {version: 2 * (2 * files + OVERHEAD_BYTES) for version, files in TEST.challengers.items()}
+    reserve = 16 * GIB // 10
+    together = sum(each.values()) + reserve
+    enough = preflight(TEST, TERMS, MemoryReports({"a": at(together + MIB)}))
+    assert enough.may_load
+    assert "about 3.4 GiB are needed" in enough.text
+    short = preflight(TEST, TERMS, MemoryReports({"a": at(together - MIB)}))
+    assert not short.may_load, "each of them alone would fit"
+    for words in (
+        "version 2 needs about 2.1 GiB (2 x 1.0 GiB), version 4 needs about 1.3 GiB (2 x 664 MiB)",
+        "1.6 GiB must stay free and about 3.4 GiB are needed in all",
+    ):
+        assert words in short.text
+
+
+def test_of_the_arms_only_those_that_a_server_lacks_need_room() -> None:
+    beside_four = {("m", 4): VersionMemory(MIB, 2, 1.0)}
+    needed = 2 * (2 * 500 * MIB + OVERHEAD_BYTES) + 16 * GIB // 10
+    assert preflight(TEST, TERMS, MemoryReports({"a": at(needed + MIB, versions=beside_four)})).may_load
+    short = preflight(TEST, TERMS, MemoryReports({"a": at(needed - MIB, versions=beside_four)}))
+    assert not short.may_load
+    assert "in all" not in short.text
+    both = {**beside_four, ("m", 2): VersionMemory(MIB, 2, 1.0)}
+    there = preflight(TEST, TERMS, MemoryReports({"a": at(0, versions=both)}))
+    assert (there.may_load, there.text) == (True, "memory: a has them already")
+
+
+def test_engines_of_all_arms_must_fit_together_on_every_gpu() -> None:
+    need = replace(TEST, host_instances=0, gpu_instances=1)
+    wanted = (2 * 800 * MIB + 2 * OVERHEAD_BYTES) + 24 * GIB // 10
+    host = Space(16 * GIB, 16 * GIB // 10 + 801 * MIB)
+    enough = MemoryReport(host, gpus={"GPU-1": Space(24 * GIB, wanted + MIB)})
+    assert preflight(need, TERMS, MemoryReports({"a": enough})).may_load
+    short = preflight(need, TERMS, MemoryReports({"a": replace(enough, gpus={"GPU-1": Space(24 * GIB, wanted - MIB)})}))
+    assert not short.may_load
+    assert "a GPU GPU-1 has" in short.text
+    no_host = replace(enough, host=Space(16 * GIB, 16 * GIB // 10 + 799 * MIB))
+    assert not preflight(need, TERMS, MemoryReports({"a": no_host})).may_load, "both pass through the host"

@@ -162,14 +162,15 @@ async def test_who_says_nothing_of_memory_is_named_with_the_reason(tmp_path: Pat
 
 
 def test_what_a_candidate_needs_is_read_from_the_repository(tmp_path: Path) -> None:
-    scale(tmp_path, versions=(1, 2))
+    scale(tmp_path, versions=(1, 2, 3))
     (tmp_path / "scale" / "2" / "weights.bin").write_bytes(b"x" * 5000)
     (tmp_path / "scale" / "2" / "warmup.npz").write_bytes(b"x" * 9000)
-    need = need_of(RepositoryLayout(tmp_path), "scale", 1, 2)
+    need = need_of(RepositoryLayout(tmp_path), "scale", 1, (2, 3))
     model = (tmp_path / "scale" / "2" / "model.onnx").stat().st_size
-    assert (need.candidate_bytes, need.host_instances, need.gpu_instances) == (model + 5000, 1, 0)
+    assert need.challengers == {2: model + 5000, 3: model}
+    assert (need.host_instances, need.gpu_instances) == (1, 0)
     assert need.stable_bytes == (tmp_path / "scale" / "1" / "model.onnx").stat().st_size
     config = tmp_path / "scale" / "config.pbtxt"
     config.write_text(config.read_text().replace("count: 1 kind: KIND_CPU", "count: 3 kind: KIND_GPU"))
-    need = need_of(RepositoryLayout(tmp_path), "scale", 1, 2)
+    need = need_of(RepositoryLayout(tmp_path), "scale", 1, (2, 3))
     assert (need.host_instances, need.gpu_instances) == (0, 3)
