@@ -59,7 +59,7 @@ class LiveRun:
 
 
 class OddAnswers:
-    """When answers of a version that are not finite appeared, as far as polls can tell."""
+    """When answers of a version that are not finite appeared, to clients or to copies, as far as polls can tell."""
 
     def __init__(self) -> None:
         self.unseen_at = time.time()
@@ -75,8 +75,14 @@ class OddAnswers:
         """Take in the gateway's metrics as they were asked for at a time, seconds since the epoch."""
         if self.seen:
             return
-        lines = re.findall(r"^penstock_non_finite_answers_total\{(.*)\} ([0-9.e+]+)$", text, re.MULTILINE)
-        self.seen = any(f'version="{version}"' in labels and float(value) > 0 for labels, value in lines)
+        answers = re.findall(r"^penstock_non_finite_answers_total\{(.*)\} ([0-9.e+]+)$", text, re.MULTILINE)
+        copies = re.findall(r"^penstock_mirror_non_finite_pairs_total\{(.*)\} ([0-9.e+]+)$", text, re.MULTILINE)
+        copies = [(labels, value) for labels, value in copies if 'where="both"' not in labels]
+        self.seen = any(
+            f'{role}="{version}"' in labels and float(value) > 0
+            for role, lines in (("version", answers), ("mirrored", copies))
+            for labels, value in lines
+        )
         if not self.seen:
             self.unseen_at = at
 
@@ -85,7 +91,8 @@ class OddAnswers:
         if rollout["phase"] != _PROGRESSING or rollout["verdict"] is None:
             return
         for check in rollout["verdict"]["checks"]:
-            if check["name"] == "finite" and check["numbers"]["candidate_non_finite"]:
+            numbers = check["numbers"]
+            if check["name"] == "finite" and (numbers["candidate_non_finite"] or numbers.get("pairs_odd")):
                 self._late.add(rollout["verdict"]["text"])
 
 

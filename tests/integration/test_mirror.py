@@ -157,6 +157,7 @@ async def test_values_that_are_not_finite_by_design_are_told_from_other_differen
         seen = controller.evidence
         assert (seen.comparison.outputs["y"].both_non_finite, seen.comparison.outputs["y"].non_finite) == (8, 0)
         assert seen.stable.non_finite == 8
+        assert await gateway.metric("penstock_mirror_non_finite_pairs_total", output="y", where="both") == 8
         terms = Terms(AnalysisConfig(), 0, 20, 1, final=False, mirror_percent=100)
         checks = {check.name: check for check in assess(terms, seen.seen).checks}
         assert checks["finite"].outcome is Outcome.PASS

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.core.comparison import OutputComparison
 from services.core.difference import upper_bound
 from services.gateway.metrics.merged import Merged, MergedSlabs
 from services.gateway.metrics.series import (
@@ -16,6 +17,7 @@ from services.gateway.metrics.series import (
     LABELS,
     LOOP_LAG,
     MIRROR_DIFFERENCE,
+    MIRROR_OUTPUT,
     MIRROR_PAIRS,
     MIRROR_TIME,
     NON_FINITE,
@@ -79,6 +81,7 @@ class GatewayCollector(Collector):
         yield _non_finite(sums)
         yield _predictions(sums)
         yield _mirror_pairs(sums)
+        yield _mirror_not_finite(sums)
         yield _mirror_durations(sums)
         yield _mirror_differences(sums)
         yield from _counters(sums)
@@ -248,6 +251,27 @@ def _mirror_pairs(sums: Merged) -> Metric:
         if key[0] == MIRROR_PAIRS:
             for result, count in zip(PAIR_COUNTS, values.tolist(), strict=True):
                 family.add_metric((*key[1:], result), float(count))
+    return family
+
+
+def _mirror_not_finite(sums: Merged) -> Metric:
+    family = CounterMetricFamily(
+        "penstock_mirror_non_finite_pairs",
+        "Pairs with a NaN or an infinity in an output, by where. original, copy: on that side alone. different: on "
+        "both, and not the same ones in the same places. both: the same ones in the same places.",
+        labels=(*LABELS[MIRROR_OUTPUT], "where"),
+    )
+    for key, values in sums.items():
+        if key[0] == MIRROR_OUTPUT:
+            output = OutputComparison(*values.tolist())
+            alone = output.original_non_finite + output.copy_non_finite
+            for where, count in (
+                ("original", output.original_non_finite),
+                ("copy", output.copy_non_finite),
+                ("different", output.non_finite - alone),
+                ("both", output.both_non_finite),
+            ):
+                family.add_metric((*key[1:], where), float(count))
     return family
 
 

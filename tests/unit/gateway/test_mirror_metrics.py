@@ -60,6 +60,11 @@ def test_a_scrape_adds_up_the_workers_and_keeps_those_that_ended(tmp_path: Path)
     assert value(samples, "penstock_mirror_pairs_total", **about, slice="", result="differing") == 3
     assert value(samples, "penstock_mirror_pairs_total", **about, slice="tier=gold", result="pairs") == 3
     assert value(samples, "penstock_mirror_pairs_total", **about, slice="tier=blue", result="agree") == 8
+    odd = {
+        where: value(samples, "penstock_mirror_non_finite_pairs_total", **about, output="y", where=where)
+        for where in ("original", "copy", "different", "both")
+    }
+    assert odd == {"original": 0, "copy": 3, "different": 0, "both": 8}
     assert value(samples, "penstock_mirror_duration_seconds_count", **about, side="copy") == 11
     assert value(samples, "penstock_mirror_duration_seconds_sum", **about, side="copy") == pytest.approx(0.22)
     at_most = {bound: value(samples, "penstock_mirror_difference_bucket", measure="absolute", le=bound)

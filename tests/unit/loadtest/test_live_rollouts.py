@@ -77,6 +77,19 @@ def test_a_run_counts_from_the_first_weight_to_the_decision() -> None:
     assert (run.looks_late, run.reaction_s) == (0, 1.5)
 
 
+def test_an_odd_copy_is_seen_like_an_odd_answer_and_one_that_both_gave_is_not() -> None:
+    odd = OddAnswers()
+    pair = 'penstock_mirror_non_finite_pairs_total{{model="m",version="1",mirrored="2",output="y",where="{}"}} 3.0\n'
+    odd.note_metrics(pair.format("both"), 2, 100.0)
+    assert (odd.seen, odd.unseen_at) == (False, 100.0)
+    odd.note_metrics(pair.format("copy"), 2, 101.0)
+    assert (odd.seen, odd.unseen_at) == (True, 100.0)
+    numbers = {"candidate_non_finite": 0, "pairs_odd": 1}
+    state = {"checks": [{"name": "finite", "numbers": numbers}], "text": "it goes on"}
+    odd.note_rollout({"phase": "progressing", "verdict": state})
+    assert odd.looks_late == 1
+
+
 def test_a_rollout_that_was_never_judged_is_no_result() -> None:
     with pytest.raises(PenstockError, match="no verdict"):
         ended(SAME, 2, {"phase": "failed", "reason": "does not load"}, [line(1.0, "failed")], OddAnswers())
