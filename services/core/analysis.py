@@ -187,7 +187,7 @@ def _assess_experiment(terms: Terms, experiment: Experiment, seen: Seen) -> Verd
         sides = Sides(seen.stable, tally, alpha, beta, share / (share + rest), final)
         of_arm = [
             sample(sides, terms.min_requests),
-            _finite(sides, config, odd_live_answers(seen.stable, tally), seen.stable),
+            _finite(sides, config, odd_live_answers(seen.stable, tally, seen.stable_non_finite_before), seen.stable),
             *_harm(sides, config),
             *_mixes(sides, config),
         ]

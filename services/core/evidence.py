@@ -85,7 +85,8 @@ class Seen:
         memory: How the memory of both went since the first step.
         arms: What further arms of an A/B test answered, by version.
         outcomes: What became of the answers, by version, stable's among them.
-        stable_non_finite_before: Answers of stable in the steps before that were not finite.
+        stable_non_finite_before: Answers of stable that were not finite, in earlier steps or before the rollout, as far
+            as the workers have counted.
         arms_memory: How the memory of stable and of each further arm went, by version, as ``memory`` has it.
     """
 
@@ -117,7 +118,8 @@ class Evidence:
         memory: How the memory of both went since the first step.
         arms: What further arms of an A/B test answered, by version.
         outcomes: What became of the answers, by version, stable's among them.
-        stable_non_finite_before: Answers of stable in the steps before that were not finite.
+        stable_non_finite_before: Answers of stable that were not finite, in earlier steps or before the rollout, as far
+            as the workers have counted.
         arms_memory: How the memory of stable and of each further arm went, by version, as ``memory`` has it.
     """
 
@@ -144,13 +146,18 @@ class Evidence:
         """
         stable, candidate = self.stable, self.candidate
         comparison, floor, arms = self.comparison, self.floor, dict(self.arms)
+        odd_before = self.stable_non_finite_before
         cursors = {instance: cursor for instance, cursor in self.cursors.items() if instance in live}
         for instance, seen in sightings.items():
             cursor = cursors.get(instance)
             if cursor is not None and seen.sequence <= cursor.sequence:
                 continue
             cursors[instance] = seen
-            if cursor is None or cursor.served_generation < since_generation or not seen.continues(cursor):
+            if cursor is None or not seen.continues(cursor):
+                odd_before += seen.stable.non_finite
+                continue
+            if cursor.served_generation < since_generation:
+                odd_before += seen.stable.non_finite - cursor.stable.non_finite
                 continue
             stable += seen.stable - cursor.stable
             candidate += seen.candidate - cursor.candidate
@@ -171,7 +178,7 @@ class Evidence:
             self.memory,
             arms,
             self.outcomes,
-            self.stable_non_finite_before,
+            odd_before,
             self.arms_memory,
         )
 

@@ -31,7 +31,7 @@ class Odd:
     Attributes:
         live: Of the candidate's answers to requests of its own; None where it has none.
         theirs: Of stable's answers over the same time: to requests of its own, or to copies of the candidate's.
-        before: Such answers of stable in the steps before.
+        before: Such answers of stable from before that.
         pairs: Pairs in which the candidate has such a value, and stable has another one in its place.
         floor: Pairs in which two answers of stable differ like that; None where it gets no copies of its own requests.
         alike: Pairs in which both have the same such values in the same places.
@@ -65,9 +65,15 @@ def odd_answers(weight_percent: int, seen: Seen, *, mirrored: bool) -> Odd:
     return Odd(live, _of_answers(seen.stable), before, _of_pairs(comparison.odd_copies, comparison), floor, alike)
 
 
-def odd_live_answers(stable: Tally, candidate: Tally) -> Odd:
-    """Return the same of two versions that are compared on traffic of their own alone."""
-    return Odd(_of_answers(candidate), _of_answers(stable))
+def odd_live_answers(stable: Tally, candidate: Tally, before: int) -> Odd:
+    """Return the same of two versions that are compared on traffic of their own alone.
+
+    Args:
+        stable: What stable answered.
+        candidate: What the candidate did.
+        before: Such answers of stable from before that.
+    """
+    return Odd(_of_answers(candidate), _of_answers(stable), before)
 
 
 def _of_answers(tally: Tally) -> Share:

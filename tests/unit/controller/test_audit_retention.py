@@ -143,17 +143,17 @@ FLOOR = f"UPDATE audit_floor SET older_than = {time.time() - 30 * DAY_S}"
         "UPDATE audit SET document = replace(document, 'days', 'years')",
         "UPDATE audit_floor SET older_than = 0",
         "UPDATE audit_floor SET id = 2",
-        f"UPDATE audit_floor SET older_than = {time.time() - 3600}",
-        f"UPDATE audit_floor SET older_than = {time.time() + 90 * DAY_S}",
+        "UPDATE audit_floor SET older_than = NOW - 3600",
+        "UPDATE audit_floor SET older_than = NOW + 7776000",
         "DELETE FROM audit_floor",
-        f"INSERT INTO audit_floor VALUES (2, {time.time()})",
+        "INSERT INTO audit_floor VALUES (2, NOW)",
     ],
 )
 async def test_the_database_itself_lets_nothing_go_that_is_not_old_enough(sql: OpenedStore, statement: str) -> None:
     await noted(sql, 90, 1)
     await sql.database.run(lambda connection: execute(connection, FLOOR))
     with pytest.raises(REFUSED):
-        await sql.database.run(lambda connection: execute(connection, statement))
+        await sql.database.run(lambda connection: execute(connection, statement.replace("NOW", str(time.time()))))
     assert await reasons(sql) == ["90 days", "1 days"]
     old = "DELETE FROM audit WHERE id = (SELECT min(id) FROM audit)"
     await sql.database.run(lambda connection: execute(connection, old))

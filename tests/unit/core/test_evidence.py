@@ -67,6 +67,19 @@ def test_a_worker_that_has_not_reported_yet_but_lives_is_remembered() -> None:
     assert evidence.absorb({}, {"a"}, GENERATION) is evidence
 
 
+def test_what_stable_gave_before_its_answers_count_is_known_all_the_same() -> None:
+    def odd(sequence: int, requests: int, not_finite: int, served: int = GENERATION) -> Sighting:
+        return Sighting(sequence, served, replace(counts(requests), non_finite=not_finite), Tally())
+
+    evidence = absorb(Evidence(), a=odd(1, 1000, 3, GENERATION - 1))
+    assert (evidence.stable.non_finite, evidence.stable_non_finite_before) == (0, 3)
+    evidence = absorb(evidence, a=odd(2, 1100, 4))
+    assert (evidence.stable.non_finite, evidence.stable_non_finite_before) == (0, 4), "given under another weight"
+    evidence = absorb(evidence, a=odd(3, 1200, 6), b=odd(1, 50, 0))
+    assert (evidence.stable.non_finite, evidence.stable_non_finite_before) == (2, 4)
+    assert evidence.next_step().stable_non_finite_before == 6
+
+
 def test_a_new_step_begins_with_no_answers_and_keeps_its_place_in_every_report() -> None:
     evidence = absorb(absorb(Evidence(), a=sighting(1, 0)), a=sighting(2, 10)).next_step()
     assert evidence.stable.requests == 0
