@@ -66,7 +66,7 @@ def tolerance_named(message: str) -> str | None:
 
 def shown(value: object) -> str:
     """Return a default as it stands in a field."""
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def plain(kind: str, message: str) -> str:

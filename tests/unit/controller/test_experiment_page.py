@@ -316,19 +316,30 @@ def test_a_promotion_means_the_winner_and_an_abort_all_arms() -> None:
 async def test_what_is_missing_is_said_and_worked_out_again_only_after_a_while() -> None:
     clock = FakeClock()
     outlook = Outlook(clock)
-    begun = replace(under_way({}), step_entered_at=clock())
+    nothing = replace(under_way({}), step_entered_at=clock())
     clock.advance(20.0)
-    assert await outlook.of(begun) == "No outcome was fed back yet, and without outcomes there is no verdict."
-    some = replace(under_way({1: totals(100, 40), 2: totals(60, 27), 3: totals(60, 21)}), step_entered_at=clock() - 20)
-    assert await outlook.of(some) == await outlook.of(begun), "it is fresh enough"
-    clock.advance(11.0)
+    for outcomes, versions in (({}, "versions 1, 2 and 3"), ({1: totals(9, 3), 2: totals(9, 3)}, "version 3")):
+        silent = replace(nothing, evidence=under_way(outcomes).evidence)
+        assert await outlook.of(silent) == (
+            f"No outcome of {versions} was fed back yet, and without outcomes there is no verdict."
+        )
+    some = replace(nothing, evidence=under_way({1: totals(100, 40), 2: totals(60, 27), 3: totals(60, 21)}).evidence)
+    assert await outlook.of(replace(some, evidence=replace(some.evidence, candidate=Tally()))) == (
+        "Nothing to compare was answered in this step yet."
+    )
     needs = await outlook.of(some)
     assert re.fullmatch(
         r"Needs about [\d,]+ more requests and [\d,]+ more outcomes, [\d.]+ (s|min|h) at this rate: "
         r"then the verdict is (pass|fail)\.",
         needs,
     ), needs
-    enough = replace(under_way({1: totals(400, 160), 2: totals(400, 320), 3: totals(400, 80)}), step_entered_at=clock())
-    clock.advance(30.0)
-    assert "the shortest time is over in 30 s" in await outlook.of(enough)
+    enough = replace(
+        nothing, evidence=under_way({1: totals(400, 160), 2: totals(400, 320), 3: totals(400, 80)}).evidence
+    )
+    assert await outlook.of(enough) == needs, "it is fresh enough"
+    clock.advance(11.0)
+    assert "The evidence is enough to pass; the shortest time is over in 29 s" in await outlook.of(enough)
+    clock.advance(2.0)
+    assert "over in 27 s" in await outlook.of(enough)
+    assert "enough to pass, which counts when somebody resumes" in await outlook.of(replace(enough, phase=Phase.PAUSED))
     assert await outlook.of(replace(enough, phase=Phase.CONCLUDED)) == ""
