@@ -125,7 +125,7 @@ def test_an_ab_test_is_started_by_the_form_and_its_arms_are_watched_until_one_wi
         assert page.evaluate("window.sameDocument") is None, "a verb leads to a page of its own"
         expect(page.locator("#state")).to_contain_text("version 2 wins")
         expect(page.locator("#connection")).to_have_text("Over")
-        assert cells(page, "Stands")[:2] == ["compared with", "wins"]
+        assert cells(page, "Stands")[:2] == ["baseline", "wins"]
         ended = controller.get("/v1/rollouts/digits-1")
         counted = {int(version): each["outcomes"] for version, each in ended["evidence"]["outcomes"].items()}
         shown = [int(re.sub(r"\D", "", text)) for text in cells(page, "Outcomes")]

@@ -82,7 +82,7 @@ def _seen(tally: Tally, requests: int, share: int, totals: Totals, experiment: E
 
 def _stands(rollout: Rollout, experiment: Experiment, arm: Standing | None) -> tuple[Cell, Cell, Cell]:
     if arm is None:
-        return Cell(words.NOTHING), Cell(words.NOTHING), Cell("compared with")
+        return Cell(words.NOTHING), Cell(words.NOTHING), Cell("baseline")
     bounds = ""
     if arm.low is not None or arm.high is not None:
         low, high = (None if bound is None else words.percent(bound) for bound in (arm.low, arm.high))

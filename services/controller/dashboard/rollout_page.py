@@ -131,7 +131,7 @@ def rollout_page(
         checks=checks_of(rollout.verdict),
         mixes=mixes_of(evidence.stable, evidence.candidate),
         sparklines=sparklines(trend.points) if trend is not None else (),
-        differences=differences_of(rollout_view(rollout)["evidence"].get("comparison")),
+        differences=_differences(rollout),
         arms=arms_of(rollout),
         audit=audit_lines(audit.records),
         audit_goes_on=audit.more is not None,
@@ -147,6 +147,12 @@ def _purpose(rollout: Rollout) -> str:
     several = len(rollout.challengers) > 1
     compared = words.first_upper(words.versions(rollout.challengers))
     return f"{compared} {'are' if several else 'is'} compared with version {rollout.stable}"
+
+
+def _differences(rollout: Rollout) -> Differences | None:
+    if not any(step.mirror_percent for step in rollout.spec.steps):
+        return None
+    return differences_of(rollout_view(rollout)["evidence"].get("comparison"))
 
 
 def _rates(rollout: Rollout, trend: Trend | None) -> tuple[float, float] | None:

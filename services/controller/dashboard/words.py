@@ -14,7 +14,7 @@ _UNIT = "\N{NO-BREAK SPACE}"
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _TEN, _HUNDRED, _THOUSAND = 10, 100, 1000
 
-_PASSED = " passed: "
+_PASSED = re.compile(r"(step \d+ of \d+ \(\d+ %\) (?:passed|is decided, (?:version \d+|no arm) wins)): ")
 # What each phase means, for somebody who does not know the state machine.
 PHASES = {
     "preparing": "The candidate is being loaded",
@@ -161,8 +161,8 @@ def first_upper(text: str) -> str:
 
 def brief(reason: str) -> str:
     """Return a reason without the sentences of all checks where all passed: they are shown as checks."""
-    head, passed, _ = reason.partition(_PASSED)
-    return head + _PASSED.rstrip(": ") if passed and head.startswith("step ") else reason
+    found = _PASSED.match(reason)
+    return reason if found is None else found[1]
 
 
 def mark(outcome: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import httpx2
 import pytest
 
+from services.controller.dashboard import words
 from services.controller.dashboard.arms import COLUMNS, arms_of
 from services.controller.dashboard.experiment_form import ExperimentForm, fresh_experiment, read_experiment
 from services.controller.dashboard.outlook import Outlook
@@ -292,7 +293,7 @@ def test_an_arm_stands_as_far_as_its_outcomes_say() -> None:
     )
     found = arms_of(won)
     assert found is not None
-    assert [row.cells[-1].value for row in found.rows] == ["compared with", "open", "wins"]
+    assert [row.cells[-1].value for row in found.rows] == ["baseline", "open", "wins"]
 
 
 def test_the_actual_weight_is_a_share_of_all_arms() -> None:
@@ -343,3 +344,19 @@ async def test_what_is_missing_is_said_and_worked_out_again_only_after_a_while()
     assert "over in 27 s" in await outlook.of(enough)
     assert "enough to pass, which counts when somebody resumes" in await outlook.of(replace(enough, phase=Phase.PAUSED))
     assert await outlook.of(replace(enough, phase=Phase.CONCLUDED)) == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("step 1 of 1 (30 %) is decided, version 2 wins: clicked of version 2: mean 0.9; all answers are finite",
+         "step 1 of 1 (30 %) is decided, version 2 wins"),
+        ("step 1 of 1 (30 %) is decided, no arm wins: clicked of version 2: mean 0.4",
+         "step 1 of 1 (30 %) is decided, no arm wins"),
+        ("step 1 of 3 (5 %) passed: all answers are finite", "step 1 of 3 (5 %) passed"),
+        ("step 1 of 1 (30 %) failed: bad answers: 9 %", "step 1 of 1 (30 %) failed: bad answers: 9 %"),
+        ("ada said abort at step 1 of 1 (30 %): step 1 of 1 (30 %) passed: no", None),
+    ],
+)  # fmt: skip
+def test_a_reason_is_shown_without_the_sentences_of_checks_that_passed(reason: str, shown: str | None) -> None:
+    assert words.brief(reason) == (shown or reason)
