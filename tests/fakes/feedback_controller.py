@@ -37,6 +37,9 @@ class FeedbackController(feedback_pb2_grpc.FeedbackServiceServicer):  # type: ig
         return feedback_pb2.OutcomeReceipt(taken=[self.answers] * len(request.outcomes))
 
 
+_END_S = 1.0
+
+
 @asynccontextmanager
 async def feedback_controller() -> AsyncIterator[tuple[FeedbackController, Controllers]]:
     """Run one on a free port, and return it with the gateway's way to it."""
@@ -49,4 +52,5 @@ async def feedback_controller() -> AsyncIterator[tuple[FeedbackController, Contr
         yield controller, controllers
     finally:
         await controllers.aclose()
-        await server.stop(None)
+        # Calls end before the loop does: their last events would find it closed, and fail another test.
+        await server.stop(_END_S)

@@ -14,6 +14,7 @@ from services.controller.dashboard.outlook import Outlook
 from services.controller.dashboard.rollout_page import rollout_page
 from services.controller.dashboard.steps import weight_of
 from services.controller.dashboard.verb_words import verb_of
+from services.controller.store import AuditPage
 from services.core.event import EventKind
 from services.core.evidence import Evidence
 from services.core.experiment import Experiment, OutcomeSpec
@@ -309,7 +310,7 @@ def test_a_promotion_means_the_winner_and_an_abort_all_arms() -> None:
     assert "Version 2 gets all traffic now" in verb_of(under_way({}), EventKind.PROMOTE).consequence
     assert "versions 2 and 3 are unloaded" in verb_of(won, EventKind.ABORT).consequence
     assert "Every version keeps its share" in verb_of(won, EventKind.PAUSE).consequence
-    page = rollout_page(won, [], serving=SERVING, trend=None, now=1.0)
+    page = rollout_page(won, [], AuditPage((), None), serving=SERVING, trend=None, now=1.0)
     assert page.purpose == "Versions 2 and 3 are compared with version 1"
     assert page.phase_words == "Each arm has its share while outcomes come back"
 
