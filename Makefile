@@ -48,7 +48,7 @@ else
 endif
 
 proto: install ## generate services/pb from proto/
-	$(BIN)/python -m grpc_tools.protoc --proto_path=services/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. services/pb/penstock/v1/feedback.proto services/pb/penstock/v1/routes.proto services/pb/penstock/v1/rollouts.proto services/pb/penstock/v1/statistics.proto
+	$(BIN)/python -m grpc_tools.protoc --proto_path=services/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. services/pb/penstock/v1/feedback.proto services/pb/penstock/v1/outcomes.proto services/pb/penstock/v1/routes.proto services/pb/penstock/v1/rollouts.proto services/pb/penstock/v1/statistics.proto
 
 recipes: install ## train and build every recipe, serve it, compare the answers with PyTorch's
 	RECIPES=all $(BIN)/pytest -q -s tests/e2e/test_recipes.py

@@ -33,18 +33,24 @@ class Forecast:
         outcome: Which verdict.
         requests: How many more requests the candidate must have answered until then.
         seconds: How much longer that takes at the present rate.
+        outcomes: How many more outcomes of an A/B test come back until then, of all versions; None for other rollouts.
     """
 
     outcome: Outcome
     requests: int
     seconds: float
+    outcomes: int | None = None
+
+    @property
+    def missing(self) -> str:
+        """How much more is needed until then, for a person."""
+        outcomes = "" if self.outcomes is None else f" and {self.outcomes:,} more outcomes"
+        return f"about {self.requests:,} more requests{outcomes}, {duration(self.seconds)}"
 
     @property
     def text(self) -> str:
         """The same for a person."""
-        return (
-            f"{self.outcome.value} after about {self.requests:,} more requests, {duration(self.seconds)} at this rate"
-        )
+        return f"{self.outcome.value} after {self.missing} at this rate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +105,11 @@ def forecast(terms: Terms, seen: Seen, elapsed_s: float) -> Forecast | None:
     if outcome is Outcome.PASS and terms.memory.leak_check is LeakCheck.REQUIRE:
         watched_s = min(course.watched_s for course in (seen.memory, *seen.arms_memory.values()))
         seconds = max(seconds, terms.memory.window_s - watched_s)
-    more = round(candidate.requests * seconds / elapsed_s)
-    return Forecast(outcome, more, seconds)
+    more = seconds / elapsed_s
+    outcomes = None if terms.experiment is None else sum(totals.count for totals in seen.outcomes.values())
+    return Forecast(
+        outcome, round(candidate.requests * more), seconds, None if outcomes is None else round(outcomes * more)
+    )
 
 
 def _memory_aside(terms: Terms) -> Terms:

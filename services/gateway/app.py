@@ -116,7 +116,13 @@ class Gateway:
             draining=self._is_draining,
         )
         self._grpc = GrpcServer(
-            grpc_listener, pipeline, catalog, limits=limits, budget=budget, draining=self._is_draining
+            grpc_listener,
+            pipeline,
+            catalog,
+            limits=limits,
+            budget=budget,
+            draining=self._is_draining,
+            feedback=feedback,
         )
         observation.watch(
             lambda: [

@@ -24,7 +24,7 @@ from services.gateway.control.route_watch import RouteWatch
 from services.gateway.control.table_cache import TableCache
 from services.gateway.metrics import comparisons
 from services.gateway.metrics.replica_metrics import replica_readings
-from services.gateway.metrics.series import SHARED_MEMORY
+from services.gateway.metrics.series import FEEDBACK, SHARED_MEMORY
 from services.gateway.metrics.slab import SlabReader, SlabWriter
 from services.gateway.metrics.tallies import FAMILIES, tallies
 from services.gateway.observation import Observation
@@ -74,7 +74,12 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         admission=behaviour.admission,
         mirroring=behaviour.mirroring,
         answers=answers,
-        feedback=FeedbackDesk(answers, routes, controllers),
+        feedback=FeedbackDesk(
+            answers,
+            routes,
+            controllers,
+            count=lambda model, result, outcomes: observation.recorder.add(FEEDBACK, model, result, count=outcomes),
+        ),
         workers=settings.workers,
         replicas=lambda: len(triton.states()),
         observation=observation,

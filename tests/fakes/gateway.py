@@ -24,6 +24,7 @@ from services.core.inference import Parameter, RequestedOutput
 from services.core.tensor import Tensor
 from services.gateway.admission import AdmissionSettings
 from services.gateway.app import Gateway
+from services.gateway.control.feedback_desk import FeedbackDesk
 from services.gateway.limits import Limits
 from services.gateway.metrics.comparisons import comparisons
 from services.gateway.metrics.merged import MergedSlabs
@@ -96,6 +97,7 @@ async def serving(
     admission: AdmissionSettings | None = None,
     mirroring: MirrorSettings | None = None,
     grpc_listener: socket.socket | None = None,
+    feedback: Callable[[Routes], FeedbackDesk] | None = None,
 ) -> AsyncIterator[Running]:
     """Run a gateway on free ports, or gRPC on a given socket; it is drained at the end."""
     upstream = upstream or FakeUpstream()
@@ -112,6 +114,7 @@ async def serving(
             limits=replace(limits or Limits(drain_s=2.0), unready_s=0.0),
             admission=admission,
             mirroring=mirroring,
+            feedback=None if feedback is None else feedback(routes),
         )
         reader = SlabReader(slab)
         if table:

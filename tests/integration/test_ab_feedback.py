@@ -6,11 +6,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import grpc
 import orjson
 import pytest
 
 from loadtest.controller_kills.controllers import publish
 from loadtest.controller_kills.model_server import ModelServer
+from services.core.errors import STATUS, Conflict, InvalidRequest, NotFound, Unavailable
+from services.pb.penstock.v1 import outcomes_pb2, outcomes_pb2_grpc
 from services.triton.http import HttpPool
 from tests.fakes.gateway import in_loop, serving
 from tests.fakes.gateway_process import GatewayProcess, gateway_process
@@ -18,6 +21,7 @@ from tests.fakes.running_controller import RunningController, running_controller
 
 pytestmark = pytest.mark.integration
 
+_REST = {STATUS[error].grpc: STATUS[error].http for error in (InvalidRequest, NotFound, Conflict, Unavailable)}
 STABLE, CANDIDATE = 2, 1  # a controller begins with the latest version
 INPUTS = [{"name": "image", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]
 
@@ -43,11 +47,11 @@ class Client:
     """
 
     def __init__(self, gateway: GatewayProcess) -> None:
-        self._port = gateway.ports["REST"]
+        self._gateway = gateway
         self.answered: dict[str, int] = {}
 
     async def _post(self, path: str, document: object, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-        pool = HttpPool("127.0.0.1", self._port)
+        pool = HttpPool("127.0.0.1", self._gateway.ports["REST"])
         try:
             reply = await pool.request("POST", path, headers or {}, [orjson.dumps(document)], 10.0)
             return reply.status, orjson.loads(reply.body)
@@ -67,6 +71,23 @@ class Client:
         return await self._post("/v2/models/digits/feedback", list(items))
 
 
+class GrpcTeller(Client):
+    """Asks over REST and tells over gRPC; statuses are those that REST has for the same refusals."""
+
+    async def tell(self, *items: dict[str, Any]) -> tuple[int, Any]:
+        """Tell of outcomes."""
+        feedback = [outcomes_pb2.RequestFeedback(**item) for item in items]
+        request = outcomes_pb2.SendFeedbackRequest(model="digits", feedback=feedback)
+        address = f"127.0.0.1:{self._gateway.ports['gRPC']}"
+        # Without a pool of its own it would take the connection of the channel before.
+        async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            try:
+                answer = await outcomes_pb2_grpc.OutcomeServiceStub(channel).SendFeedback(request, timeout=10.0)
+            except grpc.aio.AioRpcError as error:
+                return _REST[error.code().value[0]], {"error": error.details()}
+        return 200, {"results": [{"result": one.result} for one in answer.results]}
+
+
 async def phase_of(controller: RunningController, *phases: str) -> dict[str, Any]:
     """Return the rollout once it is in one of these phases."""
 
@@ -75,6 +96,11 @@ async def phase_of(controller: RunningController, *phases: str) -> dict[str, Any
         return found
 
     return await asyncio.to_thread(wait)
+
+
+async def both_have_the_table(controller: RunningController) -> None:
+    """Wait until both workers say that they serve with the present route."""
+    await asyncio.to_thread(controller.until, "/v1/routes", lambda it: len(it["workers"]) == 2 and not it["lagging"])
 
 
 async def told(client: Client, *items: dict[str, Any]) -> tuple[int, Any]:
@@ -95,13 +121,17 @@ async def told_at_last(client: Client, *items: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("stable_rate", "candidate_rate", "min_lift", "words"),
-    [(20, 90, 0.02, f"version {CANDIDATE} wins"), (60, 60, 0.9, "no arm wins")],
-    ids=["lift", "none"],
+    ("teller", "rates", "min_lift", "words"),
+    [
+        (Client, {STABLE: 20, CANDIDATE: 90}, 0.02, f"version {CANDIDATE} wins"),
+        (Client, {STABLE: 60, CANDIDATE: 60}, 0.9, "no arm wins"),
+        (GrpcTeller, {STABLE: 20, CANDIDATE: 90}, 0.02, f"version {CANDIDATE} wins"),
+    ],
+    ids=["lift", "none", "lift, told over gRPC"],
 )
 @in_loop
 async def test_feedback_leads_to_the_right_verdict_and_counts_once_over_a_kill(
-    stable_rate: int, candidate_rate: int, min_lift: float, words: str, tmp_path: Path
+    teller: type[Client], rates: dict[int, int], min_lift: float, words: str, tmp_path: Path
 ) -> None:
     publish(tmp_path / "repository", ["digits"])
     (tmp_path / "gateway").mkdir()
@@ -114,19 +144,18 @@ async def test_feedback_leads_to_the_right_verdict_and_counts_once_over_a_kill(
             gateway_process(tmp_path / "gateway", triton.gateway.http_port, controller.grpc_port) as gateway,
         ):
             await gateway.announced()
-            client = Client(gateway)
+            client = teller(gateway)
             await asyncio.to_thread(controller.until, "/v1/models/digits", lambda it: it.get("stable") == STABLE)
-            await asyncio.sleep(1.0)  # both workers have a table by then
+            await both_have_the_table(controller)
             status, answer = await client.tell({"id": "none", "model_version": STABLE, "outcomes": {"clicked": 1}})
             assert status == 409, answer
             started = await asyncio.to_thread(controller.post, "/v1/rollouts", experiment_of(min_lift))
             assert started.status_code == 201, started.text
             await phase_of(controller, "progressing")
-            await asyncio.sleep(1.0)  # both workers have the table by then
+            await both_have_the_table(controller)
 
             def item(request_id: str) -> dict[str, Any]:
-                rate = candidate_rate if client.answered[request_id] == CANDIDATE else stable_rate
-                good = int(request_id.removeprefix("r")) * 37 % 100 < rate
+                good = int(request_id.removeprefix("r")) * 37 % 100 < rates[client.answered[request_id]]
                 return {"id": request_id, "outcomes": {"clicked": int(good)}}
 
             # The same keys over and over: each meets the same version every time.
@@ -161,6 +190,8 @@ async def test_feedback_leads_to_the_right_verdict_and_counts_once_over_a_kill(
                     break
                 assert status == 200, answer
                 known = begin + 200
+            assert await gateway.metric("penstock_feedback_total", model="digits", result="stored") >= known
+            assert await gateway.metric("penstock_feedback_total", model="digits", result="conflicting") == 1
             ended = await phase_of(controller, "concluded")
             assert words in ended["reason"]
             counted = {int(version): each["outcomes"] for version, each in ended["evidence"]["outcomes"].items()}

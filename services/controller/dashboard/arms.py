@@ -1,22 +1,26 @@
-"""The arms of an A/B test: what became of their answers, beside stable's. Pure."""
+"""The arms of an A/B test: what they answered and what became of it, beside stable's. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from services.controller.dashboard import words
-from services.core.checks.lift import LIFT_PREFIX
+from services.controller.dashboard.versions import Cell, bad_answers, p99
+from services.core.checks.lift import Standing, standing, winner_of
 from services.core.experiment import Experiment
 from services.core.outcomes import Totals
 from services.core.rollout import Rollout
+from services.core.tally import Tally
+
+COLUMNS = ("Share", "Requests", "Bad answers", "p99 latency", "Outcomes", "Mean", "Lift", "p", "Stands")
 
 
 @dataclass(frozen=True, slots=True)
 class ArmRow:
-    """One version: share of the traffic, outcomes, their mean, the lift, its bounds and its p-value."""
+    """One version, with a cell for each of the columns."""
 
     version: str
-    cells: tuple[str, ...]
+    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,52 +30,75 @@ class Arms:
     Attributes:
         outcome: What is fed back.
         asked: When an arm wins.
+        columns: What the cells are.
         rows: Stable first.
     """
 
     outcome: str
     asked: str
+    columns: tuple[str, ...]
     rows: tuple[ArmRow, ...]
 
 
 def arms_of(rollout: Rollout) -> Arms | None:
-    """Return what the last verdict says of each arm; None where there is no A/B test."""
+    """Return what was seen of each arm and how it stands; None where there is no A/B test."""
     experiment = rollout.spec.experiment
     if experiment is None:
         return None
     shares = (rollout.spec.steps[0].weight_percent, *(arm.weight_percent for arm in experiment.arms))
-    rows = [_stable(rollout, experiment, 100 - sum(shares))]
+    seen = rollout.evidence
+    tallies = {rollout.stable: seen.stable, rollout.candidate: seen.candidate, **seen.arms}
+    requests = sum(tally.requests for tally in tallies.values())
+
+    def row(version: int, share: int, what: Standing | None) -> ArmRow:
+        tally, totals = tallies.get(version, Tally()), seen.outcomes.get(version, Totals())
+        name = f"{version} (stable)" if version == rollout.stable else str(version)
+        return ArmRow(name, (*_seen(tally, requests, share, totals, experiment), *_stands(rollout, experiment, what)))
+
+    rows = [row(rollout.stable, 100 - sum(shares), None)]
+    base = seen.outcomes.get(rollout.stable, Totals())
     for version, share in zip(rollout.challengers, shares, strict=True):
-        rows.append(_arm(rollout, experiment, version, share))
+        totals = seen.outcomes.get(version, Totals())
+        rows.append(row(version, share, standing(experiment, version, totals, base, len(shares))))
     asked = (
         f"{experiment.outcome.better.value} is better; a lift of {words.percent(experiment.min_lift)} or more counts, "
         f"at {words.percent(experiment.significance)} over all arms"
     )
-    return Arms(experiment.outcome.name, asked, tuple(rows))
+    return Arms(experiment.outcome.name, asked, COLUMNS, tuple(rows))
 
 
-def _stable(rollout: Rollout, experiment: Experiment, share: int) -> ArmRow:
-    seen = _seen(rollout, experiment, rollout.stable, share)
-    return ArmRow(f"{rollout.stable} (stable)", (*seen, words.NOTHING, words.NOTHING, words.NOTHING))
-
-
-def _arm(rollout: Rollout, experiment: Experiment, version: int, share: int) -> ArmRow:
-    checks = rollout.verdict.checks if rollout.verdict else ()
-    numbers = next((check.numbers for check in checks if check.name == f"{LIFT_PREFIX}{version}"), {})
-    low, high, p_value = numbers.get("lift_low"), numbers.get("lift_high"), numbers.get("p_value")
-    surely = f"{words.percent(low)} to {'any' if high is None else words.percent(high)}"
-    return ArmRow(
-        f"{version} (wins)" if numbers.get("winner") == 1 else str(version),
-        (
-            *_seen(rollout, experiment, version, share),
-            words.percent(numbers.get("lift")),
-            words.NOTHING if low is None else surely,
-            words.NOTHING if p_value is None else f"{p_value:.2g}",
-        ),
+def _seen(tally: Tally, requests: int, share: int, totals: Totals, experiment: Experiment) -> tuple[Cell, ...]:
+    seen = f"seen {words.percent(tally.requests / requests)}" if requests else ""
+    mean = words.NOTHING if totals.mean is None else f"{experiment.outcome.raw(totals.mean):.4g}"
+    return (
+        Cell(f"{share} %", seen),
+        Cell(words.count(tally.requests)),
+        bad_answers(tally),
+        p99(tally),
+        Cell(words.count(totals.count)),
+        Cell(mean),
     )
 
 
-def _seen(rollout: Rollout, experiment: Experiment, version: int, share: int) -> tuple[str, str, str]:
-    totals = rollout.evidence.outcomes.get(version, Totals())
-    mean = words.NOTHING if totals.mean is None else f"{experiment.outcome.raw(totals.mean):.4g}"
-    return f"{share} %", words.count(totals.count), mean
+def _stands(rollout: Rollout, experiment: Experiment, arm: Standing | None) -> tuple[Cell, Cell, Cell]:
+    if arm is None:
+        return Cell(words.NOTHING), Cell(words.NOTHING), Cell("baseline")
+    bounds = ""
+    if arm.low is not None or arm.high is not None:
+        low, high = (None if bound is None else words.percent(bound) for bound in (arm.low, arm.high))
+        bounds = f"{low or words.NOTHING} to {high or 'any'}"
+    p_value = words.NOTHING if arm.lift is None else f"{arm.p_value:.2g}"
+    return Cell(words.percent(arm.lift), bounds), Cell(p_value), Cell(_standing_words(rollout, experiment, arm))
+
+
+def _standing_words(rollout: Rollout, experiment: Experiment, arm: Standing) -> str:
+    if winner_of(rollout.verdict) == arm.version:
+        return "wins"
+    stable = rollout.evidence.outcomes.get(rollout.stable, Totals())
+    if min(arm.totals.count, stable.count) < experiment.min_outcomes:
+        return f"not yet {words.count(experiment.min_outcomes)} outcomes each"
+    if arm.worse:
+        return "is worse"
+    if arm.hopeless:
+        return "no practical lift"
+    return "is better so far" if arm.won else "open"

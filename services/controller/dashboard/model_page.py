@@ -53,6 +53,8 @@ def model_page(model: dict[str, Any], rollouts: Sequence[Rollout], serving: dict
     published, loaded, stable, candidate = (model[key] for key in ("published", "loaded", "stable", "candidate"))
     known = sorted({*published, *(loaded or ()), *(each for each in (stable, candidate) if each)}, reverse=True)
     parts = {stable: "stable", candidate: f"candidate at {model['weight_percent']} %"}
+    arms = (model["route"] or {}).get("arms", [])
+    parts |= {arm["version"]: f"arm at {arm['weight_percent']} %" for arm in arms}
     versions = tuple(
         VersionLine(
             version,

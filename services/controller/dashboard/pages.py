@@ -10,10 +10,12 @@ from starlette.routing import Route
 
 from services.controller.dashboard.archive import Archive
 from services.controller.dashboard.audit_pages import AuditPages
+from services.controller.dashboard.experiment_pages import ExperimentPages
 from services.controller.dashboard.fragments import Fragments
 from services.controller.dashboard.guard import error_page, guarded
 from services.controller.dashboard.index_pages import IndexPages
 from services.controller.dashboard.model_pages import ModelPages
+from services.controller.dashboard.outlook import Outlook
 from services.controller.dashboard.renderer import Renderer
 from services.controller.dashboard.rollout_pages import RolloutPages
 from services.controller.events.event_feed import EventFeed
@@ -57,6 +59,9 @@ class Dashboard:
             renderer=self._renderer,
             fragments=fragments,
         )
+        self._experiments = ExperimentPages(
+            operations=operations, archive=archive, overview=overview, renderer=self._renderer
+        )
         self._rollouts = RolloutPages(
             operations=operations,
             archive=archive,
@@ -64,6 +69,7 @@ class Dashboard:
             watch=watch,
             renderer=self._renderer,
             fragments=fragments,
+            outlook=Outlook(clock),
             clock=clock,
         )
 
@@ -72,6 +78,7 @@ class Dashboard:
         """Every address but ``/``, which it shares with the API."""
         index, models, rollouts, renderer = self._index, self._models, self._rollouts, self._renderer
         audit = self._audit
+        experiments = self._experiments
         return [
             guarded("/live", index.live, renderer),
             guarded("/audit", audit.show, renderer),
@@ -80,6 +87,8 @@ class Dashboard:
             guarded("/models/{model}", models.show, renderer),
             guarded("/models/{model}", models.start, renderer, "POST"),
             guarded("/models/{model}/live", models.live, renderer),
+            guarded("/models/{model}/experiment", experiments.show, renderer),
+            guarded("/models/{model}/experiment", experiments.start, renderer, "POST"),
             guarded("/rollouts/{rollout_id}", rollouts.show, renderer),
             guarded("/rollouts/{rollout_id}/live", rollouts.live, renderer),
             guarded("/rollouts/{rollout_id}/{verb}", rollouts.confirm, renderer),

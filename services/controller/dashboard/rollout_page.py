@@ -44,10 +44,12 @@ class RolloutPage:
 
     Attributes:
         rollout: The rollout itself.
+        purpose: What it is for.
         phase_words: What its phase means.
         reason: Why it is there.
         waits: Which answers of webhooks it waits for.
         timing: How long it has been where it is.
+        outlook: What is missing for a verdict; empty where none is waited for.
         step_words: Which step the evidence is of.
         steps: The steps.
         weight: Share of the traffic, meant and seen.
@@ -66,10 +68,12 @@ class RolloutPage:
     """
 
     rollout: Rollout
+    purpose: str
     phase_words: str
     reason: str
     waits: tuple[str, ...]
     timing: str
+    outlook: str
     step_words: str
     steps: tuple[StepView, ...]
     weight: Weight
@@ -96,6 +100,7 @@ def rollout_page(
     trend: Trend | None,
     now: float,
     waits: Sequence[str] = (),
+    outlook: str = "",
 ) -> RolloutPage:
     """Return what is shown.
 
@@ -107,14 +112,17 @@ def rollout_page(
         trend: The course of its present step, where it was followed.
         now: Seconds since the epoch.
         waits: Which answers it waits for.
+        outlook: What ``Outlook`` says of it.
     """
     evidence = rollout.evidence
     return RolloutPage(
         rollout=rollout,
-        phase_words=words.PHASES[rollout.phase.value],
+        purpose=_purpose(rollout),
+        phase_words=(words.EXPERIMENT_PHASES if rollout.spec.experiment else words.PHASES)[rollout.phase.value],
         reason=words.brief(rollout.reason),
         waits=tuple(words.brief(each) for each in waits),
         timing=_timing(rollout, now),
+        outlook=outlook,
         step_words="this step" if rollout.phase.weighted else "the last step",
         steps=steps_of(rollout),
         weight=weight_of(rollout, serving),
@@ -123,7 +131,7 @@ def rollout_page(
         checks=checks_of(rollout.verdict),
         mixes=mixes_of(evidence.stable, evidence.candidate),
         sparklines=sparklines(trend.points) if trend is not None else (),
-        differences=differences_of(rollout_view(rollout)["evidence"].get("comparison")),
+        differences=_differences(rollout),
         arms=arms_of(rollout),
         audit=audit_lines(audit.records),
         audit_goes_on=audit.more is not None,
@@ -131,6 +139,20 @@ def rollout_page(
         earlier=max(0, len(history) - _SHOWN_LINES),
         verbs=verbs_of(rollout),
     )
+
+
+def _purpose(rollout: Rollout) -> str:
+    if rollout.spec.experiment is None:
+        return f"Version {rollout.candidate} is to replace version {rollout.stable}"
+    several = len(rollout.challengers) > 1
+    compared = words.first_upper(words.versions(rollout.challengers))
+    return f"{compared} {'are' if several else 'is'} compared with version {rollout.stable}"
+
+
+def _differences(rollout: Rollout) -> Differences | None:
+    if not any(step.mirror_percent for step in rollout.spec.steps):
+        return None
+    return differences_of(rollout_view(rollout)["evidence"].get("comparison"))
 
 
 def _rates(rollout: Rollout, trend: Trend | None) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ from services.controller.dashboard.audit_page import SHOWN
 from services.controller.dashboard.form_token import remember, token_of
 from services.controller.dashboard.fragments import Fragments
 from services.controller.dashboard.guard import own_form
+from services.controller.dashboard.outlook import Outlook
 from services.controller.dashboard.renderer import HEADERS, Renderer
 from services.controller.dashboard.rollout_page import RolloutPage, rollout_page
 from services.controller.dashboard.verb_words import verb_of
@@ -41,6 +42,7 @@ class RolloutPages:
         watch: The course of the present step.
         renderer: Templates.
         fragments: What was rendered already.
+        outlook: What a step still needs.
         clock: Wall clock, seconds since the epoch.
     """
 
@@ -53,6 +55,7 @@ class RolloutPages:
         watch: Watch,
         renderer: Renderer,
         fragments: Fragments,
+        outlook: Outlook,
         clock: Callable[[], float],
     ) -> None:
         self._operations = operations
@@ -61,6 +64,7 @@ class RolloutPages:
         self._watch = watch
         self._renderer = renderer
         self._fragments = fragments
+        self._outlook = outlook
         self._clock = clock
 
     async def show(self, request: Request) -> Response:
@@ -116,6 +120,7 @@ class RolloutPages:
             serving=self._overview.serving(rollout.model),
             trend=self._watch.trend(rollout),
             waits=self._overview.waits(rollout),
+            outlook=await self._outlook.of(rollout),
             now=self._clock(),
         )
 

@@ -1,7 +1,4 @@
-"""The form that starts a rollout: its fields, and where what is wrong with them is said. Pure.
-
-The tolerances are the fields of the API, with its names, units and words, so that one that is added there is here too.
-"""
+"""The form that starts a rollout: its fields, and where what is wrong with them is said. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +8,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from services.controller.dashboard.form_fields import (
+    TOLERANCE,
+    Field,
+    fields_of,
+    fresh_tolerances,
+    mentioned,
+    plain,
+    shown,
+    text_of,
+    tolerance_named,
+    tolerances_of,
+)
 from services.controller.rest_models import AnalysisModel, StartModel
 from services.core.errors import InvalidRequest
 from services.core.rollout_spec import DEFAULT_STEPS, LONGEST_STEP_S, OnInconclusive, RolloutSpec, Strategy
@@ -18,17 +27,6 @@ from services.core.rollout_spec import DEFAULT_STEPS, LONGEST_STEP_S, OnInconclu
 STEP_ROWS = 6
 STEP_FIELDS = ("weight_percent", "duration_s", "min_requests", "mirror_percent")
 _OPTIONAL = frozenset({"mirror_percent"})
-_TOLERANCE = "analysis."
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """An input with what is in it and what is wrong with it."""
-
-    name: str
-    label: str
-    hint: str
-    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +44,18 @@ class StartForm:
     @property
     def tolerances(self) -> list[Field]:
         """The fields that say how much worse a candidate may be."""
-        return [
-            # The API's null is an empty field here.
-            Field(name, _label(key), (info.description or "").replace("null asks", "empty asks"), self._text(name))
-            for key, info in AnalysisModel.model_fields.items()
-            for name in [_TOLERANCE + key]
-        ]
+        return fields_of(AnalysisModel, TOLERANCE, self.values)
 
     @property
     def strategies(self) -> list[str]:
         """How a candidate may get its traffic."""
-        # An A/B test has arms and an outcome, which the command and the API take.
+        # An A/B test has arms and an outcome, and a form of its own.
         return [strategy.value for strategy in Strategy if strategy is not Strategy.AB]
 
     @property
     def tolerance_errors(self) -> bool:
         """Whether one of them is wrong."""
-        return any(name.startswith(_TOLERANCE) for name in self.errors)
+        return any(name.startswith(TOLERANCE) for name in self.errors)
 
     def with_errors(self, errors: Mapping[str, str]) -> StartForm:
         """Return the same with what is wrong."""
@@ -78,26 +71,18 @@ class StartForm:
                 steps.append({key: value for key, value in step.items() if value or key not in _OPTIONAL})
         document: dict[str, Any] = {"model": model, "version": self._text("version"), "actor": self._text("actor")}
         document |= {key: self._text(key) for key in ("strategy", "max_step_duration_s", "on_inconclusive")}
-        # A field that was emptied is a mistake, not a default; empty says something only where nothing is asked for.
-        document["analysis"] = {
-            key: self._text(_TOLERANCE + key) or (None if info.default is None else "")
-            for key, info in AnalysisModel.model_fields.items()
-        }
+        document["analysis"] = tolerances_of(self.values)
         # Rows that nobody touched are a canary's; another strategy then has steps of its own.
         if document["strategy"] != Strategy.CANARY.value and steps == _CANARY_ROWS:
             return document
         return {**document, "steps": steps}
 
     def _text(self, name: str) -> str:
-        return self.values.get(name, "").strip()
-
-
-def _shown(value: object) -> str:
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        return text_of(self.values, name)
 
 
 _CANARY_ROWS = [
-    {key: _shown(value) for key in STEP_FIELDS if (value := getattr(step, key)) or key not in _OPTIONAL}
+    {key: shown(value) for key in STEP_FIELDS if (value := getattr(step, key)) or key not in _OPTIONAL}
     for step in DEFAULT_STEPS
 ]
 
@@ -111,8 +96,8 @@ def fresh_form(version: int | None) -> StartForm:
     values = {"version": "" if version is None else str(version), "actor": ""}
     for row, step in enumerate(_CANARY_ROWS):
         values |= {f"step-{row}-{key}": value for key, value in step.items()}
-    values |= {_TOLERANCE + key: _shown(info.default) for key, info in AnalysisModel.model_fields.items()}
-    values["max_step_duration_s"] = _shown(LONGEST_STEP_S[Strategy.CANARY])
+    values |= dict(fresh_tolerances())
+    values["max_step_duration_s"] = shown(LONGEST_STEP_S[Strategy.CANARY])
     values["strategy"] = Strategy.CANARY.value
     values["on_inconclusive"] = OnInconclusive.ABORT.value
     return StartForm(values)
@@ -135,7 +120,7 @@ def read(form: StartForm, model: str) -> tuple[RolloutSpec, str] | StartForm:
         try:
             step.step()
         except InvalidRequest as error:
-            faults[f"step-{row}-{_mentioned(error.message, STEP_FIELDS, 'weight_percent')}"] = error.message
+            faults[f"step-{row}-{mentioned(error.message, STEP_FIELDS, 'weight_percent')}"] = error.message
     if faults:
         return form.with_errors(faults)
     try:
@@ -146,9 +131,9 @@ def read(form: StartForm, model: str) -> tuple[RolloutSpec, str] | StartForm:
 
 def place(message: str) -> str:
     """Return the field that the words of a refusal belong to."""
-    for key in AnalysisModel.model_fields:
-        if message.startswith(key):
-            return _TOLERANCE + key
+    tolerance = tolerance_named(message)
+    if tolerance is not None:
+        return tolerance
     if message.startswith("max_step_duration_s"):
         return "max_step_duration_s"
     if "step" in message.partition(";")[0]:
@@ -161,7 +146,7 @@ def place(message: str) -> str:
 def _placed(error: ValidationError, form: StartForm) -> Iterable[tuple[str, str]]:
     rows = _filled(form)
     for fault in error.errors(include_url=False):
-        words = _plain(fault["type"], fault["msg"])
+        words = plain(fault["type"], fault["msg"])
         match fault["loc"]:
             case ("steps", int(index), key) if index < len(rows):
                 yield f"step-{rows[index]}-{key}", words
@@ -170,7 +155,7 @@ def _placed(error: ValidationError, form: StartForm) -> Iterable[tuple[str, str]
             case ("steps", *_):
                 yield "steps", "give at least one step"
             case ("analysis", key, *_):
-                yield f"{_TOLERANCE}{key}", words
+                yield f"{TOLERANCE}{key}", words
             case ("actor", *_):
                 yield "actor", "say who you are: it goes into the history"
             case ("version", *_):
@@ -181,22 +166,7 @@ def _placed(error: ValidationError, form: StartForm) -> Iterable[tuple[str, str]
                 yield "form", words
 
 
-def _plain(kind: str, message: str) -> str:
-    if kind.startswith("int_"):
-        return "expected a whole number"
-    return "expected a number" if kind.startswith(("float_", "finite_")) else message
-
-
 def _filled(form: StartForm) -> list[int]:
     return [
         row for row in range(STEP_ROWS) if any(form.values.get(f"step-{row}-{key}", "").strip() for key in STEP_FIELDS)
     ]
-
-
-def _mentioned(message: str, names: Iterable[str], otherwise: str) -> str:
-    return next((name for name in names if name in message), otherwise)
-
-
-def _label(key: str) -> str:
-    unit = " (seconds)" if key.endswith("_s") else ""
-    return key.removesuffix("_s").replace("_", " ").capitalize() + unit

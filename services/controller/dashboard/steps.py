@@ -76,10 +76,12 @@ def weight_of(rollout: Rollout, serving: dict[str, Any]) -> Weight:
         rollout: The rollout.
         serving: What ``Overview.serving`` says of its model.
     """
-    mine, theirs = rollout.evidence.candidate.requests, rollout.evidence.stable.requests
-    share = mine / (mine + theirs) if mine + theirs else None
+    seen = rollout.evidence
+    mine = seen.candidate.requests
+    total = mine + seen.stable.requests + sum(arm.requests for arm in seen.arms.values())
+    share = mine / total if total else None
     place = "this step" if rollout.phase.weighted else "the last step"
-    counts = f"{words.count(mine)} of {words.count(mine + theirs)} requests of {place}"
+    counts = f"{words.count(mine)} of {words.count(total)} requests of {place}"
     actual = f"no requests in {place}" if share is None else f"{words.percent(share)}: {counts}"
     percent = None if share is None else 100 * share
     return Weight(rollout.weight_percent, percent, actual, words.serving(serving), tuple(serving["lagging"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.controller.dashboard import words
 from services.core.event import EventKind
 from services.core.rollout import Phase, Rollout
 from services.core.transitions import verbs_in
@@ -34,25 +35,44 @@ def verbs_of(rollout: Rollout) -> tuple[VerbView, ...]:
 
 def verb_of(rollout: Rollout, verb: EventKind) -> VerbView:
     """Return one verb."""
-    stable, candidate, weight = rollout.stable, rollout.candidate, rollout.weight_percent
     consequence = {
-        EventKind.PAUSE: f"Version {candidate} keeps its {weight} % of the traffic, and no further step is taken until "
-        "somebody resumes. Harm that is shown still rolls back.",
+        EventKind.PAUSE: _pause(rollout),
         EventKind.RESUME: f"The rollout goes on at {rollout.current_step.weight_percent} %, with the evidence that it "
         "has. The step's time runs on from where it stood.",
-        EventKind.PROMOTE: f"Version {candidate} gets all traffic now, without further steps, and version {stable} is "
-        f"unloaded. {_standing(rollout)}",
+        EventKind.PROMOTE: _promote(rollout),
         EventKind.ABORT: _abort(rollout),
     }[verb]
     label = verb.value.capitalize()
     return VerbView(verb.value, label, consequence, verb is EventKind.ABORT)
 
 
-def _abort(rollout: Rollout) -> str:
-    if rollout.phase is Phase.PREPARING:
-        return f"Version {rollout.candidate} is not rolled out. It never got traffic."
+def _pause(rollout: Rollout) -> str:
+    if rollout.spec.experiment is not None:
+        return (
+            "Every version keeps its share of the traffic, outcomes still count, and nothing is decided until "
+            "somebody resumes. Harm that is shown still ends the test."
+        )
     return (
-        f"Version {rollout.stable} gets all traffic back now, and version {rollout.candidate} is unloaded. "
+        f"Version {rollout.candidate} keeps its {rollout.weight_percent} % of the traffic, and no further step is "
+        "taken until somebody resumes. Harm that is shown still rolls back."
+    )
+
+
+def _promote(rollout: Rollout) -> str:
+    """Say who gets the traffic: of an A/B test its winner, where the last verdict names one."""
+    leaving = sorted({rollout.stable, *rollout.challengers} - {rollout.favourite})
+    named = words.versions(leaving)
+    gone = f"{named} {'is' if len(leaving) == 1 else 'are'} unloaded"
+    return f"Version {rollout.favourite} gets all traffic now, without further steps, and {gone}. {_standing(rollout)}"
+
+
+def _abort(rollout: Rollout) -> str:
+    named, several = words.versions(rollout.challengers), len(rollout.challengers) > 1
+    if rollout.phase is Phase.PREPARING:
+        never = "They never got traffic." if several else "It never got traffic."
+        return f"{words.first_upper(named)} {'are' if several else 'is'} not rolled out. {never}"
+    return (
+        f"Version {rollout.stable} gets all traffic back now, and {named} {'are' if several else 'is'} unloaded. "
         "The rollout is over; a new one begins at its first step."
     )
 

@@ -48,17 +48,18 @@ def rows(stable: Tally, candidate: Tally, rates: tuple[float, float] | None) -> 
     return (
         row("Requests", lambda tally: Cell(words.count(tally.requests))),
         Row("Request rate", Cell(words.rate(of_stable)), Cell(words.rate(of_candidate)), "last minute"),
-        row("Bad answers", _bad, "failed or not finite"),
+        row("Bad answers", bad_answers, "failed or not finite"),
         row("Failed", lambda tally: Cell(words.count(tally.failed))),
         row("Not finite", lambda tally: Cell(words.count(tally.non_finite)), "NaN or infinity"),
         row("p50 latency", lambda tally: Cell(words.milliseconds(tally.latency.quantile(0.50)))),
         row("p95 latency", lambda tally: Cell(words.milliseconds(tally.latency.quantile(0.95)))),
-        row("p99 latency", _p99),
+        row("p99 latency", p99),
         row("Timed answers", lambda tally: Cell(words.count(tally.latency.total)), "behind p50, p95, p99"),
     )
 
 
-def _bad(tally: Tally) -> Cell:
+def bad_answers(tally: Tally) -> Cell:
+    """Return the share of failed and not finite answers with its bounds."""
     if not tally.requests:
         return Cell(words.NOTHING)
     low = bounds.lower_share(tally.bad, tally.requests, _ALPHA)
@@ -66,7 +67,8 @@ def _bad(tally: Tally) -> Cell:
     return Cell(words.percent(tally.bad / tally.requests), f"{words.percent(low)} to {words.percent(high)}")
 
 
-def _p99(tally: Tally) -> Cell:
+def p99(tally: Tally) -> Cell:
+    """Return the 99th percentile of the latencies with its bounds."""
     estimate, n = tally.latency.quantile(_P99), tally.latency.total
     if estimate is None:
         return Cell(words.NOTHING)

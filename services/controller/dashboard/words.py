@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ _UNIT = "\N{NO-BREAK SPACE}"
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _TEN, _HUNDRED, _THOUSAND = 10, 100, 1000
 
-_PASSED = " passed: "
+_PASSED = re.compile(r"(step \d+ of \d+ \(\d+ %\) (?:passed|is decided, (?:version \d+|no arm) wins)): ")
 # What each phase means, for somebody who does not know the state machine.
 PHASES = {
     "preparing": "The candidate is being loaded",
@@ -30,6 +30,22 @@ PHASES = {
     "aborted": "Stable kept the traffic, because a person said so",
     "concluded": "The comparison ended without harm; stable kept the traffic",
     "failed": "The candidate did not get ready and never got traffic",
+}
+# The same of an A/B test, which has several candidates, and may end with another one than the first.
+EXPERIMENT_PHASES = {
+    "preparing": "The arms are being loaded",
+    "warming": "The arms get warm-up samples, and must answer as when they were built",
+    "progressing": "Each arm has its share while outcomes come back",
+    "paused": "The shares are held until a person decides; harm still ends the test",
+    "promoting": "The chosen arm has all traffic; gateways let go of the other versions",
+    "rolling_back": "Stable has all traffic; gateways let go of the arms",
+    "aborting": "Stable has all traffic, because a person said so",
+    "concluding": "The test is over; gateways let go of the arms",
+    "promoted": "The chosen arm is the stable version now",
+    "rolled_back": "Stable kept the traffic",
+    "aborted": "Stable kept the traffic, because a person said so",
+    "concluded": "The test ended without harm; stable kept the traffic",
+    "failed": "An arm did not get ready, and none got traffic",
 }
 _MARKS = {
     "pass": "\N{CHECK MARK}",
@@ -131,10 +147,22 @@ def state(phase: str) -> str:
     return phase.replace("_", " ").capitalize()
 
 
+def versions(numbers: Sequence[int]) -> str:
+    """Return versions as they stand in a sentence."""
+    if len(numbers) == 1:
+        return f"version {numbers[0]}"
+    return f"versions {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+
+
+def first_upper(text: str) -> str:
+    """Return a sentence with its first letter as a capital, and the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def brief(reason: str) -> str:
     """Return a reason without the sentences of all checks where all passed: they are shown as checks."""
-    head, passed, _ = reason.partition(_PASSED)
-    return head + _PASSED.rstrip(": ") if passed and head.startswith("step ") else reason
+    found = _PASSED.match(reason)
+    return reason if found is None else found[1]
 
 
 def mark(outcome: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -19,6 +20,8 @@ from services.pb.penstock.v1 import feedback_pb2, feedback_pb2_grpc
 _REFUSALS: dict[int, type[PenstockError]] = {
     status_of(error).grpc: type(error) for error in (InvalidRequest(""), NotFound(""), Conflict(""), Overloaded(""))
 }
+# What was done with the outcomes of a call that was not taken.
+REFUSED = "refused"
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +49,8 @@ class FeedbackDesk:
         controllers: The controllers; outcomes go to the one that is followed.
         timeout_s: Longest wait for the controller.
         most: Calls that wait for it at once; one more is refused.
+        count: Told of a model, of what was done with outcomes, and of how many; the model is empty where it is not
+            served.
     """
 
     def __init__(
@@ -56,10 +61,12 @@ class FeedbackDesk:
         *,
         timeout_s: float = 5.0,
         most: int = 32,
+        count: Callable[[str, str, int], None] = lambda _model, _result, _outcomes: None,
     ) -> None:
         self._memory, self._routes, self._controllers = memory, routes, controllers
         self._timeout_s, self._most = timeout_s, most
         self._waiting = 0
+        self._count = count
 
     async def take(self, model: str, told: Sequence[Told]) -> list[tuple[Feedback, Taken]]:
         """Pass outcomes on; return each with what was done with it. All are stored, or none is.
@@ -71,6 +78,17 @@ class FeedbackDesk:
             Overloaded: Too many calls wait for the controller.
             Unavailable: The controller does not answer; telling it again is safe, because each outcome counts once.
         """
+        counted = model if self._routes.knows(model) else ""
+        try:
+            taken = await self._take(model, told)
+        except PenstockError:
+            self._count(counted, REFUSED, sum(len(each.outcomes) for each in told))
+            raise
+        for result, number in Counter(how.value for _, how in taken).items():
+            self._count(counted, result, number)
+        return taken
+
+    async def _take(self, model: str, told: Sequence[Told]) -> list[tuple[Feedback, Taken]]:
         route = self._routes.route(model)
         outcomes = [one for each in told for one in self._outcomes(route, each)]
         if len(outcomes) > MAX_BATCH:

@@ -26,6 +26,7 @@ EJECTIONS: Final = "ejections"
 READMISSIONS: Final = "readmissions"
 LOOP_LAG: Final = "loop_lag"  # sum in ns, then one cell per stage bucket
 TRACED: Final = "traced"  # requests
+FEEDBACK: Final = "feedback"  # outcomes
 
 # What became of copies of live requests. The version is the one that answered, mirrored the one that got the copy.
 MIRROR: Final = "mirror"  # requests that were chosen for a copy, by what became of it
@@ -81,6 +82,7 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
     READMISSIONS: ("replica", "model", "version"),
     LOOP_LAG: (),
     TRACED: ("result",),
+    FEEDBACK: ("model", "result"),
     MIRROR: (*_COPY, "outcome"),
     MIRROR_PAIRS: (*_COPY, "slice"),
     MIRROR_TIME: (*_COPY, "side"),

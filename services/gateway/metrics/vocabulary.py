@@ -10,6 +10,7 @@ from services.gateway.metrics.series import (
     BUFFERED,
     CONNECTIONS,
     EJECTIONS,
+    FEEDBACK,
     HEALTHY,
     IN_FLIGHT,
     LIMIT,
@@ -51,6 +52,10 @@ COUNTERS: Final = {
             "copy alone had no answer). Not sent or given up: full, busy, resting, refused, ending, defect. Never "
             "copied: sequence, decoupled. version answered the client, mirrored got the copy; the same for the floor."
         ),
+    ),
+    FEEDBACK: (
+        "feedback",
+        "Outcomes that clients told of, by what was done with them: stored, repeated, conflicting, or refused.",
     ),
     TRACED: (
         "traced_requests",

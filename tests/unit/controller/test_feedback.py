@@ -211,7 +211,7 @@ async def test_rest_takes_feedback_shows_the_arms_and_every_verdict_replays() ->
             assert shown["evidence"]["outcomes"]["3"] == {"outcomes": 400, "mean": 0.8}
             page = (await client.get(f"/rollouts/{rollout.id}", headers={"accept": "text/html"})).text
             assert "Arms" in page
-            assert "3 (wins)" in page
+            assert 'data-label="Stands">wins</td>' in page
 
             await over(world, rollout)
             lines = (await client.get(f"/v1/rollouts/{rollout.id}/history")).json()["history"]

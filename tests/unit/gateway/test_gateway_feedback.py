@@ -15,11 +15,10 @@ from services.core.errors import Conflict, InvalidRequest, NotFound, Overloaded,
 from services.core.feedback import Taken
 from services.core.route import Role, Route, RouteTable
 from services.gateway.answer_memory import CELLS, AnswerMemory, create_answer_memory
-from services.gateway.control.controllers import Controllers
 from services.gateway.control.feedback_desk import FeedbackDesk, Told
-from services.gateway.edge.rest.feedback import FeedbackItem, items_of
+from services.gateway.edge.feedback import FeedbackItem, items_of_json
 from services.gateway.routes import Routes
-from services.pb.penstock.v1 import feedback_pb2, feedback_pb2_grpc
+from tests.fakes.feedback_controller import FeedbackController, feedback_controller
 
 pytestmark = pytest.mark.anyio
 
@@ -35,41 +34,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "answers"
 
 
-class Controller(feedback_pb2_grpc.FeedbackServiceServicer):  # type: ignore[misc] # generated code has no types
-    """Takes every outcome, or refuses each call with a status.
-
-    Attributes:
-        got: Every report that came.
-        refuses: The status; None takes everything.
-        delay_s: How long it hesitates.
-    """
-
-    def __init__(self) -> None:
-        self.got: list[feedback_pb2.OutcomeReport] = []
-        self.refuses: grpc.StatusCode | None = None
-        self.delay_s = 0.0
-
-    async def ReportOutcomes(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self.got.append(request)
-        await asyncio.sleep(self.delay_s)
-        if self.refuses is not None:
-            await context.abort(self.refuses, "because")
-        return feedback_pb2.OutcomeReceipt(taken=["stored"] * len(request.outcomes))
-
-
 @asynccontextmanager
-async def at_desk(path: Path, **bounds: Any) -> AsyncIterator[tuple[FeedbackDesk, AnswerMemory, Controller]]:
-    server, controller = grpc.aio.server(), Controller()
-    feedback_pb2_grpc.add_FeedbackServiceServicer_to_server(controller, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    controllers, routes, memory = Controllers([f"127.0.0.1:{port}"]), Routes(), AnswerMemory(path)
+async def at_desk(path: Path, **bounds: Any) -> AsyncIterator[tuple[FeedbackDesk, AnswerMemory, FeedbackController]]:
+    routes, memory = Routes(), AnswerMemory(path)
     routes.replace(RouteTable(1, {"m": Route("m", 1, 2, 50, frozenset({1, 2}), experiment=True)}))
-    try:
+    async with feedback_controller() as (controller, controllers):
         yield FeedbackDesk(memory, routes, controllers, **bounds), memory, controller
-    finally:
-        await controllers.aclose()
-        await server.stop(None)
 
 
 def test_what_one_worker_remembers_its_siblings_know(path: Path) -> None:
@@ -173,8 +143,8 @@ async def test_a_call_is_bounded_and_names_a_model_that_is_served(path: Path) ->
 
 def test_a_body_is_one_item_or_a_list() -> None:
     one = FeedbackItem(id="a", model_version=3, outcomes={"clicked": 1})
-    assert items_of(b'{"id": "a", "model_version": "3", "outcomes": {"clicked": 1}}') == [one]
-    assert items_of(b'[{"id": "a", "model_version": 3, "outcomes": {"clicked": 1.0}}]') == [one]
+    assert items_of_json(b'{"id": "a", "model_version": "3", "outcomes": {"clicked": 1}}') == [one]
+    assert items_of_json(b'[{"id": "a", "model_version": 3, "outcomes": {"clicked": 1.0}}]') == [one]
 
 
 @pytest.mark.parametrize(
@@ -194,4 +164,4 @@ def test_a_body_is_one_item_or_a_list() -> None:
 )
 def test_a_body_of_another_form_is_refused_with_an_example(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="clicked"):
-        items_of(body)
+        items_of_json(body)

@@ -1,4 +1,4 @@
-"""The gRPC server of one worker: inference, health, reflection, on our own HTTP/2 core."""
+"""The gRPC server of one worker: inference, feedback, health, reflection, on our own HTTP/2 core."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from functools import partial
 from grpc_health.v1 import health_pb2
 
 from services.gateway.catalog import Catalog
+from services.gateway.control.feedback_desk import FeedbackDesk
 from services.gateway.edge.buffer_budget import BufferBudget
 from services.gateway.edge.grpc.documents import DocumentCall, Documents
+from services.gateway.edge.grpc.feedback import OUTCOME_SERVICE, FeedbackCall, Outcomes
 from services.gateway.edge.grpc.health import HEALTH_SERVICE, INFERENCE_SERVICE, Health, WatchCall
 from services.gateway.edge.grpc.infer import InferCall
 from services.gateway.edge.grpc.infer_stream import InferStream
@@ -34,6 +36,7 @@ class GrpcServer:
         limits: Bounds.
         budget: The worker's bytes of requests.
         draining: Whether this worker is on its way out.
+        feedback: Takes what clients tell of outcomes; None where nobody does.
     """
 
     def __init__(
@@ -45,9 +48,10 @@ class GrpcServer:
         limits: Limits,
         budget: BufferBudget,
         draining: Callable[[], bool],
+        feedback: FeedbackDesk | None = None,
     ) -> None:
         self._site = Site(pipeline, catalog, limits, budget, RequestWire(limits))
-        service = GrpcService(_methods(self._site, Health(catalog.not_ready, draining)), limits)
+        service = GrpcService(_methods(self._site, Health(catalog.not_ready, draining), feedback), limits)
         self._server = Http2Server(service, listener, Bounds.of(limits), limits.max_connections)
 
     @property
@@ -70,7 +74,7 @@ class GrpcServer:
         await self._site.finish()
 
 
-def _methods(site: Site, health: Health) -> dict[str, Method]:
+def _methods(site: Site, health: Health, feedback: FeedbackDesk | None) -> dict[str, Method]:
     """Return everything that a client may call."""
     methods: dict[str, Method] = {
         f"/{INFERENCE_SERVICE}/ModelInfer": partial(InferCall, site),
@@ -81,7 +85,12 @@ def _methods(site: Site, health: Health) -> dict[str, Method]:
     unary[f"/{HEALTH_SERVICE}/Check"] = (health_pb2.HealthCheckRequest, health.check)
     for path, (request, behaviour) in unary.items():
         methods[path] = partial(DocumentCall, site, request=request, behaviour=behaviour)
-    knows = servicer((INFERENCE_SERVICE, HEALTH_SERVICE, V1, V1ALPHA))
+    services = [INFERENCE_SERVICE, HEALTH_SERVICE, V1, V1ALPHA]
+    if feedback is not None:
+        services.append(OUTCOME_SERVICE)
+        for name, (request, behaviour) in Outcomes(feedback).behaviours().items():
+            methods[f"/{OUTCOME_SERVICE}/{name}"] = partial(FeedbackCall, site, request=request, behaviour=behaviour)
+    knows = servicer(tuple(services))
     for service in (V1, V1ALPHA):
         methods[f"/{service}/{METHOD}"] = partial(ReflectionCall, site, servicer=knows)
     return methods
