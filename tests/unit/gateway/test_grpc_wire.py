@@ -64,7 +64,7 @@ def _reference(data: bytes) -> InferRequest:
     return decode(message, LIMITS)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(messages(), min_size=1, max_size=5), st.data())
 def test_a_request_read_by_its_template_is_the_request_that_protobuf_reads(
     sent: list[Any], data: st.DataObject
@@ -84,7 +84,7 @@ def test_a_request_read_by_its_template_is_the_request_that_protobuf_reads(
                 found.outputs.clear()
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(messages(), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=3), st.integers(0, 400))
 def test_damaged_requests_are_read_as_protobuf_reads_them(
     message: Any, changes: list[tuple[int, int]], cut: int
@@ -148,7 +148,7 @@ def test_more_of_anything_than_the_limits_allow_is_refused_with_the_number() -> 
         decode(many, Limits(max_json_values=39))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.builds(
         InferResponse,

@@ -67,7 +67,7 @@ def _outcome(peer: Peer) -> object:
     return told, (fault.code, fault.words) if fault else None, peer.connection.over, sorted(peer.connection.streams)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(streams_of_bytes, st.lists(st.integers(1, 60), min_size=1, max_size=60))
 def test_any_bytes_in_any_pieces_have_the_same_outcome_and_raise_nothing(data: bytes, cuts: list[int]) -> None:
     whole, pieces = Peer(bounds=BOUNDS), Peer(bounds=BOUNDS)
@@ -87,7 +87,7 @@ def test_any_bytes_in_any_pieces_have_the_same_outcome_and_raise_nothing(data: b
     assert whole.done == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=30), st.booleans()), max_size=6), max_size=8
@@ -111,7 +111,7 @@ def test_header_blocks_decode_as_the_reference_decoder_does_also_when_they_repea
         assert reader.read(again) == expected
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(st.lists(st.binary(max_size=40), max_size=6))
 def test_damaged_header_blocks_are_refused_where_the_reference_decoder_refuses_them(blocks: list[bytes]) -> None:
     reference, reader = hpack.Decoder(), HpackReader(list, 1 << 20)

@@ -27,7 +27,7 @@ def _feed(decoder: ChunkDecoder, wire: bytes, cuts: list[int]) -> bytes:
     return body
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     pieces=st.lists(st.binary(min_size=1, max_size=40), max_size=6),
     cuts=st.lists(st.integers(0, 400), max_size=12),

@@ -126,7 +126,7 @@ _PIECE = st.sampled_from(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(pieces=st.lists(_PIECE, max_size=14), prefix=st.sampled_from([b"", b"GET / HTTP/1.1\r\nHost: x\r\n"]))
 def test_whatever_is_accepted_is_read_the_same_by_another_implementation(pieces: list[bytes], prefix: bytes) -> None:
     raw = prefix + b"".join(pieces) + b"\r\n\r\n"

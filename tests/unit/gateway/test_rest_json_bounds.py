@@ -61,7 +61,7 @@ def _nested(value: Any) -> int:
     return _count(value) if isinstance(value, list | dict) else 0
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(value=_VALUES, slice_bytes=st.integers(1, 40), ascii_only=st.booleans())
 def test_depth_and_number_of_values_are_exact_wherever_the_text_is_sliced(
     value: Any, slice_bytes: int, ascii_only: bool

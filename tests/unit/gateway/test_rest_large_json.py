@@ -116,7 +116,7 @@ def _leaves(value: Any) -> list[Any]:
     return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, list) else [value]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     arrays=st.lists(st.lists(_NUMBERS, min_size=1, max_size=8), min_size=1, max_size=4),
     indent=st.none() | st.integers(0, 2),

@@ -80,7 +80,7 @@ def test_one_that_cannot_win_costs_one_window() -> None:
     assert (goodput.beaten, goodput.rate, len(goodput.windows)) == (True, 0.0, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(knee=st.floats(2.0, 20_000.0), start=st.floats(1.0, 50_000.0))
 def test_the_knee_is_found_from_wherever_it_begins(knee: float, start: float) -> None:
     from loadtest.tune.goodput import Window
