@@ -146,9 +146,9 @@ async def _run(
     prometheus = PrometheusQuery(options.prometheus_url) if options.prometheus_url else None
     caller = WebhookCaller(options.webhook_secret, time.time, AllowedHosts(options.webhook_hosts))
     measuring = Measuring(prometheus, caller, time.time)
-    questions, announcer = Questions(caller, time.monotonic), Announcer(caller)
+    questions, announcer = Questions(caller, time.monotonic), Announcer(caller, store, mandate, time.time)
     waits = Waits(questions, mandate)
-    ledger.on_change(announcer.tell)
+    ledger.on_change(announcer.wake)
     source = TritonMemory(tritons.addresses)
     preflights, memory = Preflights(source, partial(need_of, layout)), MemoryWatch(source, time.time)
     newcomers = Newcomers(loader, time.monotonic)
@@ -191,11 +191,11 @@ async def _run(
         waiting=waits.of,
     )
     election = _election(database, mandate.me)
-    drops = (loader.drop, warmups.drop, measuring.drop, questions.drop, preflights.drop, memory.drop)
+    drops = (loader.drop, warmups.drop, measuring.drop, questions.drop, preflights.drop, memory.drop, announcer.drop)
     governor = Governor(
         election,
         mandate,
-        begins=(fleet.begin, *drops, ledger.doubt, reconciler.wake),
+        begins=(fleet.begin, *drops, ledger.doubt, reconciler.wake, announcer.wake),
         ends=(*drops, ledger.doubt, board.wake, reconciler.wake),
     )
     feed = EventFeed(epoch=f"{time.time_ns():x}")
@@ -209,7 +209,7 @@ async def _run(
 
     insight = Insight(ledger=ledger, store=store, fleet=fleet, clock=time.time, waiting=waits.of)
     to_leader, feedback = ToLeader(mandate), FeedbackIntake(ledger, mandate)
-    metrics = ControllerMetrics(ledger, fleet, reconciler, mandate, caller)
+    metrics = ControllerMetrics(ledger, fleet, reconciler, mandate, caller, announcer=announcer)
     rest = rest_app(operations, overview, insight, metrics, dashboard=dashboard, to_leader=to_leader, feedback=feedback)
     add_events(rest, operations, feed, watch)
     http = AsgiServer(rest, listener)
@@ -226,7 +226,7 @@ async def _run(
         grpc = GrpcServer(services, options.host, grpc_port)
         retention = AuditRetention(store, mandate, time.time, options.audit_days)
         background = (governor.run, reconciler.run, tritons.run, watch.run, announcer.run, retention.run)
-        async with loader, warmups, measuring, questions, preflights, memory:
+        async with loader, warmups, measuring, questions, preflights, memory, announcer:
             await _serve(http, grpc, background, board, announce)
     finally:
         closing = [http.stop, to_leader.aclose, repository.close, caller.aclose, server.aclose, tritons.aclose]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from services.controller.fleet import Fleet
 from services.controller.ledger import Ledger
 from services.controller.store import Store
+from services.controller.webhooks.delivery import undelivered_words
 from services.core.errors import NotFound
 from services.core.explanation import explain_rollout
 from services.core.forecast import Forecast, forecast
@@ -52,7 +53,9 @@ class Insight:
         now = self._clock()
         coming = await asyncio.to_thread(_forecast, rollout, now)
         waits = [f"Waits for {what}." for what in self._waiting(rollout)]
-        return [*waits, *explain_rollout(rollout, history, coming, now)], coming
+        untold = undelivered_words(await self._store.undelivered(rollout_id), now)
+        notices = ["", "Webhooks that were not told:", *untold] if untold else []
+        return [*waits, *explain_rollout(rollout, history, coming, now), *notices], coming
 
     async def plan(self, spec: RolloutSpec) -> TrafficPlan:
         """Return how long each step will take at the traffic of the last minute.

@@ -46,7 +46,7 @@ class Ledger:
         # What became of answers in A/B tests that are not over: totals by rollout and version.
         self.outcomes: dict[str, dict[int, Totals]] = {}
         self.decisions: dict[tuple[str, str], int] = {}
-        self._listeners: list[Callable[[Rollout, HistoryEntry], None]] = []
+        self._listeners: list[Callable[[], None]] = []
 
     @property
     def active(self) -> dict[str, Rollout]:
@@ -62,8 +62,8 @@ class Ledger:
         """Return the generation of the route table that brought a model's present route; 0 without one."""
         return self._board.book.changed.get(model, 0) if self._board.book else 0
 
-    def on_change(self, listener: Callable[[Rollout, HistoryEntry], None]) -> None:
-        """Call ``listener`` with every change of phase or step, once it is stored."""
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after every change of phase or step, once it is stored."""
         self._listeners.append(listener)
 
     def doubt(self) -> None:
@@ -149,7 +149,7 @@ class Ledger:
             key = (rollout.model, entry.event)
             self.decisions[key] = self.decisions.get(key, 0) + 1
             for listener in self._listeners:
-                listener(rollout, entry)
+                listener()
 
     @asynccontextmanager
     async def _marking_stale(self) -> AsyncIterator[None]:

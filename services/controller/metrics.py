@@ -12,6 +12,7 @@ from services.controller.fleet import Fleet
 from services.controller.leadership import Mandate
 from services.controller.ledger import Ledger
 from services.controller.reconciler import Reconciler
+from services.controller.webhooks.announcer import Announcer
 from services.controller.webhooks.caller import WebhookCaller
 from services.core.rollout import Phase
 
@@ -25,16 +26,25 @@ class ControllerMetrics(Collector):
         reconciler: Ticks, and whether Triton answers.
         mandate: Whether this process leads.
         caller: Calls webhooks.
+        announcer: Tells webhooks what happened.
     """
 
     def __init__(
-        self, ledger: Ledger, fleet: Fleet, reconciler: Reconciler, mandate: Mandate, caller: WebhookCaller
+        self,
+        ledger: Ledger,
+        fleet: Fleet,
+        reconciler: Reconciler,
+        mandate: Mandate,
+        caller: WebhookCaller,
+        *,
+        announcer: Announcer,
     ) -> None:
         self._ledger = ledger
         self._fleet = fleet
         self._reconciler = reconciler
         self._mandate = mandate
         self._caller = caller
+        self._announcer = announcer
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -87,6 +97,16 @@ class ControllerMetrics(Collector):
         for labels, count in sorted(self._caller.calls.items()):
             calls.add_metric(list(labels), count)
         yield calls
+        yield GaugeMetricFamily(
+            "penstock_rollout_notices_waiting",
+            "Changes that webhooks are still to be told of; 0 where this controller does not lead.",
+            value=self._announcer.waiting,
+        )
+        yield CounterMetricFamily(
+            "penstock_rollout_notices_given_up",
+            "Changes that webhooks were not told of in the end, since the controller's start.",
+            value=self._announcer.given_up,
+        )
 
     def _world(self) -> Iterable[Metric]:
         yield GaugeMetricFamily(

@@ -115,3 +115,22 @@ OUTCOME_TOTALS = Table(
     Column("total", Double, nullable=False),
     Column("deviation", Double, nullable=False),
 )
+
+# What webhooks are to be told: written with the change that is told, gone when it is delivered.
+OUTBOX = Table(
+    "outbox",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("delivery", String(400), nullable=False, unique=True),
+    Column("rollout_id", String(300), ForeignKey("rollouts.id"), nullable=False),
+    Column("webhook", String(64), nullable=False),
+    Column("phase", String(64), nullable=False),
+    Column("destination", String(300), nullable=False),
+    Column("written_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("gave_up_at", Double),
+    Column("document", Text, nullable=False),
+)
+Index("outbox_lines", OUTBOX.c.rollout_id, OUTBOX.c.webhook, OUTBOX.c.id)

@@ -26,8 +26,10 @@ from services.controller.leadership import Lead, Mandate
 from services.controller.schema import AUDIT, HISTORY, ROLLOUTS, ROUTE_TABLE, ROUTES
 from services.controller.sql_feedback import Scaled, TotalsByRollout, add_outcomes, totals_in
 from services.controller.sql_leadership import lead_in, require_epoch
+from services.controller.sql_outbox import due_in, put_deliveries, put_off, remove_delivered, undelivered_in
 from services.controller.sql_retention import removable, remove
-from services.controller.store import AuditPage, AuditQuery, Pruned, RouteBook
+from services.controller.store import AuditPage, AuditQuery, Due, DueQuery, Pruned, RouteBook
+from services.controller.webhooks.delivery import Delivery, Undelivered, deliveries_of
 from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, NotFound
 from services.core.feedback import Taken
@@ -95,6 +97,7 @@ class SqlStore:
             connection.execute(insert(ROLLOUTS).values(row))
             connection.execute(insert(HISTORY).values(rollout_id=created.id, document=encode_entry(entry)))
             _note(connection, replace(record, rollout=created.id))
+            put_deliveries(connection, deliveries_of(created, entry))
             return created
 
         return await self._write(put)
@@ -115,6 +118,7 @@ class SqlStore:
                 raise Conflict(f"rollout {rollout.id} is no longer at generation {rollout.generation}; read it again")
             if entry is not None:
                 connection.execute(insert(HISTORY).values(rollout_id=saved.id, document=encode_entry(entry)))
+                put_deliveries(connection, deliveries_of(saved, entry))
             if record is not None:
                 _note(connection, record)
             return saved
@@ -194,6 +198,22 @@ class SqlStore:
     async def outcome_totals(self) -> TotalsByRollout:
         """Return the totals of the A/B tests that are not over."""
         return await self._database.run(totals_in)
+
+    async def due(self, query: DueQuery) -> Due:
+        """Return what webhooks are to be told now; read by the lead, so that no other controller sends it as well."""
+        return await self._write(lambda connection: due_in(connection, query))
+
+    async def delivered(self, delivery: Delivery) -> None:
+        """Forget what was delivered."""
+        await self._write(lambda connection: remove_delivered(connection, delivery))
+
+    async def put_off(self, delivery: Delivery) -> None:
+        """Store what became of a delivery by an attempt without a good answer."""
+        await self._write(lambda connection: put_off(connection, delivery))
+
+    async def undelivered(self, rollout_id: str) -> list[Undelivered]:
+        """Return what the webhooks of a rollout were not told."""
+        return await self._database.run(lambda connection: undelivered_in(connection, _plain(rollout_id)))
 
     async def lead(self) -> Lead:
         """Return who was given the lead last."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.controller.leadership import Lead
+from services.controller.webhooks.delivery import Delivery, Undelivered
 from services.core.audit import AuditRecord
 from services.core.feedback import Feedback, Taken
 from services.core.history import HistoryEntry
@@ -64,7 +65,8 @@ class RouteStore(Protocol):
 class RolloutStore(Protocol):
     """Where rollouts are kept.
 
-    A rollout, the line of history that explains it and its record in the audit log are stored in one transaction.
+    A rollout, the line of history that explains it, its record in the audit log and what webhooks are to be told of it
+    are stored in one transaction.
     """
 
     async def create(self, rollout: Rollout, entry: HistoryEntry, record: AuditRecord) -> Rollout:
@@ -225,6 +227,82 @@ class OutcomeStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class DueQuery:
+    """What is to be sent.
+
+    Attributes:
+        now: Seconds since the epoch.
+        limit: At most so many.
+        lines: Nothing of these lines (``Delivery.line``).
+        destinations: Nothing for these.
+    """
+
+    now: float
+    limit: int
+    lines: frozenset[tuple[str, str]] = frozenset()
+    destinations: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be sent now.
+
+    Attributes:
+        deliveries: At most one of each line, its first; what waits for the longest comes first.
+        waiting: How many wait in all.
+        given_up: How many were given up by this call, because they were too old or too many.
+        next_at: When the next becomes due, seconds since the epoch; None where nothing is put off.
+    """
+
+    deliveries: tuple[Delivery, ...]
+    waiting: int
+    given_up: int
+    next_at: float | None
+
+
+class OutboxStore(Protocol):
+    """Where what webhooks are to be told is kept until it is delivered or given up.
+
+    ``RolloutStore`` puts it there. What is kept is bounded by age and number (``delivery.py``).
+    """
+
+    async def due(self, query: DueQuery) -> Due:
+        """Return what is to be sent now, to whoever leads, and give up what is too old or too much.
+
+        Raises:
+            NotLeading: Another controller was given the lead.
+            Unavailable: The database does not answer.
+        """
+        ...
+
+    async def delivered(self, delivery: Delivery) -> None:
+        """Forget what was delivered.
+
+        Raises:
+            NotLeading: Another controller was given the lead; nothing was changed.
+            Unavailable: The database does not answer; whether it forgot is not known, telling it again is safe.
+        """
+        ...
+
+    async def put_off(self, delivery: Delivery) -> None:
+        """Store what became of a delivery by an attempt without a good answer (``Delivery.refused``).
+
+        Raises:
+            NotLeading: Another controller was given the lead; nothing was changed.
+            Unavailable: The database does not answer; whether it stored this is not known, telling it again is safe.
+        """
+        ...
+
+    async def undelivered(self, rollout_id: str) -> list[Undelivered]:
+        """Return what the webhooks of a rollout were not told: those given up, then those that wait, by webhook.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        ...
+
+
 class LeadStore(Protocol):
     """Where it is kept who leads."""
 
@@ -237,5 +315,5 @@ class LeadStore(Protocol):
         ...
 
 
-class Store(RouteStore, RolloutStore, HistoryStore, AuditStore, OutcomeStore, LeadStore, Protocol):
+class Store(RouteStore, RolloutStore, HistoryStore, AuditStore, OutcomeStore, OutboxStore, LeadStore, Protocol):
     """Everything that the controller keeps."""

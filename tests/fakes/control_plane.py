@@ -115,6 +115,7 @@ class ControlPlane:
         await self.questions.__aexit__(None, None, None)
         await self.preflights.__aexit__(None, None, None)
         await self.memory_watch.__aexit__(None, None, None)
+        await self.announcer.__aexit__(None, None, None)
         await self.group.aclose()
 
     def _start(self) -> None:
@@ -132,9 +133,10 @@ class ControlPlane:
         hosts = AllowedHosts(("*",), self.listeners.resolve)
         caller = WebhookCaller("secret", self.clock, hosts, self.listeners.transport)
         self.measuring = Measuring(self.prometheus, caller, self.clock)
-        self.questions, self.announcer = Questions(caller, self.clock), Announcer(caller, pause_s=0.0)
+        self.questions = Questions(caller, self.clock)
+        self.announcer = Announcer(caller, self.store, self.mandate, self.clock)
         waits = Waits(self.questions, self.mandate)
-        self.ledger.on_change(self.announcer.tell)
+        self.ledger.on_change(self.announcer.wake)
         self.preflights = Preflights(self.memory, modest_need)
         self.memory_watch = MemoryWatch(self.memory, self.clock)
         self.newcomers = Newcomers(self.loader, self.clock)
@@ -180,7 +182,9 @@ class ControlPlane:
         self.insight = Insight(
             ledger=self.ledger, store=self.store, fleet=self.fleet, clock=self.clock, waiting=waits.of
         )
-        self.metrics = ControllerMetrics(self.ledger, self.fleet, self.reconciler, self.mandate, caller)
+        self.metrics = ControllerMetrics(
+            self.ledger, self.fleet, self.reconciler, self.mandate, caller, announcer=self.announcer
+        )
         self.feed = EventFeed(f"start{self.starts}")
         self.events = Watch(
             ledger=self.ledger,
@@ -253,6 +257,14 @@ class ControlPlane:
             await self.questions.idle()
             await self.preflights.idle()
             await self.memory_watch.idle()
+            await self.tell()
+
+    async def tell(self) -> None:
+        """Have webhooks told what is due now."""
+        await self.announcer.look()
+        while self.announcer.under_way:
+            await self.announcer.idle()
+            await self.announcer.look()
 
     async def _loads_or_death(self) -> None:
         if any(server.stuck for server in self.servers):

@@ -17,13 +17,16 @@ Calls = list[tuple[str, dict[str, str], dict[str, Any]]]
 class HttpListener:
     """Answers every POST with one status.
 
+    Args:
+        port: Where it listens; 0 chooses a free port.
+
     Attributes:
         status: The status.
         calls: Path, headers by lower-case name, and body of every call, in order.
         url: Where it is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.status = 200
         self.calls: Calls = []
         listener = self
@@ -39,7 +42,7 @@ class HttpListener:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its base class calls it so
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def until(self, holds: Callable[[Calls], bool]) -> None:
@@ -51,9 +54,9 @@ class HttpListener:
 
 
 @contextmanager
-def listening() -> Iterator[HttpListener]:
-    """Run one until the context ends."""
-    listener = HttpListener()
+def listening(port: int = 0) -> Iterator[HttpListener]:
+    """Run one until the context ends; port 0 chooses a free one."""
+    listener = HttpListener(port)
     thread = threading.Thread(target=listener.server.serve_forever)
     thread.start()
     try:

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from services.controller.leadership import Lead
-from services.controller.store import AuditPage, AuditQuery, Pruned, RouteBook, Store
+from services.controller.store import AuditPage, AuditQuery, Due, DueQuery, Pruned, RouteBook, Store
+from services.controller.webhooks.delivery import Delivery, Undelivered
 from services.core.audit import AuditRecord
 from services.core.feedback import Feedback, Taken
 from services.core.history import HistoryEntry
@@ -97,6 +98,18 @@ class KillingStore:
 
     async def done_by(self, request_id: str) -> AuditRecord | None:
         return await self._call(self._store.done_by, request_id)
+
+    async def due(self, query: DueQuery) -> Due:
+        return await self._call(self._store.due, query)
+
+    async def delivered(self, delivery: Delivery) -> None:
+        await self._call(self._store.delivered, delivery)
+
+    async def put_off(self, delivery: Delivery) -> None:
+        await self._call(self._store.put_off, delivery)
+
+    async def undelivered(self, rollout_id: str) -> list[Undelivered]:
+        return await self._call(self._store.undelivered, rollout_id)
 
     async def lead(self) -> Lead:
         return await self._call(self._store.lead)

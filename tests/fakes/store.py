@@ -6,7 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from services.controller.leadership import Lead, NotLeading
-from services.controller.store import AuditPage, AuditQuery, Pruned, RouteBook
+from services.controller.store import AuditPage, AuditQuery, Due, DueQuery, Pruned, RouteBook
+from services.controller.webhooks.delivery import (
+    LONGEST_PAUSE_S,
+    MAX_AGE_S,
+    MOST_GIVEN_UP,
+    MOST_WAITING,
+    Delivery,
+    Undelivered,
+    deliveries_of,
+)
 from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, NotFound, Unavailable
 from services.core.feedback import Feedback, Taken
@@ -37,6 +46,7 @@ class FakeStore:
         self._history: dict[str, list[HistoryEntry]] = {}
         self._outcomes: dict[str, dict[tuple[str, str], Feedback]] = {}
         self._totals: dict[str, dict[int, Totals]] = {}
+        self._outbox: dict[str, Delivery] = {}
 
     async def book(self) -> RouteBook:
         self._answer()
@@ -67,6 +77,7 @@ class FakeStore:
         self._remember(replace(record, rollout=created.id))
         self._rollouts[created.id] = created
         self._history[created.id] = [entry]
+        self._outbox |= {each.id: each for each in deliveries_of(created, entry)}
         return created
 
     async def save(
@@ -82,6 +93,7 @@ class FakeStore:
         self._rollouts[rollout.id] = saved
         if entry is not None:
             self._history[rollout.id].append(entry)
+            self._outbox |= {each.id: each for each in deliveries_of(saved, entry)}
         return saved
 
     async def get(self, rollout_id: str) -> Rollout:
@@ -162,6 +174,57 @@ class FakeStore:
         active = (each.id for each in self._rollouts.values() if not each.phase.terminal)
         return {each: dict(self._totals[each]) for each in active if each in self._totals}
 
+    async def due(self, query: DueQuery) -> Due:
+        self._take()
+        now = query.now
+        old = [each for each in self._waiting() if each.written_at < now - MAX_AGE_S]
+        self._give_up(old, now, f"older than {MAX_AGE_S / 3600:g} h")
+        many = self._waiting()[:-MOST_WAITING]
+        self._give_up(many, now, f"more than {MOST_WAITING} were waiting")
+        heads = {each.line: each for each in reversed(self._waiting())}.values()
+        ready = sorted(
+            (each for each in heads if each.due_at <= now or each.due_at > now + LONGEST_PAUSE_S),
+            key=lambda each: each.due_at,
+        )
+        free = [e for e in ready if e.line not in query.lines and e.destination not in query.destinations]
+        later = [each.due_at for each in heads if each.due_at > now]
+        return Due(
+            tuple(free[: query.limit]), len(self._waiting()), len(old) + len(many), min(later) if later else None
+        )
+
+    async def delivered(self, delivery: Delivery) -> None:
+        self._take()
+        self._outbox.pop(delivery.id, None)
+
+    async def put_off(self, delivery: Delivery) -> None:
+        self._take()
+        if self._outbox[delivery.id].gave_up_at is None:
+            self._outbox[delivery.id] = delivery
+        self._prune()
+
+    async def undelivered(self, rollout_id: str) -> list[Undelivered]:
+        self._answer()
+        mine = [each for each in self._outbox.values() if each.rollout == rollout_id]
+        names = sorted({each.webhook.name for each in mine})
+        given_up = [[e for e in mine if e.webhook.name == name and e.gave_up_at is not None] for name in names]
+        waiting = [[e for e in mine if e.webhook.name == name and e.gave_up_at is None] for name in names]
+        return [
+            *(_untold(each[-1], len(each)) for each in given_up if each),
+            *(_untold(each[0], len(each)) for each in waiting if each),
+        ]
+
+    def _waiting(self) -> list[Delivery]:
+        return [each for each in self._outbox.values() if each.gave_up_at is None]
+
+    def _give_up(self, deliveries: list[Delivery], now: float, why: str) -> None:
+        for each in deliveries:
+            self._outbox[each.id] = replace(each, gave_up_at=now, problem=why)
+        self._prune()
+
+    def _prune(self) -> None:
+        for each in [each for each in self._outbox.values() if each.gave_up_at is not None][:-MOST_GIVEN_UP]:
+            del self._outbox[each.id]
+
     async def lead(self) -> Lead:
         self._answer()
         return Lead()
@@ -185,3 +248,8 @@ class FakeStore:
     def _answer(self) -> None:
         if self.away:
             raise Unavailable("the fake database is away")
+
+
+def _untold(each: Delivery, count: int) -> Undelivered:
+    phase = each.said["phase"]
+    return Undelivered(each.webhook.name, count, phase, each.attempts, each.problem, each.due_at, each.gave_up_at)

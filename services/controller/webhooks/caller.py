@@ -19,6 +19,10 @@ SIGNATURE_HEADER = "penstock-signature"
 DELIVERY_HEADER = "penstock-delivery"
 _MOST_BYTES = 64 * 1024
 _SHOWN = 200
+# Beside what the client says: a port or a name that no host can have, found where the connection is made.
+_FAILURES = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, ExceptionGroup)
+# More than the announcer uses at once, so that services that do not answer it keep no question from being asked.
+_CONNECTIONS = httpx2.Limits(max_connections=256, max_keepalive_connections=32)
 
 
 class Answer(NamedTuple):
@@ -65,7 +69,9 @@ class WebhookCaller:
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._secret, self._clock, self._hosts = secret, clock, hosts or AllowedHosts()
-        self._client = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+        self._client = httpx2.AsyncClient(
+            transport=transport, trust_env=False, follow_redirects=False, limits=_CONNECTIONS
+        )
         self.calls: Counter[tuple[str, str]] = Counter()
 
     async def aclose(self) -> None:
@@ -102,7 +108,7 @@ class WebhookCaller:
                     said += chunk
                     if len(said) > _MOST_BYTES:
                         break
-        except httpx2.HTTPError as error:
+        except _FAILURES as error:
             return Answer(None, f"no answer from {webhook.url} ({type(error).__name__}: {error})")
         if response.is_success:
             return Answer(response.status_code)

@@ -18,7 +18,7 @@ async def resolve(host: str) -> Sequence[str]:
     """Return the addresses of a host; none where its name is not known: the call itself will say so."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter: a name that no host can have
         return ()
     return [str(address[0]) for _, _, _, _, address in found]
 

@@ -1,7 +1,6 @@
 """Webhooks with the meaning that they have in Flagger: asked, they hold or end a rollout; told, they change nothing."""
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import re
@@ -14,13 +13,11 @@ import httpx2
 import orjson
 import pytest
 
-from services.controller.webhooks.announcer import Announcer
 from services.controller.webhooks.caller import DELIVERY_HEADER, SIGNATURE_HEADER, WebhookCaller, signature
 from services.controller.webhooks.hosts import AllowedHosts
 from services.core.custom_metric import CustomMetric
 from services.core.errors import InvalidRequest
-from services.core.history import beginning
-from services.core.rollout import Phase, Rollout, new_rollout
+from services.core.rollout import Phase, Rollout
 from services.core.rollout_spec import RolloutSpec, Step, Strategy
 from services.core.webhook import Occasion, Webhook
 from tests.fakes.control_plane import ControlPlane, FakeRepository
@@ -45,13 +42,9 @@ async def begun(*webhooks: Webhook, **answers: int) -> AsyncIterator[tuple[Contr
     spec = RolloutSpec("digits", 2, steps=STEPS, max_step_duration_s=60, webhooks=webhooks)
     async with ControlPlane(repository=FakeRepository(digits=[1])) as world:
         world.listeners.answers = answers
-        telling = asyncio.create_task(world.announcer.run())
         await world.serve()
         world.repository.published["digits"] = [1, 2]
         yield world, await world.operations.start(spec, "ada")
-        telling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await telling
 
 
 async def phase_of(world: ControlPlane, rollout: Rollout) -> tuple[Phase, int]:
@@ -115,7 +108,6 @@ async def test_every_change_is_told_in_order_and_the_end_once() -> None:
     webhooks = (hook("news", Occasion.EVENT, metadata={"channel": "ops"}), hook("after", Occasion.POST_ROLLOUT))
     async with begun(*webhooks) as (world, rollout):
         await world.tick(40)
-        await world.announcer.idle()
         told = world.listeners.of("news")
         history = await world.operations.history(rollout.id)
         assert [(one["event"], one["phase"]) for one in told] == [(line.event, line.target.value) for line in history]
@@ -125,7 +117,10 @@ async def test_every_change_is_told_in_order_and_the_end_once() -> None:
 
 async def test_a_call_is_signed_and_one_that_fails_is_made_again() -> None:
     async with begun(hook("news", Occasion.EVENT, retries=2), news=500) as (world, _):
-        await world.announcer.idle()
+        for pause_s in (2.0, 10.0, 50.0):
+            await world.tell()
+            world.clock.advance(pause_s)
+        await world.tell()
         assert len(world.listeners.calls) == 3
         header = world.listeners.headers[-1][SIGNATURE_HEADER]
         assert len({headers[DELIVERY_HEADER] for headers in world.listeners.headers}) == 1, "the same delivery again"
@@ -134,16 +129,6 @@ async def test_a_call_is_signed_and_one_that_fails_is_made_again() -> None:
         body = orjson.dumps(world.listeners.calls[-1][1])
         expected = hmac.new(b"secret", match[1].encode() + b"." + body, hashlib.sha256).hexdigest()
         assert match[2] == expected
-
-
-async def test_what_does_not_fit_in_the_queue_is_dropped_and_counted() -> None:
-    caller = WebhookCaller("", lambda: 0.0, nobody(), httpx2.MockTransport(lambda _: httpx2.Response(200)))
-    announcer = Announcer(caller)
-    rollout = new_rollout(RolloutSpec("m", 2, webhooks=(hook("news", Occasion.EVENT),)), 1, 0.0)
-    for _ in range(300):
-        announcer.tell(rollout, beginning(rollout, "ada"))
-    assert announcer.dropped == 300 - 256
-    await caller.aclose()
 
 
 async def test_without_a_secret_nothing_is_signed() -> None:
@@ -239,6 +224,24 @@ async def test_a_name_that_stands_for_a_link_local_address_is_never_called() -> 
     assert "link-local address 169.254.169.254" in answered.words
     assert seen == []
     assert caller.calls == {("event", "none"): 1}
+    await caller.aclose()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a..b/x",
+        f"http://{'a' * 80}/x",
+        "http://127.0.0.1:99999/x",
+        "http://127.0.0.1:x/",
+        "http://127.0.0.1/\x01",
+    ],
+)
+async def test_an_address_that_nobody_can_have_gives_no_answer(url: str) -> None:
+    caller = WebhookCaller("", lambda: 0.0)
+    answered = await caller.call(Webhook("typo", Occasion.EVENT, url), {})
+    assert answered.status is None
+    assert answered.words.startswith(f"no answer from {url} (")
     await caller.aclose()
 
 
