@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from services.controller.rest_models import RolloutModel
+from services.controller.api.rest_models import RolloutModel
 
 
 class RolloutFile(RolloutModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from services.controller.documents import judged_from, verdict_document
+from services.controller.storage.documents import judged_from, verdict_document
 from services.core.errors import IntegrityError
 
 

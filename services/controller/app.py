@@ -15,41 +15,41 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from services.controller.api.forwarding import ToLeader
+from services.controller.api.grpc_server import GrpcServer, Services
+from services.controller.api.grpc_services import FeedbackService, RouteService, StatisticsService
+from services.controller.api.leader_calls import LeaderCalls
+from services.controller.api.rest import rest_app
+from services.controller.api.rollout_service import RolloutService
 from services.controller.audit_retention import AuditRetention
 from services.controller.dashboard.pages import Dashboard
-from services.controller.database import Database
+from services.controller.election.governor import Governor
+from services.controller.election.leadership import Election, Leader, Mandate
+from services.controller.election.postgres_election import PostgresElection
+from services.controller.election.sole_election import SoleElection, sole_lock
 from services.controller.events.event_feed import EventFeed
 from services.controller.events.event_routes import add_events
 from services.controller.events.watch import Watch
 from services.controller.feedback import FeedbackIntake
-from services.controller.fleet import Fleet
-from services.controller.forwarding import ToLeader
-from services.controller.governor import Governor
-from services.controller.grpc_server import GrpcServer, Services
-from services.controller.grpc_services import FeedbackService, RouteService, StatisticsService
+from services.controller.gateways.fleet import Fleet
+from services.controller.gateways.route_board import RouteBoard
 from services.controller.insight import Insight
-from services.controller.leader_calls import LeaderCalls
-from services.controller.leadership import Election, Leader, Mandate
 from services.controller.ledger import Ledger
-from services.controller.loader import Loader
 from services.controller.measuring import Measuring
-from services.controller.memory_watch import MemoryWatch
 from services.controller.metrics import ControllerMetrics
-from services.controller.newcomers import Newcomers
 from services.controller.operations import Operations
 from services.controller.overview import Overview
-from services.controller.postgres_election import PostgresElection
-from services.controller.preflights import Preflights
 from services.controller.prometheus_query import PrometheusQuery
 from services.controller.reconciler import Reconciler
-from services.controller.repository_watch import RepositoryWatch
-from services.controller.rest import rest_app
-from services.controller.rollout_service import RolloutService
-from services.controller.route_board import RouteBoard
 from services.controller.settings import Pace
-from services.controller.sole_election import SoleElection, sole_lock
-from services.controller.sql_store import SqlStore
-from services.controller.warmups import Warmups
+from services.controller.storage.database import Database
+from services.controller.storage.sql_store import SqlStore
+from services.controller.versions.loader import Loader
+from services.controller.versions.memory_watch import MemoryWatch
+from services.controller.versions.newcomers import Newcomers
+from services.controller.versions.preflights import Preflights
+from services.controller.versions.repository_watch import RepositoryWatch
+from services.controller.versions.warmups import Warmups
 from services.controller.webhooks.announcer import Announcer
 from services.controller.webhooks.caller import WebhookCaller
 from services.controller.webhooks.hosts import AllowedHosts

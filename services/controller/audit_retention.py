@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from services.controller.leadership import Mandate
-from services.controller.store import AuditStore
+from services.controller.election.leadership import Mandate
+from services.controller.storage.store import AuditStore
 from services.core.audit import AuditRecord, pruning_of
 from services.core.errors import Conflict, Unavailable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.controller.leadership import Mandate
+from services.controller.election.leadership import Mandate
 from services.controller.ledger import Ledger
 from services.core.errors import Conflict, InvalidRequest, NotFound
 from services.core.experiment import Experiment

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from services.controller.fleet import Fleet
+from services.controller.gateways.fleet import Fleet
 from services.controller.ledger import Ledger
-from services.controller.store import Store
+from services.controller.storage.store import Store
 from services.controller.webhooks.delivery import undelivered_words
 from services.core.errors import NotFound
 from services.core.explanation import explain_rollout

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from services.controller.leadership import Mandate
-from services.controller.route_board import RouteBoard
-from services.controller.store import Store
+from services.controller.election.leadership import Mandate
+from services.controller.gateways.route_board import RouteBoard
+from services.controller.storage.store import Store
 from services.core.audit import ROUTE, AuditOutcome, AuditRecord, change_of, route_standing
 from services.core.errors import Unavailable
 from services.core.event import CONTROLLER

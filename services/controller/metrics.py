@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.controller.fleet import Fleet
-from services.controller.leadership import Mandate
+from services.controller.election.leadership import Mandate
+from services.controller.gateways.fleet import Fleet
 from services.controller.ledger import Ledger
 from services.controller.reconciler import Reconciler
 from services.controller.webhooks.announcer import Announcer

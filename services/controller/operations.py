@@ -7,12 +7,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from services.controller.leadership import Mandate
+from services.controller.election.leadership import Mandate
 from services.controller.ledger import Ledger
-from services.controller.loader import Loader
 from services.controller.measuring import Measuring
-from services.controller.published import Published
-from services.controller.store import AuditPage, AuditQuery, Store
+from services.controller.storage.store import AuditPage, AuditQuery, Store
+from services.controller.versions.loader import Loader
+from services.controller.versions.published import Published
 from services.controller.webhooks.caller import WebhookCaller
 from services.core.actions import SetRoute, actions_of
 from services.core.audit import AuditOutcome, AuditRecord, standing_of

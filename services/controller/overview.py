@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from services.controller.documents import route_document
-from services.controller.fleet import Fleet
-from services.controller.leadership import Mandate
+from services.controller.api.views import model_view
+from services.controller.election.leadership import Mandate
+from services.controller.gateways.fleet import Fleet
+from services.controller.gateways.route_board import RouteBoard
 from services.controller.ledger import Ledger
-from services.controller.loader import Loader
-from services.controller.newcomers import Newcomers
 from services.controller.reconciler import Reconciler
-from services.controller.repository_watch import RepositoryWatch
-from services.controller.route_board import RouteBoard
-from services.controller.views import model_view
+from services.controller.storage.documents import route_document
+from services.controller.versions.loader import Loader
+from services.controller.versions.newcomers import Newcomers
+from services.controller.versions.repository_watch import RepositoryWatch
 from services.core.errors import NotFound
 from services.core.rollout import Rollout
 

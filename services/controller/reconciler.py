@@ -15,17 +15,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from services.controller.fleet import Fleet
-from services.controller.leadership import Mandate
+from services.controller.election.leadership import Mandate
+from services.controller.gateways.fleet import Fleet
 from services.controller.ledger import Ledger
-from services.controller.loader import Loader
 from services.controller.measuring import Measuring
-from services.controller.memory_watch import MemoryWatch
-from services.controller.newcomers import Newcomers
-from services.controller.preflights import Preflights
-from services.controller.repository_watch import RepositoryWatch
 from services.controller.settings import Pace
-from services.controller.warmups import Warmups
+from services.controller.versions.loader import Loader
+from services.controller.versions.memory_watch import MemoryWatch
+from services.controller.versions.newcomers import Newcomers
+from services.controller.versions.preflights import Preflights
+from services.controller.versions.repository_watch import RepositoryWatch
+from services.controller.versions.warmups import Warmups
 from services.controller.webhooks.questions import Questions
 from services.core.actions import LoadVersions, SetRoute, WarmVersions, actions_of, route_of
 from services.core.errors import Conflict, PenstockError, Unavailable

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from services.controller.wire import table_message
+from services.controller.gateways.wire import table_message
 from services.core.route import RouteTable
 from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2, statistics_pb2_grpc
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.controller.fleet import ComparisonKey, Fleet, Report
-from services.controller.recent_traffic import TallyKey
-from services.controller.route_board import RouteBoard
+from services.controller.gateways.fleet import ComparisonKey, Fleet, Report
+from services.controller.gateways.recent_traffic import TallyKey
+from services.controller.gateways.route_board import RouteBoard
 from services.core.comparison import Comparison, OutputComparison, PairCounts
 from services.core.histogram import LatencyHistogram
 from services.core.mirror import Mirror

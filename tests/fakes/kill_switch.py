@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from services.controller.leadership import Lead
-from services.controller.store import AuditPage, AuditQuery, Due, DueQuery, Pruned, RouteBook, Store
+from services.controller.election.leadership import Lead
+from services.controller.storage.store import AuditPage, AuditQuery, Due, DueQuery, Pruned, RouteBook, Store
 from services.controller.webhooks.delivery import Delivery, Undelivered
 from services.core.audit import AuditRecord
 from services.core.feedback import Feedback, Taken

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from services.controller.database import Database
-from services.controller.leadership import Leader, Mandate
-from services.controller.sql_leadership import begin_term
-from services.controller.sql_store import SqlStore
+from services.controller.election.leadership import Leader, Mandate
+from services.controller.election.sql_leadership import begin_term
+from services.controller.storage.database import Database
+from services.controller.storage.sql_store import SqlStore
 
 
 def sqlite_url(directory: Path) -> str:

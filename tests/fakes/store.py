@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from services.controller.leadership import Lead, NotLeading
-from services.controller.store import AuditPage, AuditQuery, Due, DueQuery, Pruned, RouteBook
+from services.controller.election.leadership import Lead, NotLeading
+from services.controller.storage.store import AuditPage, AuditQuery, Due, DueQuery, Pruned, RouteBook
 from services.controller.webhooks.delivery import (
     LONGEST_PAUSE_S,
     MAX_AGE_S,

@@ -14,8 +14,8 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 
 from loadtest.mirror.model import NAME, ONE_IN, MirroredModel
-from services.controller.fleet import Fleet, Report
-from services.controller.wire import report_from
+from services.controller.gateways.fleet import Fleet, Report
+from services.controller.gateways.wire import report_from
 from services.core.analysis import Terms, assess
 from services.core.comparison import Comparison
 from services.core.evidence import Evidence

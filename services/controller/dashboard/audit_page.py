@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from services.controller.dashboard import words
-from services.controller.store import AuditPage, AuditQuery
+from services.controller.storage.store import AuditPage, AuditQuery
 from services.core.audit import AuditOutcome, AuditRecord, Standing
 from services.core.errors import InvalidRequest
 

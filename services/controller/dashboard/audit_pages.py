@@ -11,7 +11,7 @@ from services.controller.dashboard.audit_page import AuditLogPage, audit_log_pag
 from services.controller.dashboard.fragments import Fragments
 from services.controller.dashboard.renderer import Renderer
 from services.controller.operations import Operations
-from services.controller.store import AuditQuery
+from services.controller.storage.store import AuditQuery
 
 
 class AuditPages:

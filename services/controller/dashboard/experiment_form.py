@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from services.controller.api.rest_models import AnalysisModel, ExperimentModel, StartModel
 from services.controller.dashboard.form_fields import (
     TOLERANCE,
     Field,
@@ -23,7 +24,6 @@ from services.controller.dashboard.form_fields import (
     tolerance_named,
     tolerances_of,
 )
-from services.controller.rest_models import AnalysisModel, ExperimentModel, StartModel
 from services.core.errors import InvalidRequest
 from services.core.experiment import MAX_ARMS, Experiment, OutcomeSpec
 from services.core.rollout_spec import LONGEST_STEP_S, STEPS_OF, OnInconclusive, RolloutSpec, Strategy

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from services.controller.rest_models import AnalysisModel
+from services.controller.api.rest_models import AnalysisModel
 
 TOLERANCE = "analysis."
 

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.controller.api.same_origin import is_own_form
 from services.controller.dashboard.form_body import form_values
 from services.controller.dashboard.form_token import FIELD, matches
 from services.controller.dashboard.renderer import Renderer
-from services.controller.same_origin import is_own_form
 from services.core.errors import Forbidden, PenstockError, status_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.controller.api.views import rollout_view
 from services.controller.dashboard import words
 from services.controller.dashboard.arms import Arms, arms_of
 from services.controller.dashboard.audit_page import AuditLine, audit_lines
@@ -17,8 +18,7 @@ from services.controller.dashboard.verb_words import VerbView, verbs_of
 from services.controller.dashboard.verdicts import CheckView, checks_of
 from services.controller.dashboard.versions import Row, rows
 from services.controller.events.trend import Trend
-from services.controller.store import AuditPage
-from services.controller.views import rollout_view
+from services.controller.storage.store import AuditPage
 from services.core.history import HistoryEntry
 from services.core.rollout import Phase, Rollout
 

@@ -20,7 +20,7 @@ from services.controller.dashboard.verb_words import verb_of
 from services.controller.events.watch import Watch
 from services.controller.operations import Operations
 from services.controller.overview import Overview
-from services.controller.store import AuditQuery
+from services.controller.storage.store import AuditQuery
 from services.core.errors import Conflict, NotFound, PenstockError, status_of
 from services.core.event import VERBS, Event, EventKind
 from services.core.rollout import Rollout

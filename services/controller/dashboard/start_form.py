@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from services.controller.api.rest_models import AnalysisModel, StartModel
 from services.controller.dashboard.form_fields import (
     TOLERANCE,
     Field,
@@ -20,7 +21,6 @@ from services.controller.dashboard.form_fields import (
     tolerance_named,
     tolerances_of,
 )
-from services.controller.rest_models import AnalysisModel, StartModel
 from services.core.errors import InvalidRequest
 from services.core.rollout_spec import DEFAULT_STEPS, LONGEST_STEP_S, OnInconclusive, RolloutSpec, Strategy
 

@@ -7,12 +7,12 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from services.controller.api.views import rollout_view
 from services.controller.events.event_feed import EventFeed
 from services.controller.events.notice import Notice, document
 from services.controller.events.trend import Trend
 from services.controller.ledger import Ledger
 from services.controller.overview import Overview
-from services.controller.views import rollout_view
 from services.core.audit import AuditRecord
 from services.core.errors import NotFound, PenstockError
 from services.core.rollout import Rollout

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from services.controller.background import Background
-from services.controller.leadership import Mandate, NotLeading
-from services.controller.store import Due, DueQuery, OutboxStore
+from services.controller.election.leadership import Mandate, NotLeading
+from services.controller.storage.store import Due, DueQuery, OutboxStore
 from services.controller.webhooks.caller import WebhookCaller
 from services.controller.webhooks.delivery import Delivery
 from services.core.errors import Conflict, Unavailable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.controller.leadership import Mandate
+from services.controller.election.leadership import Mandate
 from services.controller.webhooks.questions import Questions
 from services.core.rollout import Rollout
 from services.core.webhook import Occasion

@@ -14,8 +14,8 @@ from services.cli.rollout import plan, rollout, start
 from services.cli.rollout_replay import replayed
 from services.cli.rollout_start import body_of, duration_s, step_of
 from services.cli.rollout_text import HISTORY_COLUMNS, LIST_COLUMNS, describe, history_row, list_row, one_line
-from services.controller.rest import rest_app
-from services.controller.rest_models import MemoryModel, RolloutModel
+from services.controller.api.rest import rest_app
+from services.controller.api.rest_models import MemoryModel, RolloutModel
 from services.core.errors import (
     ConfigurationError,
     Conflict,

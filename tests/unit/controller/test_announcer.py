@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from services.controller.leadership import Leader, Mandate
+from services.controller.election.leadership import Leader, Mandate
 from services.controller.webhooks.announcer import Announcer
 from services.controller.webhooks.caller import DELIVERY_HEADER, WebhookCaller
 from services.controller.webhooks.hosts import AllowedHosts

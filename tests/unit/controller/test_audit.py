@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from services.cli.rollout_text import AUDIT_COLUMNS, audit_row
-from services.controller.rest import rest_app
-from services.controller.store import AuditQuery
+from services.controller.api.rest import rest_app
+from services.controller.storage.store import AuditQuery
 from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, InvalidRequest, NotFound
 from services.core.event import VERBS, Event, EventKind

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from loadtest.postgres import Postgres
-from services.controller import database
-from services.controller.audit_documents import encode_record
 from services.controller.audit_retention import AuditRetention
-from services.controller.leadership import Leader, Mandate, NotLeading
-from services.controller.store import AuditQuery, Store
+from services.controller.election.leadership import Leader, Mandate, NotLeading
+from services.controller.storage import database
+from services.controller.storage.audit_documents import encode_record
+from services.controller.storage.store import AuditQuery, Store
 from services.core.audit import PRUNE, AuditOutcome, AuditRecord, pruning_of
 from services.core.errors import Conflict, Unavailable
 from services.core.history import beginning

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.controller.comparison_document import comparison_document, comparison_from, comparison_view
-from services.controller.documents import decode_route, encode_route
-from services.controller.fleet import Fleet, Report
-from services.controller.wire import MAX_COMPARISONS, report_from, table_message
+from services.controller.gateways.fleet import Fleet, Report
+from services.controller.gateways.wire import MAX_COMPARISONS, report_from, table_message
+from services.controller.storage.comparison_document import comparison_document, comparison_from, comparison_view
+from services.controller.storage.documents import decode_route, encode_route
 from services.core.comparison import Comparison, PairCounts
 from services.core.difference import BUCKET_COUNT
 from services.core.errors import InvalidRequest

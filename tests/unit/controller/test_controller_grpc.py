@@ -6,14 +6,14 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from services.controller.api.grpc_server import GrpcServer, Services
+from services.controller.api.grpc_services import FeedbackService, RouteService, StatisticsService
+from services.controller.election.leadership import Leader, Mandate
 from services.controller.feedback import FeedbackIntake
-from services.controller.fleet import Fleet
-from services.controller.grpc_server import GrpcServer, Services
-from services.controller.grpc_services import FeedbackService, RouteService, StatisticsService
-from services.controller.leadership import Leader, Mandate
+from services.controller.gateways.fleet import Fleet
+from services.controller.gateways.route_board import RouteBoard
 from services.controller.ledger import Ledger
-from services.controller.route_board import RouteBoard
-from services.controller.store import RouteBook
+from services.controller.storage.store import RouteBook
 from services.core.errors import ConfigurationError
 from services.core.route import Route
 from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2, statistics_pb2_grpc

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from services.controller.store import AuditQuery
+from services.controller.storage.store import AuditQuery
 from services.core.audit import AuditOutcome
 from services.core.errors import Conflict
 from services.core.event import Event, EventKind

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from services.controller.rest import rest_app
+from services.controller.api.rest import rest_app
 from services.core.rollout import Phase, Rollout
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.store import FakeStore

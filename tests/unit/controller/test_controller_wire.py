@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from services.controller.wire import MAX_TALLIES, report_from, table_message
+from services.controller.gateways.wire import MAX_TALLIES, report_from, table_message
 from services.core.errors import InvalidRequest
 from services.core.histogram import BUCKET_COUNT
 from services.core.route import Role, Route, RouteTable

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from loadtest.postgres import Postgres, own_postgres
-from services.controller.database import Database
+from services.controller.storage.database import Database
 from services.core.errors import Unavailable
 from tests.fakes.cut_line import cut_line
 

@@ -14,7 +14,7 @@ from services.controller.dashboard.outlook import Outlook
 from services.controller.dashboard.rollout_page import rollout_page
 from services.controller.dashboard.steps import weight_of
 from services.controller.dashboard.verb_words import verb_of
-from services.controller.store import AuditPage
+from services.controller.storage.store import AuditPage
 from services.core.event import EventKind
 from services.core.evidence import Evidence
 from services.core.experiment import Experiment, OutcomeSpec

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from services.cli.rollout_replay import replayed
-from services.controller.sql_feedback import add_outcomes
+from services.controller.storage.sql_feedback import add_outcomes
 from services.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from services.core.experiment import Experiment, OnWin, OutcomeKind, OutcomeSpec
 from services.core.feedback import Feedback, Taken
@@ -227,7 +227,7 @@ async def test_rest_takes_feedback_shows_the_arms_and_every_verdict_replays() ->
 async def test_a_test_that_has_its_fill_says_so(tmp_path: Any) -> None:
     from sqlalchemy import create_engine, insert
 
-    from services.controller.schema import METADATA, ROLLOUTS
+    from services.controller.storage.schema import METADATA, ROLLOUTS
 
     engine = create_engine(f"sqlite:///{tmp_path / 'few.sqlite'}")
     METADATA.create_all(engine)

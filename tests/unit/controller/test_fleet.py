@@ -1,6 +1,6 @@
 import pytest
 
-from services.controller.fleet import Fleet, Report
+from services.controller.gateways.fleet import Fleet, Report
 from services.core.errors import Overloaded
 from services.core.route import Role
 from services.core.tally import Tally

@@ -10,10 +10,10 @@ import grpc
 import httpx2
 import pytest
 
-from services.controller.forwarding import ToLeader
-from services.controller.governor import Governor
-from services.controller.leadership import Lead, Leader, Mandate, NotLeading
-from services.controller.rest import rest_app
+from services.controller.api.forwarding import ToLeader
+from services.controller.api.rest import rest_app
+from services.controller.election.governor import Governor
+from services.controller.election.leadership import Lead, Leader, Mandate, NotLeading
 from services.core.errors import Unavailable
 from services.core.rollout import Phase
 from services.core.rollout_spec import RolloutSpec, Step

@@ -1,6 +1,6 @@
 import pytest
 
-from services.controller.loader import Loader, Refusal
+from services.controller.versions.loader import Loader, Refusal
 from tests.fakes.clock import FakeClock
 from tests.fakes.model_server import FakeModelServer
 

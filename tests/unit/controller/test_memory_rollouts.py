@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.controller.documents import decode_rollout, encode_rollout, judged_document, judged_from
-from services.controller.memory_watch import MemoryWatch
-from services.controller.preflights import Preflights
+from services.controller.storage.documents import decode_rollout, encode_rollout, judged_document, judged_from
+from services.controller.versions.memory_watch import MemoryWatch
+from services.controller.versions.preflights import Preflights
 from services.core.analysis import assess
 from services.core.errors import NotFound
 from services.core.experiment import Experiment, OutcomeSpec

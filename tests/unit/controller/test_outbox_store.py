@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import update
 
 from loadtest.postgres import Postgres
-from services.controller.leadership import NotLeading
-from services.controller.schema import OUTBOX
-from services.controller.store import DueQuery, Store
+from services.controller.election.leadership import NotLeading
+from services.controller.storage.schema import OUTBOX
+from services.controller.storage.store import DueQuery, Store
 from services.controller.webhooks.delivery import MAX_AGE_S, MOST_GIVEN_UP, MOST_WAITING, Delivery, undelivered_words
 from services.core.errors import Conflict
 from services.core.history import HistoryEntry, beginning

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from loadtest.controller_kills.model_server import ModelServer
-from services.controller.leadership import Leader, Mandate, NotLeading
+from services.controller.election.leadership import Leader, Mandate, NotLeading
 from services.triton.model_control import GrpcModelControl
 
 pytestmark = pytest.mark.anyio

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from loadtest.postgres import Postgres
-from services.controller.leadership import Leader, NotLeading
-from services.controller.postgres_election import PostgresElection
+from services.controller.election.leadership import Leader, NotLeading
+from services.controller.election.postgres_election import PostgresElection
 from services.core.route import Route
 from tests.fakes.audit_records import record_of
 from tests.fakes.cut_line import cut_line

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from services.controller.repository_watch import RepositoryWatch
+from services.controller.versions.repository_watch import RepositoryWatch
 from services.core.errors import ConfigurationError
 from services.triton.layout import RepositoryLayout
 from tests.fakes.control_plane import FakeRepository

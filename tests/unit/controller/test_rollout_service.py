@@ -11,11 +11,11 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from services.controller.api.grpc_server import GrpcServer, Services
+from services.controller.api.grpc_services import FeedbackService, RouteService, StatisticsService
+from services.controller.api.rollout_service import MAX_REQUEST_BYTES
+from services.controller.election.leadership import Lead, Leader
 from services.controller.feedback import FeedbackIntake
-from services.controller.grpc_server import GrpcServer, Services
-from services.controller.grpc_services import FeedbackService, RouteService, StatisticsService
-from services.controller.leadership import Lead, Leader
-from services.controller.rollout_service import MAX_REQUEST_BYTES
 from services.pb.penstock.v1 import rollouts_pb2 as pb
 from services.pb.penstock.v1 import rollouts_pb2_grpc
 from tests.fakes.control_plane import ControlPlane, FakeRepository

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from services.controller.route_board import RouteBoard
-from services.controller.store import RouteBook
+from services.controller.gateways.route_board import RouteBoard
+from services.controller.storage.store import RouteBook
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from loadtest.postgres import Postgres
-from services.controller.leadership import Leader, NotLeading
-from services.controller.store import AuditQuery, Store
+from services.controller.election.leadership import Leader, NotLeading
+from services.controller.storage.store import AuditQuery, Store
 from services.core.analysis import Terms, assess
 from services.core.audit import ROUTE, AuditOutcome, Standing
 from services.core.comparison import Comparison, OutputComparison, PairCounts
@@ -468,7 +468,7 @@ def test_the_migrations_make_the_tables_that_the_code_uses(kind: str, urls: Call
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from services.controller.schema import METADATA
+    from services.controller.storage.schema import METADATA
 
     async def differences() -> object:
         store = OpenedStore(urls(kind))

@@ -5,9 +5,9 @@ from typing import Any
 import orjson
 import pytest
 
-from services.controller.documents import decode_rollout, encode_rollout, judged_document, judged_from
-from services.controller.values_document import values_document, values_from, values_view
-from services.controller.wire import report_from
+from services.controller.gateways.wire import report_from
+from services.controller.storage.documents import decode_rollout, encode_rollout, judged_document, judged_from
+from services.controller.storage.values_document import values_document, values_from, values_view
 from services.core.analysis import Terms, assess
 from services.core.errors import InvalidRequest
 from services.core.evidence import Evidence, Seen

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.controller.warmups import Warmups
+from services.controller.versions.warmups import Warmups
 from services.core.errors import IntegrityError, PenstockError, Unavailable, UpstreamFailure
 from services.core.event import Event, EventKind
 from services.core.rollout import Phase

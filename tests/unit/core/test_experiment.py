@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.controller.documents import decode_route, encode_route
-from services.controller.wire import table_message
+from services.controller.gateways.wire import table_message
+from services.controller.storage.documents import decode_route, encode_route
 from services.core.errors import InvalidRequest
 from services.core.experiment import Experiment, OutcomeKind, OutcomeSpec
 from services.core.feedback import Feedback

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 import grpc
 
-from services.controller.fleet import Fleet
-from services.controller.grpc_services import ANY_CONTROLLER as SERVED_ANY
-from services.controller.grpc_services import RouteService, StatisticsService
-from services.controller.leadership import Leader, Mandate
-from services.controller.route_board import RouteBoard
-from services.controller.store import RouteBook
+from services.controller.api.grpc_services import ANY_CONTROLLER as SERVED_ANY
+from services.controller.api.grpc_services import RouteService, StatisticsService
+from services.controller.election.leadership import Leader, Mandate
+from services.controller.gateways.fleet import Fleet
+from services.controller.gateways.route_board import RouteBoard
+from services.controller.storage.store import RouteBook
 from services.core.route import Route, RouteTable
 from services.gateway.control.controllers import ANY_CONTROLLER, Controllers
 from services.gateway.control.reporter import StatisticsReporter

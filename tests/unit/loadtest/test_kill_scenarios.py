@@ -18,7 +18,7 @@ from loadtest.controller_kills.scenarios import (
     request_of,
 )
 from loadtest.controller_kills.watched import Watched
-from services.controller.rest_models import StartModel
+from services.controller.api.rest_models import StartModel
 from services.core.rollout import Phase
 from services.core.transitions import TRANSITIONS
 

@@ -11,7 +11,7 @@ from loadtest.live_rollouts.candidates import DIFFERENT, PACE, SAME, WORSE, plan
 from loadtest.live_rollouts.experiment import LiveRun, OddAnswers, ended
 from loadtest.live_rollouts.tables import markdown, summarise
 from loadtest.selftest.faulty_model import MODEL, Fault, publish
-from services.controller.rest_models import RolloutModel
+from services.controller.api.rest_models import RolloutModel
 from services.core.errors import PenstockError
 
 ERRORS = next(one for one in WORSE if one.check == "errors")

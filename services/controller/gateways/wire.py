@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from services.controller.comparison_wire import comparison_from
-from services.controller.fleet import ComparisonKey, Report
-from services.controller.recent_traffic import TallyKey
-from services.controller.values_wire import values_from
+from services.controller.gateways.comparison_wire import comparison_from
+from services.controller.gateways.fleet import ComparisonKey, Report
+from services.controller.gateways.recent_traffic import TallyKey
+from services.controller.gateways.values_wire import values_from
 from services.core.comparison import Comparison
 from services.core.errors import InvalidRequest
 from services.core.feedback import MAX_BATCH, Feedback

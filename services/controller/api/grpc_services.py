@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import grpc
 
+from services.controller.api.grpc_errors import CODES
+from services.controller.election.leadership import Mandate, NotLeading
 from services.controller.feedback import FeedbackIntake
-from services.controller.fleet import Fleet
-from services.controller.grpc_errors import CODES
-from services.controller.leadership import Mandate, NotLeading
-from services.controller.route_board import RouteBoard
-from services.controller.wire import checked_instance, outcomes_from, report_from, table_message
+from services.controller.gateways.fleet import Fleet
+from services.controller.gateways.route_board import RouteBoard
+from services.controller.gateways.wire import checked_instance, outcomes_from, report_from, table_message
 from services.core.errors import Overloaded, PenstockError, status_of
 from services.pb.penstock.v1 import (
     feedback_pb2,

@@ -8,9 +8,9 @@ import logging
 import math
 from collections.abc import Callable
 
-from services.controller.database import Database
-from services.controller.leadership import Leader
-from services.controller.sql_leadership import begin_term
+from services.controller.election.leadership import Leader
+from services.controller.election.sql_leadership import begin_term
+from services.controller.storage.database import Database
 from services.core.errors import Unavailable
 from services.process.lock import ProcessLock
 

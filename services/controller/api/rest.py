@@ -11,20 +11,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from services.controller.audit_documents import record_document
-from services.controller.body_limit import BodyLimit
+from services.controller.api.body_limit import BodyLimit
+from services.controller.api.forwarding import Forwarding, ToLeader
+from services.controller.api.rest_models import FeedbackModels, RolloutModel, StartModel, VerbModel
+from services.controller.api.same_origin import SameOrigin
+from services.controller.api.views import feedback_view, forecast_view, history_view, plan_view, rollout_view
 from services.controller.dashboard.negotiation import prefers_html
 from services.controller.dashboard.pages import Dashboard
 from services.controller.feedback import FeedbackIntake
-from services.controller.forwarding import Forwarding, ToLeader
 from services.controller.insight import Insight
 from services.controller.metrics import ControllerMetrics
 from services.controller.operations import Operations
 from services.controller.overview import Overview
-from services.controller.rest_models import FeedbackModels, RolloutModel, StartModel, VerbModel
-from services.controller.same_origin import SameOrigin
-from services.controller.store import AuditQuery
-from services.controller.views import feedback_view, forecast_view, history_view, plan_view, rollout_view
+from services.controller.storage.audit_documents import record_document
+from services.controller.storage.store import AuditQuery
 from services.core.errors import PenstockError, status_of
 from services.core.event import VERBS, Event, EventKind
 from services.process.api_page import add_api_page

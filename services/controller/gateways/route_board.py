@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from services.controller.store import RouteBook
+from services.controller.storage.store import RouteBook
 
 
 class RouteBoard:

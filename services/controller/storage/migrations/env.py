@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from services.controller.schema import METADATA
+from services.controller.storage.schema import METADATA
 
 # SQLite's DDL is transactional too once the transaction is begun explicitly, as ``SqlStore`` does.
 connection = context.config.attributes["connection"]

@@ -12,9 +12,11 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, func, insert, select, true, update
 
-from services.controller.audit_documents import decode_record, encode_record
-from services.controller.database import Database
-from services.controller.documents import (
+from services.controller.election.leadership import Lead, Mandate
+from services.controller.election.sql_leadership import lead_in, require_epoch
+from services.controller.storage.audit_documents import decode_record, encode_record
+from services.controller.storage.database import Database
+from services.controller.storage.documents import (
     decode_entry,
     decode_rollout,
     decode_route,
@@ -22,13 +24,11 @@ from services.controller.documents import (
     encode_rollout,
     encode_route,
 )
-from services.controller.leadership import Lead, Mandate
-from services.controller.schema import AUDIT, HISTORY, ROLLOUTS, ROUTE_TABLE, ROUTES
-from services.controller.sql_feedback import Scaled, TotalsByRollout, add_outcomes, totals_in
-from services.controller.sql_leadership import lead_in, require_epoch
-from services.controller.sql_outbox import due_in, put_deliveries, put_off, remove_delivered, undelivered_in
-from services.controller.sql_retention import removable, remove
-from services.controller.store import AuditPage, AuditQuery, Due, DueQuery, Pruned, RouteBook
+from services.controller.storage.schema import AUDIT, HISTORY, ROLLOUTS, ROUTE_TABLE, ROUTES
+from services.controller.storage.sql_feedback import Scaled, TotalsByRollout, add_outcomes, totals_in
+from services.controller.storage.sql_outbox import due_in, put_deliveries, put_off, remove_delivered, undelivered_in
+from services.controller.storage.sql_retention import removable, remove
+from services.controller.storage.store import AuditPage, AuditQuery, Due, DueQuery, Pruned, RouteBook
 from services.controller.webhooks.delivery import Delivery, Undelivered, deliveries_of
 from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, NotFound

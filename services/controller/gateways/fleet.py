@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from services.controller.recent_traffic import RecentTraffic, TallyKey
+from services.controller.gateways.recent_traffic import RecentTraffic, TallyKey
 from services.core.comparison import Comparison
 from services.core.errors import Overloaded
 from services.core.evidence import Sighting

@@ -13,20 +13,20 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from services.controller.comparison_document import (
+from services.controller.storage.comparison_document import (
     comparison_document,
     comparison_from,
     latency_document,
     latency_from,
 )
-from services.controller.memory_document import (
+from services.controller.storage.memory_document import (
     arms_memory_document,
     arms_memory_from,
     memory_document,
     memory_from,
     with_memory,
 )
-from services.controller.values_document import values_document, values_from, with_later_tests
+from services.controller.storage.values_document import values_document, values_from, with_later_tests
 from services.core.analysis import Terms
 from services.core.custom_metric import Measurements
 from services.core.errors import ConfigurationError, PenstockError

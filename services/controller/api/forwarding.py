@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.controller.leadership import Leader, Mandate, other_leader
+from services.controller.election.leadership import Leader, Mandate, other_leader
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LEADER_KNOWS = re.compile(r"/v1/rollouts/[^/]+/explanation|/rollouts/[^/]+(?:/live)?")

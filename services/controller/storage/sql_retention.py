@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, select, update
 
-from services.controller.audit_documents import decode_record
-from services.controller.schema import AUDIT, AUDIT_FLOOR, ROLLOUTS
+from services.controller.storage.audit_documents import decode_record
+from services.controller.storage.schema import AUDIT, AUDIT_FLOOR, ROLLOUTS
 
 
 def removable(connection: Connection, older_than: float, after: int, limit: int) -> tuple[list[int], int | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.controller.loader import Loader
+from services.controller.versions.loader import Loader
 
 _TRY_AGAIN_S = 30.0
 

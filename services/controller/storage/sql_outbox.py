@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, ScalarSelect, delete, func, insert, or_, select, update
 
-from services.controller.schema import OUTBOX
-from services.controller.store import Due, DueQuery
+from services.controller.storage.schema import OUTBOX
+from services.controller.storage.store import Due, DueQuery
 from services.controller.webhooks.delivery import (
     LONGEST_PAUSE_S,
     MAX_AGE_S,

@@ -13,10 +13,10 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from pydantic import BaseModel, ValidationError
 
-from services.controller.audit_documents import record_document
-from services.controller.rest_models import RolloutModel, StartModel, VerbModel
-from services.controller.store import AuditPage, AuditQuery
-from services.controller.views import forecast_view, history_view, plan_view, rollout_view
+from services.controller.api.rest_models import RolloutModel, StartModel, VerbModel
+from services.controller.api.views import forecast_view, history_view, plan_view, rollout_view
+from services.controller.storage.audit_documents import record_document
+from services.controller.storage.store import AuditPage, AuditQuery
 from services.core.errors import InvalidRequest
 from services.core.forecast import Forecast
 from services.core.history import HistoryEntry

@@ -8,8 +8,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.controller.grpc_services import FeedbackService, RouteService, StatisticsService
-from services.controller.rollout_service import RolloutService
+from services.controller.api.grpc_services import FeedbackService, RouteService, StatisticsService
+from services.controller.api.rollout_service import RolloutService
 from services.core.errors import ConfigurationError
 from services.pb.penstock.v1 import (
     feedback_pb2,

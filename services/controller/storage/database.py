@@ -25,7 +25,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
-from services.controller.schema import ROUTE_TABLE
+from services.controller.storage.schema import ROUTE_TABLE
 from services.core.errors import ConfigurationError, Conflict, MissingDependency, Unavailable
 
 Result = TypeVar("Result")

@@ -22,9 +22,9 @@ from typing import TypeVar
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.controller.database import Database, Line, words_of
-from services.controller.leadership import Leader
-from services.controller.sql_leadership import begin_term, require_epoch
+from services.controller.election.leadership import Leader
+from services.controller.election.sql_leadership import begin_term, require_epoch
+from services.controller.storage.database import Database, Line, words_of
 from services.core.errors import PenstockError, Unavailable
 
 Result = TypeVar("Result")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from services.controller.published import Published
+from services.controller.versions.published import Published
 from services.core.errors import NotFound, PenstockError
 
 

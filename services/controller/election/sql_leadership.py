@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select, update
 
-from services.controller.leadership import Lead, Leader, NotLeading
-from services.controller.schema import LEADERSHIP, ROUTE_TABLE
+from services.controller.election.leadership import Lead, Leader, NotLeading
+from services.controller.storage.schema import LEADERSHIP, ROUTE_TABLE
 
 
 def begin_term(connection: Connection, leader: Leader, least_generation: int) -> int:

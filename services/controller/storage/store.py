@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.controller.leadership import Lead
+from services.controller.election.leadership import Lead
 from services.controller.webhooks.delivery import Delivery, Undelivered
 from services.core.audit import AuditRecord
 from services.core.feedback import Feedback, Taken

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from services.controller.comparison_document import comparison_view
-from services.controller.documents import entry_document, route_document, spec_document, verdict_document
-from services.controller.values_document import values_view
+from services.controller.storage.comparison_document import comparison_view
+from services.controller.storage.documents import entry_document, route_document, spec_document, verdict_document
+from services.controller.storage.values_document import values_view
 from services.core.feedback import Feedback, Taken
 from services.core.forecast import Forecast
 from services.core.histogram import LatencyHistogram

@@ -10,14 +10,14 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from services.controller import rollout_wire as wire
+from services.controller.api import rollout_wire as wire
+from services.controller.api.grpc_errors import AnsweredElsewhere, answering
+from services.controller.api.leader_calls import LeaderCalls
+from services.controller.election.leadership import NotLeading
 from services.controller.events.event_feed import EventFeed, Subscription
 from services.controller.events.notice import Notice
 from services.controller.events.watch import Watch
-from services.controller.grpc_errors import AnsweredElsewhere, answering
 from services.controller.insight import Insight
-from services.controller.leader_calls import LeaderCalls
-from services.controller.leadership import NotLeading
 from services.controller.operations import Operations
 from services.core.errors import DeadlineExceeded, Overloaded, PayloadTooLarge, Unavailable
 from services.core.event import Event, EventKind

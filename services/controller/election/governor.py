@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from services.controller.leadership import Election, Mandate
+from services.controller.election.leadership import Election, Mandate
 
 _LOG = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import grpc
 from google.protobuf.message import Message
 
-from services.controller.grpc_errors import AnsweredElsewhere
-from services.controller.leadership import Mandate, NotLeading, other_leader
+from services.controller.api.grpc_errors import AnsweredElsewhere
+from services.controller.election.leadership import Mandate, NotLeading, other_leader
 from services.core.errors import Overloaded
 from services.pb.penstock.v1 import rollouts_pb2_grpc
 

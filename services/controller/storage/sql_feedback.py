@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, insert, select, update
 
-from services.controller.schema import OUTCOME_TOTALS, OUTCOMES, ROLLOUTS
+from services.controller.storage.schema import OUTCOME_TOTALS, OUTCOMES, ROLLOUTS
 from services.core.errors import Conflict
 from services.core.feedback import MAX_OUTCOMES, Feedback, Taken
 from services.core.outcomes import Totals
