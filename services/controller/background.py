@@ -1,4 +1,4 @@
-"""Work in the background, one piece of it at a time for each key, owned by whoever enters it as a context."""
+"""Work in the background, one piece of it at a time for each key, owned by whoever is entered as a context."""
 
 from __future__ import annotations
 
@@ -62,3 +62,26 @@ class Background(Generic[Key]):
         if not task.cancelled() and (error := task.exception()) is not None:
             _LOG.error("%s ended with a defect", task.get_name(), exc_info=error)
         self._ended(key)
+
+
+class BackgroundOwner(Generic[Key]):
+    """Has work in the background. Used as a context: what is under way at its end is cancelled.
+
+    Args:
+        ended: As for ``Background``.
+    """
+
+    def __init__(self, ended: Callable[[Key], None] = lambda _: None) -> None:
+        self._running = Background[Key](ended)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._running.__aexit__(kind, error, trace)
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way."""
+        await self._running.idle()

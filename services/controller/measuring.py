@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
-from services.controller.background import Background
+from services.controller.background import BackgroundOwner
 from services.controller.webhooks.caller import WebhookCaller
 from services.controller.webhooks.documents import call_document
 from services.core.custom_metric import CustomMetric, Measurements, Reading
@@ -31,7 +30,7 @@ class MetricSource(Protocol):
         ...
 
 
-class Measuring:
+class Measuring(BackgroundOwner[tuple[str, str]]):
     """Used as a context: what is under way is cancelled at its end.
 
     Args:
@@ -41,17 +40,9 @@ class Measuring:
     """
 
     def __init__(self, source: MetricSource | None, caller: WebhookCaller, clock: Callable[[], float]) -> None:
+        super().__init__()
         self._source, self._caller, self._clock = source, caller, clock
-        self._running = Background[tuple[str, str]]()
         self._readings: dict[tuple[str, str], Reading] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._running.__aexit__(kind, error, trace)
 
     @property
     def possible(self) -> bool:
@@ -73,10 +64,6 @@ class Measuring:
             last_at = rollout.evidence.measurements.get(metric.name, Measurements()).last_at
             if key not in self._running and now - last_at >= metric.interval_s:
                 self._running.begin(key, self._measure(rollout, metric), f"measure {metric.name} for {rollout.id}")
-
-    async def idle(self) -> None:
-        """Wait until nothing is under way."""
-        await self._running.idle()
 
     def forget(self, rollout: Rollout) -> None:
         """Drop what is known of a rollout that is over."""

@@ -6,10 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
-from services.controller.background import Background
+from services.controller.background import BackgroundOwner
 from services.core.errors import DeadlineExceeded, PenstockError, Unavailable
 from services.triton.model_server import NOTHING, ModelServer
 
@@ -34,7 +32,7 @@ class _Attempts:
     problem: str
 
 
-class Loader:
+class Loader(BackgroundOwner[str]):
     """Brings models to exact sets of versions. Used as a context: what is under way is cancelled at its end.
 
     A load can take minutes, and must not keep the controller from rolling back another model meanwhile.
@@ -46,21 +44,13 @@ class Loader:
     """
 
     def __init__(self, server: ModelServer, clock: Callable[[], float], timeout_s: float = 600.0) -> None:
+        super().__init__(self._end)
         self._server = server
         self._clock = clock
         self._timeout_s = timeout_s
-        self._loads = Background[str](self._end)
         self._attempts: dict[str, _Attempts] = {}
         self._refusals: dict[str, Refusal] = {}
         self._ended: dict[str, int] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._loads.__aexit__(kind, error, trace)
 
     def ensure(self, model: str, versions: frozenset[int], tolerated: frozenset[int] = NOTHING) -> None:
         """Begin a load, unless one of this model is under way or the same one failed a moment ago.
@@ -70,12 +60,12 @@ class Loader:
             versions: Versions to have.
             tolerated: Versions that stay where they are loaded.
         """
-        if model in self._loads:
+        if model in self._running:
             return
         attempts = self._attempts.get(model)
         if attempts is not None and attempts.versions == versions and self._clock() < attempts.retry_at:
             return
-        self._loads.begin(model, self._load(model, versions, tolerated), f"load {model}")
+        self._running.begin(model, self._load(model, versions, tolerated), f"load {model}")
 
     def ended(self) -> dict[str, int]:
         """Return how many loads of each model have ended so far."""
@@ -88,7 +78,7 @@ class Loader:
             model: Model name.
             since: What ``ended`` returned before one looked.
         """
-        return model not in self._loads and self._ended.get(model, 0) == since.get(model, 0)
+        return model not in self._running and self._ended.get(model, 0) == since.get(model, 0)
 
     def take_refusal(self, model: str) -> Refusal | None:
         """Return the last refusal of a model, once."""
@@ -106,13 +96,9 @@ class Loader:
 
     def drop(self) -> None:
         """Begin anew: end what is under way, and forget what failed."""
-        self._loads.cancel_all()
+        self._running.cancel_all()
         self._attempts.clear()
         self._refusals.clear()
-
-    async def idle(self) -> None:
-        """Wait until no load is under way."""
-        await self._loads.idle()
 
     def _end(self, model: str) -> None:
         self._ended[model] = self._ended.get(model, 0) + 1

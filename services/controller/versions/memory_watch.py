@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
-from services.controller.background import Background
+from services.controller.background import BackgroundOwner
 from services.core.memory_course import MemoryReading
 from services.core.memory_terms import LeakCheck
 from services.core.rollout import Rollout
 from services.triton.memory.source import MemorySource, reports_in_time
 
 
-class MemoryWatch:
+class MemoryWatch(BackgroundOwner[str]):
     """Used as a context: what is under way is cancelled at its end.
 
     Args:
@@ -22,17 +20,9 @@ class MemoryWatch:
     """
 
     def __init__(self, source: MemorySource, clock: Callable[[], float]) -> None:
+        super().__init__()
         self._source, self._clock = source, clock
-        self._running = Background[str]()
         self._readings: dict[str, MemoryReading] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._running.__aexit__(kind, error, trace)
 
     def take(self, rollout: Rollout) -> MemoryReading | None:
         """Return the look at memory that was made for a rollout since the last call, and begin one that is due."""
@@ -43,10 +33,6 @@ class MemoryWatch:
         if reading is None and rollout.id not in self._running and self._clock() - last_at >= terms.interval_s:
             self._running.begin(rollout.id, self._look(rollout.id), f"look at the memory for {rollout.id}")
         return reading
-
-    async def idle(self) -> None:
-        """Wait until nothing is under way."""
-        await self._running.idle()
 
     def forget(self, rollout: Rollout) -> None:
         """Drop what is known of a rollout that is over."""

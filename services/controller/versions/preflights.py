@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
-from services.controller.background import Background
+from services.controller.background import BackgroundOwner
 from services.core.errors import PenstockError
 from services.core.preflight import Need, Preflight, preflight
 from services.core.rollout import Rollout
@@ -20,7 +18,7 @@ NeedOf = Callable[[str, int, tuple[int, ...]], Need]
 """What a model's versions need: model, stable, candidate and arms. May read files; raises what is wrong with them."""
 
 
-class Preflights:
+class Preflights(BackgroundOwner[str]):
     """Used as a context: what is under way is cancelled at its end.
 
     Args:
@@ -29,17 +27,9 @@ class Preflights:
     """
 
     def __init__(self, source: MemorySource, need_of: NeedOf) -> None:
+        super().__init__()
         self._source, self._need_of = source, need_of
-        self._running = Background[str]()
         self._results: dict[str, Preflight] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._running.__aexit__(kind, error, trace)
 
     def ensure(self, rollout: Rollout) -> None:
         """Begin a rollout's pre-flight, unless it is under way or has ended."""
@@ -49,10 +39,6 @@ class Preflights:
     def result(self, rollout: Rollout) -> Preflight | None:
         """Return how a rollout's pre-flight ended; None before its end."""
         return self._results.get(rollout.id)
-
-    async def idle(self) -> None:
-        """Wait until nothing is under way."""
-        await self._running.idle()
 
     def forget(self, rollout: Rollout) -> None:
         """Drop what is known of a rollout that is past its pre-flight."""

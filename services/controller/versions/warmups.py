@@ -6,10 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
-from services.controller.background import Background
+from services.controller.background import BackgroundOwner
 from services.core.errors import DeadlineExceeded, Overloaded, PenstockError, Unavailable
 from services.triton.warming.warmer import Warmer
 
@@ -28,7 +26,7 @@ class WarmupResult:
     words: str
 
 
-class Warmups:
+class Warmups(BackgroundOwner[str]):
     """Used as a context: what is under way is cancelled at its end.
 
     Args:
@@ -38,18 +36,10 @@ class Warmups:
     """
 
     def __init__(self, warmer: Warmer, clock: Callable[[], float], timeout_s: float = 300.0) -> None:
+        super().__init__()
         self._warmer, self._clock, self._timeout_s = warmer, clock, timeout_s
-        self._running = Background[str]()
         self._results: dict[str, WarmupResult] = {}
         self._retry_at: dict[str, float] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._running.__aexit__(kind, error, trace)
 
     def ensure(self, model: str, versions: tuple[int, ...]) -> None:
         """Begin a warm-up, unless one of this model is under way or has ended, or has to be tried again later."""
@@ -81,10 +71,6 @@ class Warmups:
         self._running.cancel_all()
         self._results.clear()
         self._retry_at.clear()
-
-    async def idle(self) -> None:
-        """Wait until no warm-up is under way."""
-        await self._running.idle()
 
     async def _warm(self, model: str, versions: tuple[int, ...]) -> None:
         words: list[str] = []

@@ -6,10 +6,8 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Self
 
-from services.controller.background import Background
+from services.controller.background import BackgroundOwner
 from services.controller.election.leadership import Mandate, NotLeading
 from services.controller.storage.store import Due, DueQuery, OutboxStore
 from services.controller.webhooks.caller import WebhookCaller
@@ -23,7 +21,7 @@ _LOOK_S = 5.0
 _SHORTEST_PAUSE_S = 0.05
 
 
-class Announcer:
+class Announcer(BackgroundOwner[tuple[str, str]]):
     """Sends what is due. Used as a context: what is under way is cancelled at its end, and sent again later.
 
     Each webhook of a rollout is told one change after the other. Between webhooks there is no order, and a destination
@@ -49,21 +47,13 @@ class Announcer:
         clock: Callable[[], float],
         look_s: float = _LOOK_S,
     ) -> None:
+        super().__init__(self._ended)
         self._caller, self._outbox, self._mandate, self._clock = caller, outbox, mandate, clock
         self._look_s = look_s
         self._wake = asyncio.Event()
         self._destinations: dict[tuple[str, str], str] = {}
-        self._sending = Background[tuple[str, str]](self._ended)
         self.waiting = 0
         self.given_up = 0
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._sending.__aexit__(kind, error, trace)
 
     @property
     def under_way(self) -> int:
@@ -76,11 +66,7 @@ class Announcer:
 
     def drop(self) -> None:
         """End what is under way: another controller may send it by now."""
-        self._sending.cancel_all()
-
-    async def idle(self) -> None:
-        """Wait until no call is under way."""
-        await self._sending.idle()
+        self._running.cancel_all()
 
     async def run(self) -> None:
         """Send what is due until cancelled."""
@@ -128,7 +114,7 @@ class Announcer:
         for delivery in due.deliveries:
             if list(self._destinations.values()).count(delivery.destination) < _MOST_AT_ONE_DESTINATION:
                 self._destinations[delivery.line] = delivery.destination
-                self._sending.begin(delivery.line, self._send(delivery), f"delivery {delivery.id}")
+                self._running.begin(delivery.line, self._send(delivery), f"delivery {delivery.id}")
                 begun += 1
         return begun
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
-from services.controller.background import Background
+from services.controller.background import BackgroundOwner
 from services.controller.webhooks.caller import WebhookCaller
 from services.controller.webhooks.documents import call_document
 from services.core.rollout import Rollout
@@ -30,7 +28,7 @@ class _Asked:
     optional: bool = False
 
 
-class Questions:
+class Questions(BackgroundOwner[_Key]):
     """Used as a context: what is under way is cancelled at its end.
 
     Args:
@@ -40,17 +38,9 @@ class Questions:
     """
 
     def __init__(self, caller: WebhookCaller, clock: Callable[[], float], every_s: float = EVERY_S) -> None:
+        super().__init__()
         self._caller, self._clock, self._every_s = caller, clock, every_s
         self._asked: dict[_Key, _Asked] = {}
-        self._running = Background[_Key]()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._running.__aexit__(kind, error, trace)
 
     def confirmed(self, rollout: Rollout, occasion: Occasion) -> str | None:
         """Return None once every webhook of an occasion has given a good answer, else what is waited for."""
@@ -92,10 +82,6 @@ class Questions:
         """Begin anew: end what is under way, and forget what was answered."""
         self._running.cancel_all()
         self._asked.clear()
-
-    async def idle(self) -> None:
-        """Wait until no call is under way."""
-        await self._running.idle()
 
     def _ask(self, rollout: Rollout, webhook: Webhook) -> _Asked:
         """Begin a call where one is due, and return what is known."""
