@@ -38,13 +38,14 @@ lint: install ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Unit tests share the cores; the others start processes that need them for themselves.
+# Unit tests share the cores. The others start processes and mostly wait for them: two side by side, but never two that
+# measure time.
 test: lint ## lint, types, import contracts and all tests
 ifdef TEST_ARGS
 	$(BIN)/pytest $(TEST_ARGS)
 else
 	$(BIN)/pytest -q -n auto tests/unit
-	$(BIN)/pytest -q tests/integration tests/e2e
+	$(BIN)/pytest -q -n 2 --dist loadgroup tests/integration tests/e2e
 endif
 
 proto: install ## generate services/pb from proto/

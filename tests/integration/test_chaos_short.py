@@ -14,7 +14,7 @@ import pytest
 
 from tests.fakes.load_process import ROOT
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 
 def start_chaos(temporary: Path, *options: str) -> subprocess.Popen[str]:

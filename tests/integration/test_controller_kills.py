@@ -6,7 +6,7 @@ import pytest
 
 from loadtest.controller_kills.__main__ import run
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])

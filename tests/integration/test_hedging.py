@@ -19,7 +19,7 @@ from tests.fakes.gateway_process import GatewayProcess, gateway_process
 from tests.fakes.onnx_repository import build_repository
 from tests.fakes.running_triton import RunningTriton, running_triton
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 BODY = orjson.dumps({"inputs": [{"name": "X", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]})
 _CLIENTS = 4

@@ -9,7 +9,7 @@ import pytest
 from loadtest.hostile.__main__ import run
 from loadtest.hostile.gate import LARGE_MS, SMALL_MS
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 # ``python -m loadtest.hostile`` keeps to the bounds; a test on a busy machine only tells a refusal from work.
 _GENEROUS = 20

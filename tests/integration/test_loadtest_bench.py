@@ -14,6 +14,7 @@ from tests.fakes.load_process import ROOT
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.measured,
     pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load is missing: apt-get install nghttp2-client"),
 ]
 

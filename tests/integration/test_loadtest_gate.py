@@ -13,7 +13,7 @@ from loadtest.schedule import Process, offsets
 from tests.fakes.inference_server import Behaviour, FakeInferenceServer, Script, always, stall
 from tests.fakes.load_process import TIMEOUT_S, await_traffic, gate, slo_file, start_module
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["rest", "grpc"])
 

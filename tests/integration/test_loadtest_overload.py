@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.load_process import ROOT
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 
 def test_an_overload_is_offered_refused_and_judged(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.inference_server import MODEL, Behaviour, FakeInferenceServer, Script, always
 from tests.fakes.load_process import ROOT, TIMEOUT_S, await_traffic, echo_data, slo_file, start_module
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 
 def a_quarter(number: int, _elapsed_s: float) -> Behaviour:

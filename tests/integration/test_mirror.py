@@ -28,7 +28,7 @@ from tests.fakes.gateway import eventually, in_loop
 from tests.fakes.gateway_process import GatewayProcess, gateway_process
 from tests.fakes.running_triton import RunningTriton, running_triton
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 REQUESTS = 4 * ONE_IN
 ELEMENTS = 16

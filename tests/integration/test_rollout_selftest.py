@@ -11,7 +11,7 @@ from loadtest.selftest.experiment import run
 from loadtest.selftest.faulty_model import Fault
 from loadtest.selftest.scenarios import PROMOTED, ROLLED_BACK, SCENARIOS, Scenario
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 
 def test_every_known_fault_is_rolled_back_by_its_check_and_an_equal_version_is_promoted() -> None:

@@ -9,7 +9,7 @@ from loadtest.live_rollouts.candidates import DIFFERENT, WORSE
 from loadtest.live_rollouts.experiment import run
 from loadtest.live_rollouts.tables import summarise
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 
 def test_harm_is_rolled_back_by_its_check_and_an_odd_answer_at_the_tick_that_sees_it(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.fakes.gateway import eventually, in_loop
 from tests.fakes.gateway_process import GatewayProcess, gateway_process
 from tests.fakes.running_triton import RunningTriton
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 TIME = "penstock_time_seconds_total"
 WHOLE = "penstock_request_duration_seconds_sum"

@@ -14,7 +14,7 @@ import pytest
 
 from loadtest.sleeping_model import SleepingModel
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 MODEL = SleepingModel("knee", 4, 0.010, 0.0005)
 # One instance with batches of 4 carries 4 / 12 ms = 333 requests/s, one with batches of 1 carries 95.
 AXES = ["--instances", "1", "--max-batch", "1,4", "--delay-us", "0", "--preferred", "none"]
