@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadtest.arrivals import Arrival
-from services.core.histogram import LatencyHistogram
+from services.core.counts.histogram import LatencyHistogram
 from services.core.slo import QUANTILES, Observed, quantile_s
 
 NOT_SENT = "not sent: backlog full"

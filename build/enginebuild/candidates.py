@@ -7,9 +7,9 @@ from pathlib import Path
 
 from enginebuild.datatypes import Arrays
 from enginebuild.recipe.variants import Variant
-from services.core.batch_record import BatchEntry
-from services.core.engine_record import EngineEntry
-from services.core.manifest import CalibrationEntry, FidelityEntry, LayerEntry, MetricEntry, SpeedEntry
+from services.core.records.batch_record import BatchEntry
+from services.core.records.engine_record import EngineEntry
+from services.core.records.manifest import CalibrationEntry, FidelityEntry, LayerEntry, MetricEntry, SpeedEntry
 
 
 @dataclass(frozen=True, slots=True)

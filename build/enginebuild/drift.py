@@ -6,7 +6,7 @@ import numpy as np
 
 from enginebuild.datatypes import Array, Arrays
 from enginebuild.recipe.recipe import Recipe
-from services.core.drift_record import DriftReference, SketchEntry
+from services.core.records.drift_record import DriftReference, SketchEntry
 
 BINS = 10
 MOST_VALUES = 1_000_000

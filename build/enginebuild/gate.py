@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from enginebuild.recipe.gate import BatchRule, GateRules, MetricRule
-from services.core.batch_record import BatchEntry
-from services.core.manifest import FidelityEntry, MetricEntry
+from services.core.records.batch_record import BatchEntry
+from services.core.records.manifest import FidelityEntry, MetricEntry
 
 # Shares are quotients of counts: 100 * (9 - 8) / 200 may be a hair over 0.5.
 _ROUNDING = 1e-9

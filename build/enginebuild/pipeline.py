@@ -38,9 +38,9 @@ from enginebuild.targets.target import Target
 from enginebuild.training import ensure_checkpoint
 from enginebuild.warmup import warmup_of
 from enginebuild.workbench import Workbench
-from services.core.checkpoint_record import CheckpointEntry, RegistryEntry
 from services.core.errors import BuildFailed, ConfigurationError
-from services.core.manifest import WarmupEntry
+from services.core.records.checkpoint_record import CheckpointEntry, RegistryEntry
+from services.core.records.manifest import WarmupEntry
 
 EVALUATION_FILE = "evaluation.npz"
 _REFERENCE_BATCH = 64

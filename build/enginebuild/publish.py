@@ -17,7 +17,7 @@ from enginebuild.config_pbtxt import CONFIG_FILE, interface_of, parse
 from enginebuild.digests import sha256_of
 from enginebuild.lock import exclusive
 from services.core.errors import Conflict
-from services.core.manifest import MANIFEST_FILE, FileEntry, Manifest
+from services.core.records.manifest import MANIFEST_FILE, FileEntry, Manifest
 
 _VERSION = re.compile(r"[1-9][0-9]*")
 LOCK_FILE = ".lock"

@@ -11,11 +11,11 @@ from enginebuild.labels import Labels
 from enginebuild.lineage import libraries
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipe.tensors import Input
-from services.core.checkpoint_record import CheckpointEntry
-from services.core.compression_record import CompressionEntry
-from services.core.drift_record import DriftReference
 from services.core.errors import BuildFailed
-from services.core.manifest import (
+from services.core.records.checkpoint_record import CheckpointEntry
+from services.core.records.compression_record import CompressionEntry
+from services.core.records.drift_record import DriftReference
+from services.core.records.manifest import (
     SCHEMA_VERSION,
     DataEntry,
     FileEntry,

@@ -15,8 +15,8 @@ from enginebuild.recipe.registry import LOG_INSTEAD, MlflowFile
 from enginebuild.stores.mlflow.artifacts import MlflowArtifacts
 from enginebuild.stores.mlflow.place import server_address
 from enginebuild.stores.mlflow.server import MlflowServer
-from services.core.checkpoint_record import RegistryEntry
 from services.core.errors import ConfigurationError, IntegrityError, NotFound
+from services.core.records.checkpoint_record import RegistryEntry
 
 # MLflow writes it beside a network that it pickled; https://mlflow.org/docs/latest/ml/deep-learning/pytorch
 _PICKLED = "pickle_module_info.txt"

@@ -7,7 +7,7 @@ from pathlib import Path
 import model_signing
 
 from services.core.errors import ConfigurationError
-from services.core.manifest import SIGNATURE_FILE
+from services.core.records.manifest import SIGNATURE_FILE
 
 
 class Signer:

@@ -14,7 +14,7 @@ from enginebuild.data import Dataset
 from enginebuild.datatypes import Arrays
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.targets.target import Model
-from services.core.manifest import WarmupEntry
+from services.core.records.manifest import WarmupEntry
 
 WARMUP_FILE = "warmup.npz"
 INPUT, OUTPUT = "input/", "output/"

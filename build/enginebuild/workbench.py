@@ -18,7 +18,7 @@ from enginebuild.recipe.variants import BASELINE, Variant
 from enginebuild.runtime import repeat_to
 from enginebuild.targets.target import Target
 from services.core.errors import BuildFailed
-from services.core.manifest import LayerEntry, SpeedEntry
+from services.core.records.manifest import LayerEntry, SpeedEntry
 
 _SHOWN_LAYERS = 3
 

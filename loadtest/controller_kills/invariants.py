@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from loadtest.controller_kills.worker import Sighting, Split
-from services.core.transitions import TRANSITIONS
+from services.core.rollouts.transitions import TRANSITIONS
 
 _ROWS = {(row.source.value, row.event.value, row.target.value) for row in TRANSITIONS}
 _WEIGHTED = frozenset({row.source.value for row in TRANSITIONS if row.event.value == "assessed"})

@@ -7,7 +7,7 @@ from typing import Any
 
 from loadtest.controller_kills.feedback import Told
 from loadtest.controller_kills.stored_outcomes import StoredOutcome
-from services.core.checks.lift import LIFT_PREFIX
+from services.core.analysis.checks.lift import LIFT_PREFIX
 
 _SHOWN = 3
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import grpc
 
 from loadtest.controller_kills.feedback import Feeder, OutcomeBook, Script
-from services.core.histogram import bucket_index
+from services.core.counts.histogram import bucket_index
 from services.core.route import Arm, Role, Route
 from services.pb.penstock.v1 import routes_pb2, routes_pb2_grpc, statistics_pb2, statistics_pb2_grpc
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.core.memory_course import MemoryReading
-from services.core.memory_report import MemoryReport, MemoryReports, Space, VersionMemory
-from services.core.memory_terms import MIB
+from services.core.memory.course import MemoryReading
+from services.core.memory.report import MemoryReport, MemoryReports, Space, VersionMemory
+from services.core.memory.terms import MIB
 
 SERVER = "triton:8000"
 _SPACE = Space(64 << 30, 32 << 30)

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from services.core.histogram import BUCKET_COUNT, LatencyHistogram
-from services.core.tally import Tally
+from services.core.counts.histogram import BUCKET_COUNT, LatencyHistogram
+from services.core.counts.tally import Tally
 
 _P99 = 0.99
 _LEAST = 60

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from loadtest.rollouts.footprint import Footprint
 from loadtest.rollouts.traffic import Traffic, Version
-from services.core.memory_terms import LeakCheck, MemoryTerms
-from services.core.rollout_spec import STEPS_OF, AnalysisConfig, Copies, RolloutSpec, Step, Strategy
+from services.core.memory.terms import LeakCheck, MemoryTerms
+from services.core.rollouts.rollout_spec import STEPS_OF, AnalysisConfig, Copies, RolloutSpec, Step, Strategy
 
 STEPS = (Step(5, 30, 200), Step(25, 30, 200), Step(50, 30, 200))
 SPEC = RolloutSpec("m", 2, steps=STEPS)

@@ -10,15 +10,15 @@ import numpy as np
 from loadtest.rollouts.footprint import Processes
 from loadtest.rollouts.rivals import Rival
 from loadtest.rollouts.traffic import Traffic, answered, compared
-from services.core.comparison import Comparison
-from services.core.event import Event, EventKind
-from services.core.evidence import Evidence
-from services.core.judgement import judge
-from services.core.memory_terms import LeakCheck
-from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import RolloutSpec
-from services.core.transitions import advance
-from services.core.verdict import Outcome
+from services.core.analysis.verdict import Outcome
+from services.core.counts.comparison import Comparison
+from services.core.memory.terms import LeakCheck
+from services.core.rollouts.event import Event, EventKind
+from services.core.rollouts.evidence import Evidence
+from services.core.rollouts.judgement import judge
+from services.core.rollouts.rollout import Phase, Rollout, new_rollout
+from services.core.rollouts.rollout_spec import RolloutSpec
+from services.core.rollouts.transitions import advance
 
 LONGEST_S = 1800
 

@@ -11,7 +11,7 @@ from typing import Any
 from loadtest.rollouts.proportion import confidence_interval
 from loadtest.rollouts.scenarios import Scenario
 from loadtest.rollouts.simulation import Simulated
-from services.core.rollout import Phase
+from services.core.rollouts.rollout import Phase
 
 LEAST_DETECTED = 0.95
 MOST_LOOKS_LATE = 1

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from loadtest.rollouts.footprint import Footprint
-from services.core.comparison import Comparison, OutputComparison, PairCounts
-from services.core.histogram import BUCKET_COUNT, MIN_EXPONENT, PER_OCTAVE, LatencyHistogram
-from services.core.tally import Tally
-from services.core.value_histogram import CONFIDENCE, MEAN, ValueHistogram, bin_of
+from services.core.counts.comparison import Comparison, OutputComparison, PairCounts
+from services.core.counts.histogram import BUCKET_COUNT, MIN_EXPONENT, PER_OCTAVE, LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.counts.value_histogram import CONFIDENCE, MEAN, ValueHistogram, bin_of
 
 EVEN = (0.1,) * 10
 

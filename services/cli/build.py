@@ -13,7 +13,7 @@ from enginebuild.recipe.variants import Precision
 from services.cli.console import Console
 from services.cli.yamlfile import load_yaml
 from services.core.errors import BuildRefused, MissingDependency
-from services.core.manifest import MANIFEST_FILE
+from services.core.records.manifest import MANIFEST_FILE
 
 if TYPE_CHECKING:
     from enginebuild.candidates import Candidate

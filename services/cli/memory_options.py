@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from services.core.memory_terms import LeakCheck, OnUnknown
+from services.core.memory.terms import LeakCheck, OnUnknown
 
 _PREFIX = "memory_"
 

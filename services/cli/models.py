@@ -13,7 +13,7 @@ import click
 from services.cli.console import Console
 from services.cli.controller_client import ControllerClient, controller_option
 from services.core.errors import IntegrityError, MissingDependency, NotFound, UpstreamFailure
-from services.core.manifest import MANIFEST_FILE, Manifest, MetricEntry
+from services.core.records.manifest import MANIFEST_FILE, Manifest, MetricEntry
 from services.triton.layout import CONFIG, RepositoryLayout
 from services.triton.published import faults_of, newest, read_manifest, required_manifest
 from services.triton.trust import Trust, check_signature

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 
 from services.cli.recorded_requests import Body
-from services.core.histogram import LatencyHistogram
+from services.core.counts.histogram import LatencyHistogram
 
 _UNANSWERED = "no answer"
 _WORDS = 200

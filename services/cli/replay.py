@@ -18,9 +18,9 @@ from services.cli.paced_sending import Sent, send_paced
 from services.cli.recorded_requests import recorded
 from services.cli.rollout_text import one_line
 from services.core.errors import InvalidRequest, NotFound, PenstockError, Unavailable, UpstreamFailure
-from services.core.forecast import duration
 from services.core.inference import TensorSpec
-from services.core.rollout import Phase
+from services.core.rollouts.forecast import duration
+from services.core.rollouts.rollout import Phase
 
 _FAILED = 1
 _LOOK_S = 1.0

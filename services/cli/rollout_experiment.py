@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from services.core.errors import ConfigurationError
-from services.core.experiment import OnWin
+from services.core.rollouts.experiment import OnWin
 
 _ARM = re.compile(r"(\d+):(\d+)")
 _NUMBER = r"-?\d+(?:\.\d+)?"

@@ -10,7 +10,7 @@ import click
 from services.cli.controller_client import controller_option
 from services.cli.memory_options import OPTIONS
 from services.cli.rollout_experiment import EXPERIMENT_OPTIONS
-from services.core.rollout_spec import OnInconclusive, Strategy
+from services.core.rollouts.rollout_spec import OnInconclusive, Strategy
 
 _TOLERANCES = {
     "--max-error-increase": "Allowed increase of the share of bad answers, absolute.",

@@ -9,8 +9,8 @@ from functools import partial
 
 from services.controller.election.leadership import Mandate
 from services.controller.storage.store import AuditStore
-from services.core.audit import AuditRecord, pruning_of
 from services.core.errors import Conflict, Unavailable
+from services.core.rollouts.audit import AuditRecord, pruning_of
 
 _LOG = logging.getLogger(__name__)
 _DAY_S = 86_400

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from services.controller.election.leadership import Mandate
 from services.controller.ledger import Ledger
 from services.core.errors import Conflict, InvalidRequest, NotFound
-from services.core.experiment import Experiment
-from services.core.feedback import MAX_BATCH, Feedback, Taken
-from services.core.rollout import Rollout
+from services.core.rollouts.experiment import Experiment
+from services.core.rollouts.feedback import MAX_BATCH, Feedback, Taken
+from services.core.rollouts.rollout import Rollout
 
 
 class FeedbackIntake:

@@ -10,12 +10,12 @@ from services.controller.ledger import Ledger
 from services.controller.storage.store import Store
 from services.controller.webhooks.delivery import undelivered_words
 from services.core.errors import NotFound
-from services.core.explanation import explain_rollout
-from services.core.forecast import Forecast, forecast
-from services.core.rollout import Rollout
-from services.core.rollout_spec import RolloutSpec
+from services.core.rollouts.explanation import explain_rollout
+from services.core.rollouts.forecast import Forecast, forecast
+from services.core.rollouts.rollout import Rollout
+from services.core.rollouts.rollout_spec import RolloutSpec
+from services.core.rollouts.thin_traffic import TrafficPlan, planned
 from services.core.route import Role
-from services.core.thin_traffic import TrafficPlan, planned
 
 
 class Insight:

@@ -13,13 +13,13 @@ from contextlib import asynccontextmanager
 from services.controller.election.leadership import Mandate
 from services.controller.gateways.route_board import RouteBoard
 from services.controller.storage.store import Store
-from services.core.audit import ROUTE, AuditOutcome, AuditRecord, change_of, route_standing
 from services.core.errors import Unavailable
-from services.core.event import CONTROLLER
-from services.core.feedback import Feedback, Taken
-from services.core.history import HistoryEntry
-from services.core.outcomes import Totals
-from services.core.rollout import Rollout
+from services.core.rollouts.audit import ROUTE, AuditOutcome, AuditRecord, change_of, route_standing
+from services.core.rollouts.event import CONTROLLER
+from services.core.rollouts.feedback import Feedback, Taken
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.outcomes import Totals
+from services.core.rollouts.rollout import Rollout
 from services.core.route import Route
 
 

@@ -10,9 +10,9 @@ from typing import Protocol
 from services.controller.background import BackgroundOwner
 from services.controller.webhooks.caller import WebhookCaller
 from services.controller.webhooks.documents import call_document
-from services.core.custom_metric import CustomMetric, Measurements, Reading
 from services.core.errors import PenstockError, Unavailable
-from services.core.rollout import Rollout
+from services.core.rollouts.custom_metric import CustomMetric, Measurements, Reading
+from services.core.rollouts.rollout import Rollout
 
 _LOG = logging.getLogger(__name__)
 _TIMEOUT_S = 15.0

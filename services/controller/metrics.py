@@ -14,7 +14,7 @@ from services.controller.ledger import Ledger
 from services.controller.reconciler import Reconciler
 from services.controller.webhooks.announcer import Announcer
 from services.controller.webhooks.caller import WebhookCaller
-from services.core.rollout import Phase
+from services.core.rollouts.rollout import Phase
 
 
 class ControllerMetrics(Collector):

@@ -14,14 +14,14 @@ from services.controller.storage.store import AuditPage, AuditQuery, Store
 from services.controller.versions.loader import Loader
 from services.controller.versions.published import Published
 from services.controller.webhooks.caller import WebhookCaller
-from services.core.actions import SetRoute, actions_of
-from services.core.audit import AuditOutcome, AuditRecord, standing_of
 from services.core.errors import Conflict, InvalidRequest, NotFound, PenstockError, Unavailable
-from services.core.event import Event, EventKind
-from services.core.history import HistoryEntry, beginning, entry_of
-from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import RolloutSpec
-from services.core.transitions import advance
+from services.core.rollouts.actions import SetRoute, actions_of
+from services.core.rollouts.audit import AuditOutcome, AuditRecord, standing_of
+from services.core.rollouts.event import Event, EventKind
+from services.core.rollouts.history import HistoryEntry, beginning, entry_of
+from services.core.rollouts.rollout import Phase, Rollout, new_rollout
+from services.core.rollouts.rollout_spec import RolloutSpec
+from services.core.rollouts.transitions import advance
 
 _LOG = logging.getLogger(__name__)
 _START = "start"

@@ -16,7 +16,7 @@ from services.controller.versions.loader import Loader
 from services.controller.versions.newcomers import Newcomers
 from services.controller.versions.repository_watch import RepositoryWatch
 from services.core.errors import NotFound
-from services.core.rollout import Rollout
+from services.core.rollouts.rollout import Rollout
 
 
 class Overview:

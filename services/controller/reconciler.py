@@ -27,18 +27,18 @@ from services.controller.versions.preflights import Preflights
 from services.controller.versions.repository_watch import RepositoryWatch
 from services.controller.versions.warmups import Warmups
 from services.controller.webhooks.questions import Questions
-from services.core.actions import LoadVersions, SetRoute, WarmVersions, actions_of, route_of
+from services.core.analysis.verdict import Outcome
 from services.core.errors import Conflict, PenstockError, Unavailable
-from services.core.event import Event, EventKind
-from services.core.history import entry_of
 from services.core.inventory import Inventory
-from services.core.judgement import judge
-from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import Strategy
+from services.core.rollouts.actions import LoadVersions, SetRoute, WarmVersions, actions_of, route_of
+from services.core.rollouts.event import Event, EventKind
+from services.core.rollouts.history import entry_of
+from services.core.rollouts.judgement import judge
+from services.core.rollouts.rollout import Phase, Rollout
+from services.core.rollouts.rollout_spec import Strategy
+from services.core.rollouts.transitions import advance
+from services.core.rollouts.webhook import Occasion
 from services.core.route import Route
-from services.core.transitions import advance
-from services.core.verdict import Outcome
-from services.core.webhook import Occasion
 from services.triton.model_server import ModelServer
 
 _LOG = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.core.engine_record import EngineEntry
-from services.core.manifest import TargetEntry
+from services.core.records.engine_record import EngineEntry
+from services.core.records.manifest import TargetEntry
 
 _AMPERE = (8, 0)
 

@@ -22,7 +22,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.core.histogram import LatencyHistogram, bucket_index
+from services.core.counts.histogram import LatencyHistogram, bucket_index
 
 QUANTILES = {"p50_ms": 0.50, "p95_ms": 0.95, "p99_ms": 0.99}
 EXPECTED_BEYOND_QUANTILE = 10

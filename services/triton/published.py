@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from services.core.errors import IntegrityError, NotFound
-from services.core.manifest import MANIFEST_FILE, SIGNATURE_FILE, FileEntry, Manifest
+from services.core.records.manifest import MANIFEST_FILE, SIGNATURE_FILE, FileEntry, Manifest
 from services.triton.layout import CONFIG, RepositoryLayout
 
 _CHUNK = 1 << 20

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.core.accelerator import Accelerator, misfit
 from services.core.errors import ConfigurationError, IntegrityError, MissingDependency
-from services.core.manifest import SIGNATURE_FILE, Manifest
+from services.core.records.manifest import SIGNATURE_FILE, Manifest
 from services.triton.layout import RepositoryLayout
 from services.triton.onnx_external import check_external
 from services.triton.published import file_faults, read_manifest, required_manifest

@@ -22,7 +22,7 @@ from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipecode import RecipeCode
 
 from services.cli.yamlfile import load_yaml
-from services.core.manifest import Manifest
+from services.core.records.manifest import Manifest
 from services.triton.layout import RepositoryLayout
 from services.triton.published import required_manifest
 from tests.e2e.conftest import ROOT, Up, penstock, start_up, stop_up

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.core.audit import AuditOutcome, AuditRecord, Standing
-from services.core.rollout import Phase
+from services.core.rollouts.audit import AuditOutcome, AuditRecord, Standing
+from services.core.rollouts.rollout import Phase
 
 
 def record_of(action: str = "start", model: str = "digits", **fields: Any) -> AuditRecord:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from services.core.comparison import OTHER, Comparison, OutputComparison, PairCounts
-from services.core.difference import BUCKET_COUNT, DifferenceHistogram
-from services.core.histogram import LatencyHistogram
+from services.core.counts.comparison import OTHER, Comparison, OutputComparison, PairCounts
+from services.core.counts.difference import BUCKET_COUNT, DifferenceHistogram
+from services.core.counts.histogram import LatencyHistogram
 from services.core.mirror import Mirror
 
 counts = st.integers(0, 10_000)

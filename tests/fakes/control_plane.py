@@ -42,7 +42,7 @@ from services.controller.webhooks.hosts import AllowedHosts
 from services.controller.webhooks.questions import Questions
 from services.controller.webhooks.waits import Waits
 from services.core.errors import NotFound
-from services.core.rollout import Rollout
+from services.core.rollouts.rollout import Rollout
 from services.triton.model_server_group import ModelServerGroup
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway_worker import FakeGatewayWorker

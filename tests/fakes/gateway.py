@@ -18,7 +18,7 @@ import orjson
 import uvloop
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from services.core.comparison import Comparison
+from services.core.counts.comparison import Comparison
 from services.core.errors import OK, STATUS, PenstockError
 from services.core.inference import Parameter, RequestedOutput
 from services.core.tensor import Tensor

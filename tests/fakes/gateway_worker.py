@@ -7,11 +7,11 @@ from dataclasses import replace
 from services.controller.gateways.fleet import ComparisonKey, Fleet, Report
 from services.controller.gateways.recent_traffic import TallyKey
 from services.controller.gateways.route_board import RouteBoard
-from services.core.comparison import Comparison, OutputComparison, PairCounts
-from services.core.histogram import LatencyHistogram
+from services.core.counts.comparison import Comparison, OutputComparison, PairCounts
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
 from services.core.mirror import Mirror
 from services.core.route import Role, RouteTable
-from services.core.tally import Tally
 
 
 class FakeGatewayWorker:

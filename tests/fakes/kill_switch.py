@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from services.controller.election.leadership import Lead
 from services.controller.storage.store import AuditPage, AuditQuery, Due, DueQuery, Pruned, RouteBook, Store
 from services.controller.webhooks.delivery import Delivery, Undelivered
-from services.core.audit import AuditRecord
-from services.core.feedback import Feedback, Taken
-from services.core.history import HistoryEntry
 from services.core.inventory import Inventory
-from services.core.outcomes import Totals
-from services.core.rollout import Rollout
+from services.core.rollouts.audit import AuditRecord
+from services.core.rollouts.feedback import Feedback, Taken
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.outcomes import Totals
+from services.core.rollouts.rollout import Rollout
 from services.core.route import Route
 from services.triton.model_server import NOTHING, ModelServer
 

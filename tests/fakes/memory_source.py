@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.core.memory_report import MemoryReport, MemoryReports, Space, VersionMemory
-from services.core.memory_terms import MIB
-from services.core.preflight import Need
+from services.core.memory.preflight import Need
+from services.core.memory.report import MemoryReport, MemoryReports, Space, VersionMemory
+from services.core.memory.terms import MIB
 
 
 class FakeMemorySource:

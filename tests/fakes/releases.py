@@ -21,10 +21,10 @@ from enginebuild.publish import ManifestMaker, Release, publish
 from enginebuild.signing import Signer
 from enginebuild.staging import claim
 
-from services.core.batch_record import BatchEntry
-from services.core.checkpoint_record import CheckpointEntry
-from services.core.drift_record import DriftReference
-from services.core.manifest import (
+from services.core.records.batch_record import BatchEntry
+from services.core.records.checkpoint_record import CheckpointEntry
+from services.core.records.drift_record import DriftReference
+from services.core.records.manifest import (
     SCHEMA_VERSION,
     DataEntry,
     FidelityEntry,

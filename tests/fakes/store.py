@@ -16,12 +16,12 @@ from services.controller.webhooks.delivery import (
     Undelivered,
     deliveries_of,
 )
-from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, NotFound, Unavailable
-from services.core.feedback import Feedback, Taken
-from services.core.history import HistoryEntry
-from services.core.outcomes import Totals
-from services.core.rollout import Rollout
+from services.core.rollouts.audit import AuditOutcome, AuditRecord
+from services.core.rollouts.feedback import Feedback, Taken
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.outcomes import Totals
+from services.core.rollouts.rollout import Rollout
 from services.core.route import Route
 
 

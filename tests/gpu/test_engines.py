@@ -13,7 +13,7 @@ from enginebuild.targets.tensorrt.gpu import find_gpu
 
 from services.core.accelerator import Accelerator
 from services.core.errors import IntegrityError, MissingDependency
-from services.core.manifest import Manifest
+from services.core.records.manifest import Manifest
 from services.triton.layout import RepositoryLayout
 from services.triton.trust import Trust
 

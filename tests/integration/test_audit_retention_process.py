@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.core.audit import PRUNE
+from services.core.rollouts.audit import PRUNE
 from tests.fakes.audit_records import record_of
 from tests.fakes.opened_store import OpenedStore
 from tests.fakes.running_controller import running_controller

@@ -15,7 +15,7 @@ from enginebuild.pipeline import BuildResult, Order, build
 from enginebuild.recipe.recipe import Recipe
 
 from services.cli.yamlfile import load_yaml
-from services.core.manifest import Manifest
+from services.core.records.manifest import Manifest
 from services.triton.layout import RepositoryLayout
 from services.triton.published import faults_of, required_manifest
 

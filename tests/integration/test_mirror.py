@@ -16,13 +16,13 @@ import tritonclient.http as triton_http
 from loadtest.mirror.model import NAME, ONE_IN, MirroredModel
 from services.controller.gateways.fleet import Fleet, Report
 from services.controller.gateways.wire import report_from
-from services.core.analysis import Terms, assess
-from services.core.comparison import Comparison
-from services.core.evidence import Evidence
+from services.core.analysis.assessment import Terms, assess
+from services.core.analysis.verdict import Outcome
+from services.core.counts.comparison import Comparison
 from services.core.mirror import Mirror
-from services.core.rollout_spec import AnalysisConfig
+from services.core.rollouts.evidence import Evidence
+from services.core.rollouts.rollout_spec import AnalysisConfig
 from services.core.route import Route, RouteTable
-from services.core.verdict import Outcome
 from tests.fakes.controller import FakeController, controlling
 from tests.fakes.gateway import eventually, in_loop
 from tests.fakes.gateway_process import GatewayProcess, gateway_process

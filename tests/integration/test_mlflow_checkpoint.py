@@ -16,9 +16,9 @@ from enginebuild.stores.mlflow.server import MlflowServer
 from enginebuild.stores.transfer import push
 from safetensors.torch import save_file
 
-from services.core.checkpoint_record import RegistryEntry
 from services.core.errors import ConfigurationError, Forbidden, IntegrityError, NotFound, Unavailable
-from services.core.manifest import Manifest
+from services.core.records.checkpoint_record import RegistryEntry
+from services.core.records.manifest import Manifest
 from tests.fakes import tiny_recipe
 from tests.fakes.mlflow_flavours import log_flavours
 from tests.fakes.mlflow_proxy import MlflowProxy, mlflow_proxy

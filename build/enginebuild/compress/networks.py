@@ -12,7 +12,7 @@ from enginebuild.datatypes import Arrays
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipe.variants import BASELINE, Variant
 from enginebuild.targets.target import Target
-from services.core.compression_record import CompressionEntry
+from services.core.records.compression_record import CompressionEntry
 
 Key = str
 

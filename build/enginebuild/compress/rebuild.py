@@ -11,7 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from enginebuild.datatypes import Array
-from services.core.compression_record import NetworkRebuildEntry
+from services.core.records.compression_record import NetworkRebuildEntry
 
 
 def rebuild(first: Path, builds: int, make: Callable[[Path], None]) -> NetworkRebuildEntry:

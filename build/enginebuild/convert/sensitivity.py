@@ -10,7 +10,7 @@ from enginebuild.convert.int8 import Int8Converter
 from enginebuild.datatypes import Arrays, is_floating
 from enginebuild.runtime import OnnxModel
 from services.core.errors import BuildFailed
-from services.core.manifest import LayerEntry
+from services.core.records.manifest import LayerEntry
 
 # The error of an output that is no number: JSON cannot carry an infinite one.
 _NO_NUMBER = 1e6

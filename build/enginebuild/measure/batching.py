@@ -9,7 +9,7 @@ from enginebuild.measure.scorer import Flags
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.runtime import batch
 from enginebuild.targets.target import Model
-from services.core.batch_record import BatchEntry
+from services.core.records.batch_record import BatchEntry
 
 # Rows that are also run alone, which is slow; and how often each is in a batch, with other rows each time.
 ROWS = 128

@@ -13,7 +13,7 @@ from enginebuild.measure.metric import Metric
 from enginebuild.measure.scorer import Flags, Scorer
 from enginebuild.recipe.recipe import Recipe
 from services.core.errors import BuildFailed
-from services.core.manifest import FidelityEntry, MetricEntry, WorstCase
+from services.core.records.manifest import FidelityEntry, MetricEntry, WorstCase
 
 CONFIDENCE = 0.95
 _WORST = 5

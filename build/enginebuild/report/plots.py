@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from enginebuild.candidates import Candidate
 from enginebuild.datatypes import Array
-from services.core.manifest import LayerEntry
+from services.core.records.manifest import LayerEntry
 
 _PASSED, _REFUSED = "#1a7f5a", "#b3261e"
 _SHOWN_LAYERS = 20

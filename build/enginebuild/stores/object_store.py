@@ -23,7 +23,7 @@ from services.core.errors import (
     PenstockError,
     Unavailable,
 )
-from services.core.manifest import MANIFEST_FILE
+from services.core.records.manifest import MANIFEST_FILE
 
 _VERSION = re.compile(r"[1-9][0-9]*")
 _NO_ACCESS = re.compile(r"status code: 40[13]\b")

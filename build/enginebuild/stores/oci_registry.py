@@ -21,7 +21,7 @@ from services.core.errors import (
     PenstockError,
     Unavailable,
 )
-from services.core.manifest import MANIFEST_FILE
+from services.core.records.manifest import MANIFEST_FILE
 
 SCHEME = "oci://"
 _VERSION = re.compile(r"[1-9][0-9]*")

@@ -12,7 +12,7 @@ from enginebuild.publish import Release, adopt, file_entries, versions
 from enginebuild.staging import claim
 from enginebuild.stores.store import Store
 from services.core.errors import IntegrityError, NotFound
-from services.core.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
+from services.core.records.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
 
 Say = Callable[[str], None]
 # Of the files beside the versions: the configuration and the labels.

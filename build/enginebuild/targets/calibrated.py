@@ -14,7 +14,7 @@ from enginebuild.recipe.engine import Rest
 from enginebuild.recipe.recipe import Recipe
 from enginebuild.recipecode import RecipeCode
 from enginebuild.runtime import OnnxModel
-from services.core.manifest import CalibrationEntry, DataEntry, LayerEntry
+from services.core.records.manifest import CalibrationEntry, DataEntry, LayerEntry
 
 # What sensitivity is measured on: enough to rank operators by.
 _SENSITIVITY_SAMPLES = 32

@@ -18,7 +18,7 @@ from enginebuild.runtime import PROVIDER, OnnxModel
 from enginebuild.targets.calibrated import CalibratedInt8
 from enginebuild.targets.target import Backend
 from services.core.errors import BuildFailed
-from services.core.manifest import LayerEntry, TargetEntry
+from services.core.records.manifest import LayerEntry, TargetEntry
 
 _CPUINFO = Path("/proc/cpuinfo")
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from enginebuild.candidates import Made
 from enginebuild.datatypes import Arrays
 from enginebuild.recipe.variants import Variant
-from services.core.manifest import LayerEntry, TargetEntry
+from services.core.records.manifest import LayerEntry, TargetEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from services.controller.overview import Overview
 from services.controller.storage.audit_documents import record_document
 from services.controller.storage.store import AuditQuery
 from services.core.errors import PenstockError, status_of
-from services.core.event import VERBS, Event, EventKind
+from services.core.rollouts.event import VERBS, Event, EventKind
 from services.process.api_page import add_api_page
 
 _LOG = logging.getLogger(__name__)

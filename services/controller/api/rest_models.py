@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.core.custom_metric import MAX_METRICS, CustomMetric
-from services.core.experiment import MAX_ARMS, Better, Experiment, OnWin, OutcomeKind, OutcomeSpec
-from services.core.feedback import MAX_BATCH, MAX_ID, Feedback
-from services.core.memory_terms import LeakCheck, MemoryTerms, OnUnknown
-from services.core.rollout_spec import (
+from services.core.memory.terms import LeakCheck, MemoryTerms, OnUnknown
+from services.core.rollouts.custom_metric import MAX_METRICS, CustomMetric
+from services.core.rollouts.experiment import MAX_ARMS, Better, Experiment, OnWin, OutcomeKind, OutcomeSpec
+from services.core.rollouts.feedback import MAX_BATCH, MAX_ID, Feedback
+from services.core.rollouts.rollout_spec import (
     DEFAULT_STEPS,
     LONGEST_STEP_S,
     MAX_STEPS,
@@ -22,8 +22,8 @@ from services.core.rollout_spec import (
     Step,
     Strategy,
 )
+from services.core.rollouts.webhook import MAX_WEBHOOKS, Occasion, Webhook
 from services.core.route import Arm
-from services.core.webhook import MAX_WEBHOOKS, Occasion, Webhook
 
 _DEFAULTS, _COPIES, _MEMORY = AnalysisConfig(), Copies(), MemoryTerms()
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -20,7 +20,7 @@ from services.controller.events.watch import Watch
 from services.controller.insight import Insight
 from services.controller.operations import Operations
 from services.core.errors import DeadlineExceeded, Overloaded, PayloadTooLarge, Unavailable
-from services.core.event import Event, EventKind
+from services.core.rollouts.event import Event, EventKind
 from services.pb.penstock.v1 import rollouts_pb2 as pb
 from services.pb.penstock.v1 import rollouts_pb2_grpc
 

@@ -18,10 +18,10 @@ from services.controller.api.views import forecast_view, history_view, plan_view
 from services.controller.storage.audit_documents import record_document
 from services.controller.storage.store import AuditPage, AuditQuery
 from services.core.errors import InvalidRequest
-from services.core.forecast import Forecast
-from services.core.history import HistoryEntry
-from services.core.rollout import Rollout
-from services.core.thin_traffic import TrafficPlan
+from services.core.rollouts.forecast import Forecast
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.rollout import Rollout
+from services.core.rollouts.thin_traffic import TrafficPlan
 from services.pb.penstock.v1 import rollouts_pb2 as pb
 
 MAX_LISTED = 1000

@@ -8,15 +8,15 @@ from typing import Any
 from services.controller.storage.comparison_document import comparison_view
 from services.controller.storage.documents import entry_document, route_document, spec_document, verdict_document
 from services.controller.storage.values_document import values_view
-from services.core.feedback import Feedback, Taken
-from services.core.forecast import Forecast
-from services.core.histogram import LatencyHistogram
-from services.core.history import HistoryEntry
-from services.core.rollout import Rollout
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.rollouts.feedback import Feedback, Taken
+from services.core.rollouts.forecast import Forecast
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.rollout import Rollout
+from services.core.rollouts.thin_traffic import TrafficPlan
+from services.core.rollouts.transitions import verbs_in
 from services.core.route import Route
-from services.core.tally import Tally
-from services.core.thin_traffic import TrafficPlan
-from services.core.transitions import verbs_in
 
 
 def rollout_view(rollout: Rollout) -> dict[str, Any]:

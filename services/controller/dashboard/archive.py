@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from services.controller.events.watch import Watch
 from services.controller.ledger import Ledger
 from services.controller.operations import Operations
-from services.core.history import HistoryEntry
-from services.core.rollout import Rollout
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.rollout import Rollout
 
 _LISTED = 50
 _KEPT = 32

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from services.controller.dashboard import words
 from services.controller.dashboard.versions import Cell, bad_answers, p99
-from services.core.checks.lift import Standing, standing, winner_of
-from services.core.experiment import Experiment
-from services.core.outcomes import Totals
-from services.core.rollout import Rollout
-from services.core.tally import Tally
+from services.core.analysis.checks.lift import Standing, standing, winner_of
+from services.core.counts.tally import Tally
+from services.core.rollouts.experiment import Experiment
+from services.core.rollouts.outcomes import Totals
+from services.core.rollouts.rollout import Rollout
 
 COLUMNS = ("Share", "Requests", "Bad answers", "p99 latency", "Outcomes", "Mean", "Lift", "p", "Stands")
 

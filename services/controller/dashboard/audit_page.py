@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 from services.controller.dashboard import words
 from services.controller.storage.store import AuditPage, AuditQuery
-from services.core.audit import AuditOutcome, AuditRecord, Standing
 from services.core.errors import InvalidRequest
+from services.core.rollouts.audit import AuditOutcome, AuditRecord, Standing
 
 SHOWN = 50
 _FILTERS = ("model", "rollout", "actor")

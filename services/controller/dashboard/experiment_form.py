@@ -25,8 +25,8 @@ from services.controller.dashboard.form_fields import (
     tolerances_of,
 )
 from services.core.errors import InvalidRequest
-from services.core.experiment import MAX_ARMS, Experiment, OutcomeSpec
-from services.core.rollout_spec import LONGEST_STEP_S, STEPS_OF, OnInconclusive, RolloutSpec, Strategy
+from services.core.rollouts.experiment import MAX_ARMS, Experiment, OutcomeSpec
+from services.core.rollouts.rollout_spec import LONGEST_STEP_S, STEPS_OF, OnInconclusive, RolloutSpec, Strategy
 
 ARMS = "arms"
 _STEP, _OUTCOME, _EXPERIMENT, _ARM = "steps.0.", "experiment.outcome.", "experiment.", "experiment.arms."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.controller.dashboard import words
-from services.core.rollout import Rollout
+from services.core.rollouts.rollout import Rollout
 
 _LONGEST_REASON = 160
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.controller.dashboard import words
-from services.core.tally import Tally
+from services.core.counts.tally import Tally
 
 _SHOWN = 12
 

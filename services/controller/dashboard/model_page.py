@@ -8,7 +8,7 @@ from typing import Any
 
 from services.controller.dashboard import words
 from services.controller.dashboard.index_page import ModelLine, RolloutLine, model_line, rollout_line
-from services.core.rollout import Rollout
+from services.core.rollouts.rollout import Rollout
 
 
 @dataclass(frozen=True, slots=True)

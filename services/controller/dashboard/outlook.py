@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.controller.dashboard import words
-from services.core.analysis import compared_tallies
-from services.core.forecast import Forecast, duration, forecast
-from services.core.rollout import Phase, Rollout
+from services.core.analysis.assessment import compared_tallies
+from services.core.rollouts.forecast import Forecast, duration, forecast
+from services.core.rollouts.rollout import Phase, Rollout
 
 # A forecast takes some tenths of a second of CPU, and says about the same a moment later.
 _FRESH_S = 10.0

@@ -19,8 +19,8 @@ from services.controller.dashboard.verdicts import CheckView, checks_of
 from services.controller.dashboard.versions import Row, rows
 from services.controller.events.trend import Trend
 from services.controller.storage.store import AuditPage
-from services.core.history import HistoryEntry
-from services.core.rollout import Phase, Rollout
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.rollout import Phase, Rollout
 
 _SHOWN_LINES = 200
 

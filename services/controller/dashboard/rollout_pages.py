@@ -22,9 +22,9 @@ from services.controller.operations import Operations
 from services.controller.overview import Overview
 from services.controller.storage.store import AuditQuery
 from services.core.errors import Conflict, NotFound, PenstockError, status_of
-from services.core.event import VERBS, Event, EventKind
-from services.core.rollout import Rollout
-from services.core.transitions import verbs_in
+from services.core.rollouts.event import VERBS, Event, EventKind
+from services.core.rollouts.rollout import Rollout
+from services.core.rollouts.transitions import verbs_in
 
 _LONGEST_ACTOR = 200
 _LONGEST_REASON = 2000

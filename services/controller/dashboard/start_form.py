@@ -22,7 +22,7 @@ from services.controller.dashboard.form_fields import (
     tolerances_of,
 )
 from services.core.errors import InvalidRequest
-from services.core.rollout_spec import DEFAULT_STEPS, LONGEST_STEP_S, OnInconclusive, RolloutSpec, Strategy
+from services.core.rollouts.rollout_spec import DEFAULT_STEPS, LONGEST_STEP_S, OnInconclusive, RolloutSpec, Strategy
 
 STEP_ROWS = 6
 STEP_FIELDS = ("weight_percent", "duration_s", "min_requests", "mirror_percent")

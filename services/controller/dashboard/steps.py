@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.controller.dashboard import words
-from services.core.rollout import Phase, Rollout
+from services.core.rollouts.rollout import Phase, Rollout
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.controller.dashboard import words
-from services.core.event import EventKind
-from services.core.rollout import Phase, Rollout
-from services.core.transitions import verbs_in
-from services.core.verdict import Outcome
+from services.core.analysis.verdict import Outcome
+from services.core.rollouts.event import EventKind
+from services.core.rollouts.rollout import Phase, Rollout
+from services.core.rollouts.transitions import verbs_in
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.controller.dashboard import words
-from services.core.verdict import Verdict
+from services.core.analysis.verdict import Verdict
 
 _TITLES = {
     "requests": "Enough answers",

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.controller.dashboard import words
-from services.core import bounds
-from services.core.tally import Tally
+from services.core.analysis import bounds
+from services.core.counts.tally import Tally
 
 # One-sided, each: together the interval is missed with a probability of 5 % at most, over the whole step.
 _ALPHA = 0.025

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from services.core.tally import Tally
+from services.core.counts.tally import Tally
 
 _QUANTILE = 0.99
 _MINUTE_S = 60.0

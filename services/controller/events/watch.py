@@ -13,9 +13,9 @@ from services.controller.events.notice import Notice, document
 from services.controller.events.trend import Trend
 from services.controller.ledger import Ledger
 from services.controller.overview import Overview
-from services.core.audit import AuditRecord
 from services.core.errors import NotFound, PenstockError
-from services.core.rollout import Rollout
+from services.core.rollouts.audit import AuditRecord
+from services.core.rollouts.rollout import Rollout
 
 _LOG = logging.getLogger(__name__)
 _KEPT_TRENDS = 64

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.core.comparison import Comparison, OutputComparison, PairCounts
-from services.core.difference import BUCKET_COUNT, DifferenceHistogram
+from services.core.counts.comparison import Comparison, OutputComparison, PairCounts
+from services.core.counts.difference import BUCKET_COUNT, DifferenceHistogram
+from services.core.counts.histogram import LatencyHistogram
 from services.core.errors import InvalidRequest
-from services.core.histogram import LatencyHistogram
 
 MAX_OUTPUTS = 256
 MAX_REPORTED_SLICES = 128

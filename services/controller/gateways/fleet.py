@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from services.controller.gateways.recent_traffic import RecentTraffic, TallyKey
-from services.core.comparison import Comparison
+from services.core.counts.comparison import Comparison
+from services.core.counts.tally import Tally
 from services.core.errors import Overloaded
-from services.core.evidence import Sighting
+from services.core.rollouts.evidence import Sighting
 from services.core.route import Role
-from services.core.tally import Tally
 
 ComparisonKey = tuple[str, int, int]  # model, the version that answered, the one that got the copy
 _EMPTY = Tally()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 
+from services.core.counts.tally import Tally
 from services.core.route import Role
-from services.core.tally import Tally
 
 TallyKey = tuple[str, int, Role]
 _SPAN_S = 60.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.core.counts.value_histogram import BIN_COUNT, CONFIDENCE, MEAN, ValueHistogram
 from services.core.errors import InvalidRequest
-from services.core.value_histogram import BIN_COUNT, CONFIDENCE, MEAN, ValueHistogram
 
 MAX_VALUES = 64
 _MAX_NAME = 256

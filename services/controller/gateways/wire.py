@@ -9,13 +9,13 @@ from services.controller.gateways.comparison_wire import comparison_from
 from services.controller.gateways.fleet import ComparisonKey, Report
 from services.controller.gateways.recent_traffic import TallyKey
 from services.controller.gateways.values_wire import values_from
-from services.core.comparison import Comparison
+from services.core.counts.comparison import Comparison
+from services.core.counts.histogram import BUCKET_COUNT, LatencyHistogram
+from services.core.counts.tally import Tally
 from services.core.errors import InvalidRequest
-from services.core.feedback import MAX_BATCH, Feedback
-from services.core.histogram import BUCKET_COUNT, LatencyHistogram
 from services.core.mirror import Mirror
+from services.core.rollouts.feedback import MAX_BATCH, Feedback
 from services.core.route import Role, RouteTable
-from services.core.tally import Tally
 from services.pb.penstock.v1 import feedback_pb2, routes_pb2, statistics_pb2
 
 MAX_TALLIES = 4096

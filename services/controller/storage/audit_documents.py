@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from services.core.audit import AuditRecord
 from services.core.errors import ConfigurationError
+from services.core.rollouts.audit import AuditRecord
 
 _RECORD = TypeAdapter(AuditRecord)
 

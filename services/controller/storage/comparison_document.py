@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from services.core.comparison import Comparison, OutputComparison, PairCounts
-from services.core.difference import DifferenceHistogram
-from services.core.histogram import LatencyHistogram
+from services.core.counts.comparison import Comparison, OutputComparison, PairCounts
+from services.core.counts.difference import DifferenceHistogram
+from services.core.counts.histogram import LatencyHistogram
 
 _MEASURES = ("absolute", "relative", "cosine", "divergence")
 # The last three are absent, and then 0, in what was stored before they were counted.

@@ -27,18 +27,18 @@ from services.controller.storage.memory_document import (
     with_memory,
 )
 from services.controller.storage.values_document import values_document, values_from, with_later_tests
-from services.core.analysis import Terms
-from services.core.custom_metric import Measurements
+from services.core.analysis.assessment import Terms
+from services.core.analysis.verdict import Verdict
+from services.core.counts.tally import Tally
 from services.core.errors import ConfigurationError, PenstockError
-from services.core.evidence import Evidence, Seen, Sighting
-from services.core.history import HistoryEntry, Judged
 from services.core.mirror import Mirror
-from services.core.outcomes import Totals
-from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import RolloutSpec
+from services.core.rollouts.custom_metric import Measurements
+from services.core.rollouts.evidence import Evidence, Seen, Sighting
+from services.core.rollouts.history import HistoryEntry, Judged
+from services.core.rollouts.outcomes import Totals
+from services.core.rollouts.rollout import Phase, Rollout
+from services.core.rollouts.rollout_spec import RolloutSpec
 from services.core.route import Arm, Route
-from services.core.tally import Tally
-from services.core.verdict import Verdict
 
 _SPEC = TypeAdapter(RolloutSpec)
 _VERDICT = TypeAdapter(Verdict)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.core.memory_course import MemoryCourse, MemorySample, ServerMemory
-from services.core.memory_report import Space
-from services.core.memory_terms import LeakCheck
+from services.core.memory.course import MemoryCourse, MemorySample, ServerMemory
+from services.core.memory.report import Space
+from services.core.memory.terms import LeakCheck
 
 _COLUMNS = ("at", "stable_bytes", "candidate_bytes", "stable_answers", "candidate_answers")
 

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, insert, select, update
 
 from services.controller.storage.schema import OUTCOME_TOTALS, OUTCOMES, ROLLOUTS
 from services.core.errors import Conflict
-from services.core.feedback import MAX_OUTCOMES, Feedback, Taken
-from services.core.outcomes import Totals
+from services.core.rollouts.feedback import MAX_OUTCOMES, Feedback, Taken
+from services.core.rollouts.outcomes import Totals
 
 Scaled = tuple[Feedback, float]
 TotalsByRollout = dict[str, dict[int, Totals]]

@@ -30,12 +30,12 @@ from services.controller.storage.sql_outbox import due_in, put_deliveries, put_o
 from services.controller.storage.sql_retention import removable, remove
 from services.controller.storage.store import AuditPage, AuditQuery, Due, DueQuery, Pruned, RouteBook
 from services.controller.webhooks.delivery import Delivery, Undelivered, deliveries_of
-from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, NotFound
-from services.core.feedback import Taken
-from services.core.history import HistoryEntry
-from services.core.outcomes import Totals
-from services.core.rollout import Rollout
+from services.core.rollouts.audit import AuditOutcome, AuditRecord
+from services.core.rollouts.feedback import Taken
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.outcomes import Totals
+from services.core.rollouts.rollout import Rollout
 from services.core.route import Route
 
 Result = TypeVar("Result")

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from services.controller.election.leadership import Lead
 from services.controller.webhooks.delivery import Delivery, Undelivered
-from services.core.audit import AuditRecord
-from services.core.feedback import Feedback, Taken
-from services.core.history import HistoryEntry
-from services.core.outcomes import Totals
-from services.core.rollout import Rollout
+from services.core.rollouts.audit import AuditRecord
+from services.core.rollouts.feedback import Feedback, Taken
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.outcomes import Totals
+from services.core.rollouts.rollout import Rollout
 from services.core.route import Route, RouteTable
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.core.value_histogram import ValueHistogram
+from services.core.counts.value_histogram import ValueHistogram
 
 
 def values_document(values: Mapping[str, ValueHistogram]) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.controller.background import BackgroundOwner
-from services.core.memory_course import MemoryReading
-from services.core.memory_terms import LeakCheck
-from services.core.rollout import Rollout
+from services.core.memory.course import MemoryReading
+from services.core.memory.terms import LeakCheck
+from services.core.rollouts.rollout import Rollout
 from services.triton.memory.source import MemorySource, reports_in_time
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from services.controller.background import BackgroundOwner
 from services.core.errors import PenstockError
-from services.core.preflight import Need, Preflight, preflight
-from services.core.rollout import Rollout
+from services.core.memory.preflight import Need, Preflight, preflight
+from services.core.rollouts.rollout import Rollout
 from services.triton.memory.source import MemorySource, reports_in_time
 
 _LOG = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import httpx2
 import orjson
 
 from services.controller.webhooks.hosts import AllowedHosts
-from services.core.webhook import Webhook
+from services.core.rollouts.webhook import Webhook
 
 SIGNATURE_HEADER = "penstock-signature"
 DELIVERY_HEADER = "penstock-delivery"

@@ -12,10 +12,10 @@ from pydantic import TypeAdapter
 
 from services.controller.webhooks.documents import call_document
 from services.core.errors import ConfigurationError, PenstockError
-from services.core.forecast import duration
-from services.core.history import HistoryEntry
-from services.core.rollout import Rollout
-from services.core.webhook import Occasion, Webhook
+from services.core.rollouts.forecast import duration
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.rollout import Rollout
+from services.core.rollouts.webhook import Occasion, Webhook
 
 FIRST_PAUSE_S, PAUSE_FACTOR, LONGEST_PAUSE_S = 2.0, 5.0, 300.0
 # Bounds on what is kept: what waits for longer, and the oldest of more than so many, is given up.

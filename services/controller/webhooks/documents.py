@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.core.history import HistoryEntry
-from services.core.rollout import Rollout
-from services.core.webhook import Webhook
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.rollout import Rollout
+from services.core.rollouts.webhook import Webhook
 
 
 def call_document(rollout: Rollout, webhook: Webhook, entry: HistoryEntry | None = None) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from services.controller.background import BackgroundOwner
 from services.controller.webhooks.caller import WebhookCaller
 from services.controller.webhooks.documents import call_document
-from services.core.rollout import Rollout
-from services.core.webhook import Occasion, Webhook
+from services.core.rollouts.rollout import Rollout
+from services.core.rollouts.webhook import Occasion, Webhook
 
 _LOG = logging.getLogger(__name__)
 EVERY_S = 5.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from services.controller.election.leadership import Mandate
 from services.controller.webhooks.questions import Questions
-from services.core.rollout import Rollout
-from services.core.webhook import Occasion
+from services.core.rollouts.rollout import Rollout
+from services.core.rollouts.webhook import Occasion
 
 _AWAITED = frozenset(
     {Occasion.CONFIRM_ROLLOUT, Occasion.PRE_ROLLOUT, Occasion.CONFIRM_TRAFFIC_INCREASE, Occasion.CONFIRM_PROMOTION}

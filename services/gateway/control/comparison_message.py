@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.core.comparison import Comparison, PairCounts
-from services.core.difference import DifferenceHistogram
-from services.core.histogram import LatencyHistogram
+from services.core.counts.comparison import Comparison, PairCounts
+from services.core.counts.difference import DifferenceHistogram
+from services.core.counts.histogram import LatencyHistogram
 from services.gateway.metrics.comparisons import ComparisonKey
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import grpc
 
 from services.core.errors import Conflict, InvalidRequest, NotFound, Overloaded, PenstockError, Unavailable, status_of
-from services.core.feedback import MAX_BATCH, Feedback, Taken
+from services.core.rollouts.feedback import MAX_BATCH, Feedback, Taken
 from services.core.route import Route
 from services.gateway.answer_memory import AnswerMemory
 from services.gateway.control.controllers import Controllers

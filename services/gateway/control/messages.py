@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.core.comparison import Comparison
+from services.core.counts.comparison import Comparison
+from services.core.counts.tally import Tally
 from services.core.errors import InvalidRequest
 from services.core.mirror import Mirror
 from services.core.route import Arm, Route, RouteTable
-from services.core.tally import Tally
 from services.gateway.control.comparison_message import add_comparison, put_latency
 from services.gateway.metrics.comparisons import ComparisonKey
 from services.gateway.metrics.tallies import TallyKey

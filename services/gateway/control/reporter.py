@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 import grpc
 
-from services.core.comparison import Comparison
-from services.core.tally import Tally
+from services.core.counts.comparison import Comparison
+from services.core.counts.tally import Tally
 from services.gateway.control.controllers import Controllers
 from services.gateway.control.messages import report_from
 from services.gateway.metrics.comparisons import ComparisonKey

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from services.core.errors import InvalidRequest
-from services.core.feedback import MAX_BATCH, MAX_ID
+from services.core.rollouts.feedback import MAX_BATCH, MAX_ID
 from services.gateway.control.feedback_desk import Told
 
 _SHOWN_FAULTS = 3

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from services.core.comparison import Comparison, OutputComparison, PairCounts
-from services.core.difference import DifferenceHistogram
+from services.core.counts.comparison import Comparison, OutputComparison, PairCounts
+from services.core.counts.difference import DifferenceHistogram
 from services.gateway.metrics.series import (
     MIRROR,
     MIRROR_DIFFERENCE,

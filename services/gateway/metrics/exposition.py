@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.core.comparison import OutputComparison
-from services.core.difference import upper_bound
+from services.core.counts.comparison import OutputComparison
+from services.core.counts.difference import upper_bound
 from services.gateway.metrics.merged import Merged, MergedSlabs
 from services.gateway.metrics.series import (
     EXCHANGE,

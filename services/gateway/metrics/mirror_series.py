@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.core.comparison import MAX_SLICES, OTHER
-from services.core.difference import bucket_of
-from services.core.histogram import bucket_index
+from services.core.counts.comparison import MAX_SLICES, OTHER
+from services.core.counts.difference import bucket_of
+from services.core.counts.histogram import bucket_index
 from services.gateway.metrics.recorder import Recorder
 from services.gateway.metrics.series import (
     COPY,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.core.histogram import bucket_index
-from services.core.value_histogram import CONFIDENCE, MEAN
+from services.core.counts.histogram import bucket_index
+from services.core.counts.value_histogram import CONFIDENCE, MEAN
 from services.gateway.metrics.series import (
     DIFFERENCE_CELLS,
     EXCHANGE,

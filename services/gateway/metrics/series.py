@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from services.core.difference import BUCKET_COUNT as DIFFERENCE_BUCKET_COUNT
-from services.core.histogram import BUCKET_COUNT, LatencyHistogram
-from services.core.value_histogram import BIN_COUNT, ValueHistogram
+from services.core.counts.difference import BUCKET_COUNT as DIFFERENCE_BUCKET_COUNT
+from services.core.counts.histogram import BUCKET_COUNT, LatencyHistogram
+from services.core.counts.value_histogram import BIN_COUNT, ValueHistogram
 from services.gateway.metrics.slab import SeriesKey, Values
 
 # Family names; a key is the family followed by its labels.

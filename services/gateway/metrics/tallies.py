@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from services.core.counts.tally import Tally
 from services.core.errors import INTERNAL, OK, STATUS
-from services.core.tally import Tally
 from services.gateway.metrics.series import NON_FINITE, PREDICTIONS, REQUEST, VALUES, request_histogram, value_histogram
 from services.gateway.metrics.slab import Record
 

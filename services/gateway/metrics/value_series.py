@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from services.core.value_histogram import bin_of
+from services.core.counts.value_histogram import bin_of
 from services.gateway.metrics.series import VALUE_CELLS, VALUES
 
 # Outputs of one version, role and kind that are counted, the first that answer: 25 KB each.
@@ -19,7 +19,7 @@ class ValueSeries:
         cells: The cells of the slab.
         allocate: ``Recorder.allocate``.
         labels: Model, version and role.
-        kind: ``CONFIDENCE`` or ``MEAN`` of ``services.core.value_histogram``.
+        kind: ``CONFIDENCE`` or ``MEAN`` of ``services.core.counts.value_histogram``.
     """
 
     __slots__ = ("_allocate", "_cells", "_kind", "_labels", "_starts")

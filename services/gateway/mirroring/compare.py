@@ -1,4 +1,4 @@
-"""Compares the outputs of two answers to one request. Pure; the terms are those of ``services.core.comparison``.
+"""Compares the outputs of two answers to one request. Pure; the terms are those of ``services.core.counts.comparison``.
 
 Equal bytes are equal answers, which costs next to nothing, the look whether their values are finite included; anything
 else costs about 60 us for small outputs, and 9 ms for each MiB of FP32 that is looked at. That is done in slices of

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from services.core.errors import UpstreamFailure
-from services.core.memory_report import MemoryReport, Space, VersionMemory
+from services.core.memory.report import MemoryReport, Space, VersionMemory
 
 TOTAL = "penstock_memory_total_bytes"
 AVAILABLE = "penstock_memory_available_bytes"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from services.core.memory_report import Space
+from services.core.memory.report import Space
 
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from tritonclient.grpc import model_config_pb2
 
-from services.core.manifest import MANIFEST_FILE, SIGNATURE_FILE
-from services.core.preflight import Need
+from services.core.memory.preflight import Need
+from services.core.records.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from services.triton.layout import RepositoryLayout
 from services.triton.published import read_manifest
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from services.core.memory_report import VersionMemory
+from services.core.memory.report import VersionMemory
 from services.triton.stub_watch import ModelVersion, StubWatch
 
 _PROC = Path("/proc")

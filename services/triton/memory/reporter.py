@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from services.core.errors import PenstockError, UpstreamFailure
-from services.core.memory_report import MemoryReport
+from services.core.memory.report import MemoryReport
 from services.process.asgi import Receive, Scope, Send
 from services.process.asgi_server import AsgiServer
 from services.triton.http import HttpPool

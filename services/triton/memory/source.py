@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from services.core.errors import PenstockError
-from services.core.memory_report import MemoryReport, MemoryReports
+from services.core.memory.report import MemoryReport, MemoryReports
 from services.core.replica_address import ReplicaAddress
 from services.triton.memory.reporter import read_report
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from services.core.errors import IntegrityError
 from services.core.inference import InferRequest, InferResponse
-from services.core.manifest import Manifest
+from services.core.records.manifest import Manifest
 from services.core.tensor import Tensor
 
 _INPUT, _OUTPUT = "input/", "output/"

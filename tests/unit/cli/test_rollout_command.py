@@ -25,7 +25,7 @@ from services.core.errors import (
     Unavailable,
     UpstreamFailure,
 )
-from services.core.memory_terms import LeakCheck, MemoryTerms
+from services.core.memory.terms import LeakCheck, MemoryTerms
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 

@@ -14,10 +14,10 @@ from services.controller.election.leadership import Leader, Mandate
 from services.controller.webhooks.announcer import Announcer
 from services.controller.webhooks.caller import DELIVERY_HEADER, WebhookCaller
 from services.controller.webhooks.hosts import AllowedHosts
-from services.core.history import beginning
-from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import RolloutSpec, Step
-from services.core.webhook import Occasion, Webhook
+from services.core.rollouts.history import beginning
+from services.core.rollouts.rollout import Phase, Rollout, new_rollout
+from services.core.rollouts.rollout_spec import RolloutSpec, Step
+from services.core.rollouts.webhook import Occasion, Webhook
 from tests.fakes.audit_records import record_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.control_plane import ControlPlane, FakeRepository

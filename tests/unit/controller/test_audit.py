@@ -9,11 +9,11 @@ import pytest
 from services.cli.rollout_text import AUDIT_COLUMNS, audit_row
 from services.controller.api.rest import rest_app
 from services.controller.storage.store import AuditQuery
-from services.core.audit import AuditOutcome, AuditRecord
 from services.core.errors import Conflict, InvalidRequest, NotFound
-from services.core.event import VERBS, Event, EventKind
-from services.core.rollout import Phase
-from services.core.rollout_spec import RolloutSpec, Step
+from services.core.rollouts.audit import AuditOutcome, AuditRecord
+from services.core.rollouts.event import VERBS, Event, EventKind
+from services.core.rollouts.rollout import Phase
+from services.core.rollouts.rollout_spec import RolloutSpec, Step
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 pytestmark = pytest.mark.anyio

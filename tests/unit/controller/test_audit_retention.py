@@ -17,11 +17,11 @@ from services.controller.election.leadership import Leader, Mandate, NotLeading
 from services.controller.storage import database
 from services.controller.storage.audit_documents import encode_record
 from services.controller.storage.store import AuditQuery, Store
-from services.core.audit import PRUNE, AuditOutcome, AuditRecord, pruning_of
 from services.core.errors import Conflict, Unavailable
-from services.core.history import beginning
-from services.core.rollout import new_rollout
-from services.core.rollout_spec import RolloutSpec
+from services.core.rollouts.audit import PRUNE, AuditOutcome, AuditRecord, pruning_of
+from services.core.rollouts.history import beginning
+from services.core.rollouts.rollout import new_rollout
+from services.core.rollouts.rollout_spec import RolloutSpec
 from tests.fakes.audit_records import record_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.opened_store import OpenedStore, sqlite_url

@@ -13,8 +13,8 @@ from services.controller.gateways.fleet import Fleet, Report
 from services.controller.gateways.wire import MAX_COMPARISONS, report_from, table_message
 from services.controller.storage.comparison_document import comparison_document, comparison_from, comparison_view
 from services.controller.storage.documents import decode_route, encode_route
-from services.core.comparison import Comparison, PairCounts
-from services.core.difference import BUCKET_COUNT
+from services.core.counts.comparison import Comparison, PairCounts
+from services.core.counts.difference import BUCKET_COUNT
 from services.core.errors import InvalidRequest
 from services.core.mirror import Mirror
 from services.core.route import Route, RouteTable

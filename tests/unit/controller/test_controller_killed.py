@@ -9,16 +9,16 @@ from itertools import pairwise
 import pytest
 
 from services.controller.storage.store import AuditQuery
-from services.core.audit import AuditOutcome
+from services.core.analysis.verdict import Outcome
 from services.core.errors import Conflict
-from services.core.event import Event, EventKind
-from services.core.experiment import Experiment, OnWin, OutcomeSpec
-from services.core.feedback import Feedback
-from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import RolloutSpec, Step, Strategy
+from services.core.rollouts.audit import AuditOutcome
+from services.core.rollouts.event import Event, EventKind
+from services.core.rollouts.experiment import Experiment, OnWin, OutcomeSpec
+from services.core.rollouts.feedback import Feedback
+from services.core.rollouts.rollout import Phase, Rollout
+from services.core.rollouts.rollout_spec import RolloutSpec, Step, Strategy
+from services.core.rollouts.transitions import TRANSITIONS
 from services.core.route import Role, Route
-from services.core.transitions import TRANSITIONS
-from services.core.verdict import Outcome
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.kill_switch import Killed, KillSwitch
 

@@ -5,7 +5,7 @@ import httpx2
 import pytest
 
 from services.controller.api.rest import rest_app
-from services.core.rollout import Phase, Rollout
+from services.core.rollouts.rollout import Phase, Rollout
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.store import FakeStore
 

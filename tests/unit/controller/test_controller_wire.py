@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from services.controller.gateways.wire import MAX_TALLIES, report_from, table_message
+from services.core.counts.histogram import BUCKET_COUNT
 from services.core.errors import InvalidRequest
-from services.core.histogram import BUCKET_COUNT
 from services.core.route import Role, Route, RouteTable
 from services.pb.penstock.v1 import statistics_pb2
 

@@ -10,9 +10,9 @@ import pytest
 
 from services.controller.dashboard import start_form
 from services.controller.dashboard.form_token import COOKIE
-from services.core.history import HistoryEntry
-from services.core.rollout import Phase
-from services.core.rollout_spec import STEPS_OF
+from services.core.rollouts.history import HistoryEntry
+from services.core.rollouts.rollout import Phase
+from services.core.rollouts.rollout_spec import STEPS_OF
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 pytestmark = pytest.mark.anyio

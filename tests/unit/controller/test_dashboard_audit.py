@@ -9,7 +9,7 @@ import pytest
 
 from services.controller.dashboard import words
 from services.controller.dashboard.audit_page import audit_lines
-from services.core.audit import AuditOutcome, Standing
+from services.core.rollouts.audit import AuditOutcome, Standing
 from tests.fakes.audit_records import record_of
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.unit.controller.test_dashboard import ATTACK, BROWSER, OWN, Tags, begin, token

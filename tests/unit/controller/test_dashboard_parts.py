@@ -15,12 +15,12 @@ from services.controller.dashboard.verb_words import verb_of, verbs_of
 from services.controller.dashboard.verdicts import title_of
 from services.controller.dashboard.versions import rows
 from services.controller.events.trend import Point, Sample
-from services.core.event import VERBS
-from services.core.evidence import Evidence
-from services.core.histogram import LatencyHistogram
-from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import RolloutSpec
-from services.core.tally import Tally
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.rollouts.event import VERBS
+from services.core.rollouts.evidence import Evidence
+from services.core.rollouts.rollout import Phase, Rollout, new_rollout
+from services.core.rollouts.rollout_spec import RolloutSpec
 
 SERVING = {"workers": 3, "acknowledged": 2, "lagging": ["w3"]}
 

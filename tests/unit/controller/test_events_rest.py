@@ -8,8 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from services.core.event import Event, EventKind
-from services.core.rollout_spec import RolloutSpec, Step
+from services.core.rollouts.event import Event, EventKind
+from services.core.rollouts.rollout_spec import RolloutSpec, Step
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 pytestmark = pytest.mark.anyio

@@ -15,16 +15,16 @@ from services.controller.dashboard.rollout_page import rollout_page
 from services.controller.dashboard.steps import weight_of
 from services.controller.dashboard.verb_words import verb_of
 from services.controller.storage.store import AuditPage
-from services.core.event import EventKind
-from services.core.evidence import Evidence
-from services.core.experiment import Experiment, OutcomeSpec
-from services.core.histogram import LatencyHistogram
-from services.core.outcomes import Totals
-from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import RolloutSpec, Step, Strategy
+from services.core.analysis.verdict import Check, Outcome, Verdict
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.rollouts.event import EventKind
+from services.core.rollouts.evidence import Evidence
+from services.core.rollouts.experiment import Experiment, OutcomeSpec
+from services.core.rollouts.outcomes import Totals
+from services.core.rollouts.rollout import Phase, Rollout, new_rollout
+from services.core.rollouts.rollout_spec import RolloutSpec, Step, Strategy
 from services.core.route import Arm
-from services.core.tally import Tally
-from services.core.verdict import Check, Outcome, Verdict
 from tests.fakes.clock import FakeClock
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 

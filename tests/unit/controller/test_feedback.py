@@ -13,10 +13,10 @@ import pytest
 from services.cli.rollout_replay import replayed
 from services.controller.storage.sql_feedback import add_outcomes
 from services.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from services.core.experiment import Experiment, OnWin, OutcomeKind, OutcomeSpec
-from services.core.feedback import Feedback, Taken
-from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import OnInconclusive, RolloutSpec, Step, Strategy
+from services.core.rollouts.experiment import Experiment, OnWin, OutcomeKind, OutcomeSpec
+from services.core.rollouts.feedback import Feedback, Taken
+from services.core.rollouts.rollout import Phase, Rollout
+from services.core.rollouts.rollout_spec import OnInconclusive, RolloutSpec, Step, Strategy
 from services.core.route import Arm, Route
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 

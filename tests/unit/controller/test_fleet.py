@@ -1,9 +1,9 @@
 import pytest
 
 from services.controller.gateways.fleet import Fleet, Report
+from services.core.counts.tally import Tally
 from services.core.errors import Overloaded
 from services.core.route import Role
-from services.core.tally import Tally
 from tests.fakes.clock import FakeClock
 
 

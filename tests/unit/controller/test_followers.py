@@ -15,10 +15,10 @@ from services.controller.api.rest import rest_app
 from services.controller.election.governor import Governor
 from services.controller.election.leadership import Lead, Leader, Mandate, NotLeading
 from services.core.errors import Unavailable
-from services.core.rollout import Phase
-from services.core.rollout_spec import RolloutSpec, Step
+from services.core.rollouts.rollout import Phase
+from services.core.rollouts.rollout_spec import RolloutSpec, Step
+from services.core.rollouts.webhook import Occasion, Webhook
 from services.core.route import Route
-from services.core.webhook import Occasion, Webhook
 from tests.fakes.clock import FakeClock
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.store import FakeStore

@@ -11,10 +11,10 @@ import pytest
 from services.controller.measuring import Measuring
 from services.controller.prometheus_query import PrometheusQuery
 from services.controller.webhooks.caller import WebhookCaller
-from services.core.custom_metric import CustomMetric
 from services.core.errors import PenstockError, Unavailable, UpstreamFailure
-from services.core.rollout import Phase, new_rollout
-from services.core.rollout_spec import RolloutSpec, Step
+from services.core.rollouts.custom_metric import CustomMetric
+from services.core.rollouts.rollout import Phase, new_rollout
+from services.core.rollouts.rollout_spec import RolloutSpec, Step
 from tests.fakes.clock import FakeClock
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.prometheus import FakePrometheus

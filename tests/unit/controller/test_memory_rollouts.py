@@ -11,16 +11,16 @@ import pytest
 from services.controller.storage.documents import decode_rollout, encode_rollout, judged_document, judged_from
 from services.controller.versions.memory_watch import MemoryWatch
 from services.controller.versions.preflights import Preflights
-from services.core.analysis import assess
+from services.core.analysis.assessment import assess
+from services.core.analysis.verdict import Outcome
 from services.core.errors import NotFound
-from services.core.experiment import Experiment, OutcomeSpec
-from services.core.memory_report import MemoryReports, Space
-from services.core.memory_terms import MIB, LeakCheck, MemoryTerms, OnUnknown
-from services.core.preflight import Need
-from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import RolloutSpec, Step, Strategy
+from services.core.memory.preflight import Need
+from services.core.memory.report import MemoryReports, Space
+from services.core.memory.terms import MIB, LeakCheck, MemoryTerms, OnUnknown
+from services.core.rollouts.experiment import Experiment, OutcomeSpec
+from services.core.rollouts.rollout import Phase, Rollout, new_rollout
+from services.core.rollouts.rollout_spec import RolloutSpec, Step, Strategy
 from services.core.route import Arm
-from services.core.verdict import Outcome
 from tests.fakes.clock import FakeClock
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.memory_source import FakeMemorySource, modest_need

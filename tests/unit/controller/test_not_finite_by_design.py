@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step, Strategy
-from services.core.verdict import Outcome
+from services.core.analysis.verdict import Outcome
+from services.core.rollouts.rollout import Phase, Rollout
+from services.core.rollouts.rollout_spec import AnalysisConfig, RolloutSpec, Step, Strategy
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 pytestmark = pytest.mark.anyio

@@ -13,10 +13,10 @@ from services.controller.storage.schema import OUTBOX
 from services.controller.storage.store import DueQuery, Store
 from services.controller.webhooks.delivery import MAX_AGE_S, MOST_GIVEN_UP, MOST_WAITING, Delivery, undelivered_words
 from services.core.errors import Conflict
-from services.core.history import HistoryEntry, beginning
-from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import RolloutSpec, Step
-from services.core.webhook import Occasion, Webhook
+from services.core.rollouts.history import HistoryEntry, beginning
+from services.core.rollouts.rollout import Phase, Rollout, new_rollout
+from services.core.rollouts.rollout_spec import RolloutSpec, Step
+from services.core.rollouts.webhook import Occasion, Webhook
 from tests.fakes.audit_records import record_of
 from tests.fakes.opened_store import OpenedStore, sqlite_url
 from tests.fakes.store import FakeStore

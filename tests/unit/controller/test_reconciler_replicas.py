@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.core.event import Event, EventKind
-from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import RolloutSpec, Step
+from services.core.rollouts.event import Event, EventKind
+from services.core.rollouts.rollout import Phase, Rollout
+from services.core.rollouts.rollout_spec import RolloutSpec, Step
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.model_server import FakeModelServer
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import OnInconclusive, RolloutSpec, Step
+from services.core.rollouts.rollout import Phase, Rollout
+from services.core.rollouts.rollout_spec import OnInconclusive, RolloutSpec, Step
 from services.core.route import Route
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 

@@ -12,23 +12,23 @@ from sqlalchemy import text
 from loadtest.postgres import Postgres
 from services.controller.election.leadership import Leader, NotLeading
 from services.controller.storage.store import AuditQuery, Store
-from services.core.analysis import Terms, assess
-from services.core.audit import ROUTE, AuditOutcome, Standing
-from services.core.comparison import Comparison, OutputComparison, PairCounts
-from services.core.difference import DifferenceHistogram
+from services.core.analysis.assessment import Terms, assess
+from services.core.counts.comparison import Comparison, OutputComparison, PairCounts
+from services.core.counts.difference import DifferenceHistogram
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.counts.value_histogram import ValueHistogram
 from services.core.errors import ConfigurationError, Conflict, MissingDependency, NotFound, Unavailable
-from services.core.evidence import Evidence, Seen, Sighting
-from services.core.experiment import Experiment, OutcomeSpec
-from services.core.feedback import Feedback, Taken
-from services.core.histogram import LatencyHistogram
-from services.core.history import HistoryEntry, Judged, beginning
 from services.core.mirror import Mirror
-from services.core.outcomes import Totals
-from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step, Strategy
+from services.core.rollouts.audit import ROUTE, AuditOutcome, Standing
+from services.core.rollouts.evidence import Evidence, Seen, Sighting
+from services.core.rollouts.experiment import Experiment, OutcomeSpec
+from services.core.rollouts.feedback import Feedback, Taken
+from services.core.rollouts.history import HistoryEntry, Judged, beginning
+from services.core.rollouts.outcomes import Totals
+from services.core.rollouts.rollout import Phase, Rollout, new_rollout
+from services.core.rollouts.rollout_spec import AnalysisConfig, RolloutSpec, Step, Strategy
 from services.core.route import Arm, Route
-from services.core.tally import Tally
-from services.core.value_histogram import ValueHistogram
 from tests.fakes.audit_records import record_of
 from tests.fakes.opened_store import OpenedStore, sqlite_url
 from tests.fakes.store import FakeStore

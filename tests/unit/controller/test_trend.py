@@ -1,8 +1,8 @@
 import pytest
 
 from services.controller.events.trend import Trend
-from services.core.histogram import LatencyHistogram
-from services.core.tally import Tally
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
 
 
 def tally(requests: int, failed: int = 0, seconds: float = 0.01) -> Tally:

@@ -8,16 +8,16 @@ import pytest
 from services.controller.gateways.wire import report_from
 from services.controller.storage.documents import decode_rollout, encode_rollout, judged_document, judged_from
 from services.controller.storage.values_document import values_document, values_from, values_view
-from services.core.analysis import Terms, assess
+from services.core.analysis.assessment import Terms, assess
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.counts.value_histogram import BIN_COUNT, ValueHistogram
 from services.core.errors import InvalidRequest
-from services.core.evidence import Evidence, Seen
-from services.core.histogram import LatencyHistogram
-from services.core.history import Judged
-from services.core.rollout import new_rollout
-from services.core.rollout_spec import AnalysisConfig, RolloutSpec
+from services.core.rollouts.evidence import Evidence, Seen
+from services.core.rollouts.history import Judged
+from services.core.rollouts.rollout import new_rollout
+from services.core.rollouts.rollout_spec import AnalysisConfig, RolloutSpec
 from services.core.route import Role
-from services.core.tally import Tally
-from services.core.value_histogram import BIN_COUNT, ValueHistogram
 from services.gateway.control.messages import report_from as message_of
 from services.pb.penstock.v1 import statistics_pb2
 

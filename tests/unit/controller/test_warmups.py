@@ -6,9 +6,9 @@ import pytest
 
 from services.controller.versions.warmups import Warmups
 from services.core.errors import IntegrityError, PenstockError, Unavailable, UpstreamFailure
-from services.core.event import Event, EventKind
-from services.core.rollout import Phase
-from services.core.rollout_spec import RolloutSpec, Step
+from services.core.rollouts.event import Event, EventKind
+from services.core.rollouts.rollout import Phase
+from services.core.rollouts.rollout_spec import RolloutSpec, Step
 from tests.fakes.clock import FakeClock
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.warmer import FakeWarmer

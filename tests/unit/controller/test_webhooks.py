@@ -15,11 +15,11 @@ import pytest
 
 from services.controller.webhooks.caller import DELIVERY_HEADER, SIGNATURE_HEADER, WebhookCaller, signature
 from services.controller.webhooks.hosts import AllowedHosts
-from services.core.custom_metric import CustomMetric
 from services.core.errors import InvalidRequest
-from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import RolloutSpec, Step, Strategy
-from services.core.webhook import Occasion, Webhook
+from services.core.rollouts.custom_metric import CustomMetric
+from services.core.rollouts.rollout import Phase, Rollout
+from services.core.rollouts.rollout_spec import RolloutSpec, Step, Strategy
+from services.core.rollouts.webhook import Occasion, Webhook
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.listeners import FakeListeners
 

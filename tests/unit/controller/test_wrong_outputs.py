@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from services.core.event import Event, EventKind
-from services.core.rollout import Phase, Rollout
-from services.core.rollout_spec import RolloutSpec, Step
+from services.core.analysis.verdict import Outcome
+from services.core.rollouts.event import Event, EventKind
+from services.core.rollouts.rollout import Phase, Rollout
+from services.core.rollouts.rollout_spec import RolloutSpec, Step
 from services.core.route import Route
-from services.core.verdict import Outcome
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 pytestmark = pytest.mark.anyio

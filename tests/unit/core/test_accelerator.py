@@ -3,8 +3,8 @@
 import pytest
 
 from services.core.accelerator import Accelerator, misfit
-from services.core.engine_record import EngineEntry
-from services.core.manifest import TargetEntry
+from services.core.records.engine_record import EngineEntry
+from services.core.records.manifest import TargetEntry
 
 H200 = TargetEntry("tensorrt", "10.13.3.9", "NVIDIA H200", "9.0", {})
 

@@ -3,14 +3,14 @@ from dataclasses import replace
 
 import pytest
 
-from services.core.analysis import Terms
-from services.core.analysis import assess as assess_on
-from services.core.comparison import Comparison, OutputComparison, PairCounts
-from services.core.evidence import Seen
-from services.core.histogram import LatencyHistogram
-from services.core.rollout_spec import AnalysisConfig
-from services.core.tally import Tally
-from services.core.verdict import Check, Outcome, Verdict, verdict_of
+from services.core.analysis.assessment import Terms
+from services.core.analysis.assessment import assess as assess_on
+from services.core.analysis.verdict import Check, Outcome, Verdict, verdict_of
+from services.core.counts.comparison import Comparison, OutputComparison, PairCounts
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.rollouts.evidence import Seen
+from services.core.rollouts.rollout_spec import AnalysisConfig
 
 CONFIG = AnalysisConfig()
 

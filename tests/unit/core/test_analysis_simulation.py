@@ -8,7 +8,7 @@ from loadtest.rollouts.rivals import MannWhitney, Threshold
 from loadtest.rollouts.scenarios import CONSTANT, DOUBTFUL, NO_TOLERANCE, SHIFTED, SKEWED, SPEC, SURE
 from loadtest.rollouts.simulation import simulate
 from loadtest.rollouts.traffic import Traffic, Version
-from services.core.rollout import Phase
+from services.core.rollouts.rollout import Phase
 
 
 def test_looking_every_second_rolls_identical_versions_back_no_more_often_than_the_bound_says() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core import bounds
+from services.core.analysis import bounds
 
 SHARES = st.integers(1, 999).map(lambda thousandths: thousandths / 1000)
 ALPHAS = st.sampled_from([0.1, 0.01, 1e-4, 1e-8])

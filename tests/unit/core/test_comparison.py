@@ -7,8 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.comparison import MAX_SLICES, OTHER, Comparison, PairCounts
-from services.core.difference import BUCKET_COUNT, DifferenceHistogram, bucket_of, upper_bound
+from services.core.counts.comparison import MAX_SLICES, OTHER, Comparison, PairCounts
+from services.core.counts.difference import BUCKET_COUNT, DifferenceHistogram, bucket_of, upper_bound
 from tests.fakes.comparisons import comparisons, pairs
 
 many_slices = st.builds(

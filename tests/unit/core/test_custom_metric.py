@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from services.core.analysis import Terms, assess
-from services.core.custom_metric import CustomMetric, Measurements, Reading, check_metric
+from services.core.analysis.assessment import Terms, assess
+from services.core.analysis.verdict import Outcome
 from services.core.errors import InvalidRequest
-from services.core.event import Event, EventKind
-from services.core.evidence import Evidence, Seen
-from services.core.judgement import judge
-from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import AnalysisConfig, OnInconclusive, RolloutSpec, Step
-from services.core.transitions import advance
-from services.core.verdict import Outcome
+from services.core.rollouts.custom_metric import CustomMetric, Measurements, Reading, check_metric
+from services.core.rollouts.event import Event, EventKind
+from services.core.rollouts.evidence import Evidence, Seen
+from services.core.rollouts.judgement import judge
+from services.core.rollouts.rollout import Phase, Rollout, new_rollout
+from services.core.rollouts.rollout_spec import AnalysisConfig, OnInconclusive, RolloutSpec, Step
+from services.core.rollouts.transitions import advance
 
 MEMORY = CustomMetric("memory", "m", at_most=10.0, count=2, failure_limit=1, consecutive_error_limit=2)
 

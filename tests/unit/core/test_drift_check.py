@@ -9,19 +9,19 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import binom, ks_2samp
 
-from services.core import bounds
-from services.core.analysis import Terms, assess
-from services.core.checks.drift import drift
-from services.core.checks.predictions import predictions
-from services.core.checks.sides import Sides
-from services.core.evidence import Seen
-from services.core.histogram import LatencyHistogram
-from services.core.memory_terms import LeakCheck, MemoryTerms
-from services.core.population_stability import by_chance, by_deciles, in_words, stability_index
-from services.core.rollout_spec import AnalysisConfig
-from services.core.tally import Tally
-from services.core.value_histogram import BIN_COUNT, ValueHistogram, bin_of
-from services.core.verdict import Outcome
+from services.core.analysis import bounds
+from services.core.analysis.assessment import Terms, assess
+from services.core.analysis.checks.drift import drift
+from services.core.analysis.checks.predictions import predictions
+from services.core.analysis.checks.sides import Sides
+from services.core.analysis.population_stability import by_chance, by_deciles, in_words, stability_index
+from services.core.analysis.verdict import Outcome
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.counts.value_histogram import BIN_COUNT, ValueHistogram, bin_of
+from services.core.memory.terms import LeakCheck, MemoryTerms
+from services.core.rollouts.evidence import Seen
+from services.core.rollouts.rollout_spec import AnalysisConfig
 
 WHAT = "mean:price"
 Values = npt.NDArray[np.floating[Any]]

@@ -4,12 +4,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.comparison import Comparison, OutputComparison, PairCounts
-from services.core.difference import DifferenceHistogram
-from services.core.evidence import Evidence, Sighting
-from services.core.histogram import LatencyHistogram
-from services.core.tally import Tally
-from services.core.value_histogram import ValueHistogram
+from services.core.counts.comparison import Comparison, OutputComparison, PairCounts
+from services.core.counts.difference import DifferenceHistogram
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.counts.value_histogram import ValueHistogram
+from services.core.rollouts.evidence import Evidence, Sighting
 
 GENERATION = 5
 

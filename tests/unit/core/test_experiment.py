@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from services.controller.gateways.wire import table_message
 from services.controller.storage.documents import decode_route, encode_route
 from services.core.errors import InvalidRequest
-from services.core.experiment import Experiment, OutcomeKind, OutcomeSpec
-from services.core.feedback import Feedback
-from services.core.outcomes import Totals
-from services.core.rollout_spec import RolloutSpec, Step, Strategy
+from services.core.rollouts.experiment import Experiment, OutcomeKind, OutcomeSpec
+from services.core.rollouts.feedback import Feedback
+from services.core.rollouts.outcomes import Totals
+from services.core.rollouts.rollout_spec import RolloutSpec, Step, Strategy
 from services.core.route import BUCKETS, Arm, Role, Route, RouteTable
 from services.gateway.control.messages import table_from
 

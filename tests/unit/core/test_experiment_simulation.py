@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from services.core.checks.lift import LIFT_PREFIX, lifts, standing, winner_of
-from services.core.experiment import Better, Experiment, OutcomeKind, OutcomeSpec
-from services.core.lift_bounds import ratio_of
-from services.core.outcomes import Totals
+from services.core.analysis.checks.lift import LIFT_PREFIX, lifts, standing, winner_of
+from services.core.analysis.lift_bounds import ratio_of
+from services.core.analysis.verdict import Outcome, verdict_of
+from services.core.rollouts.experiment import Better, Experiment, OutcomeKind, OutcomeSpec
+from services.core.rollouts.outcomes import Totals
 from services.core.route import Arm
-from services.core.verdict import Outcome, verdict_of
 
 STABLE = 1
 CLICKED = OutcomeSpec("clicked")

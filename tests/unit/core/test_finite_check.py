@@ -9,15 +9,15 @@ import pytest
 from loadtest.rollouts.scenarios import SAME
 from loadtest.rollouts.simulation import simulate
 from loadtest.rollouts.traffic import Traffic, Version
-from services.core.analysis import Terms, assess
-from services.core.comparison import Comparison, OutputComparison, PairCounts
-from services.core.evidence import Evidence, Seen
-from services.core.forecast import forecast, plan
-from services.core.histogram import LatencyHistogram
-from services.core.rollout import Phase
-from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step, Strategy
-from services.core.tally import Tally
-from services.core.verdict import Check, Outcome
+from services.core.analysis.assessment import Terms, assess
+from services.core.analysis.verdict import Check, Outcome
+from services.core.counts.comparison import Comparison, OutputComparison, PairCounts
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.rollouts.evidence import Evidence, Seen
+from services.core.rollouts.forecast import forecast, plan
+from services.core.rollouts.rollout import Phase
+from services.core.rollouts.rollout_spec import AnalysisConfig, RolloutSpec, Step, Strategy
 
 CONFIG = AnalysisConfig()
 

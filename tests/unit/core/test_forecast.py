@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from loadtest.rollouts.simulation import simulate
 from loadtest.rollouts.traffic import Traffic, Version, answered
-from services.core.analysis import Terms, assess
-from services.core.evidence import Seen
-from services.core.forecast import forecast, plan, scaled
-from services.core.memory_terms import LeakCheck, MemoryTerms
-from services.core.rollout import Phase
-from services.core.rollout_spec import AnalysisConfig, RolloutSpec, Step
-from services.core.tally import Tally
-from services.core.verdict import Outcome
+from services.core.analysis.assessment import Terms, assess
+from services.core.analysis.verdict import Outcome
+from services.core.counts.tally import Tally
+from services.core.memory.terms import LeakCheck, MemoryTerms
+from services.core.rollouts.evidence import Seen
+from services.core.rollouts.forecast import forecast, plan, scaled
+from services.core.rollouts.rollout import Phase
+from services.core.rollouts.rollout_spec import AnalysisConfig, RolloutSpec, Step
 
 SPEC = RolloutSpec("m", 2, steps=(Step(5, 30, 200), Step(50, 10, 200)))
 TERMS = Terms(AnalysisConfig(), 10, 200, 3, final=True)

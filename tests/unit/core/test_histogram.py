@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.histogram import BUCKET_COUNT, LatencyHistogram, bucket_index, upper_bound_s
+from services.core.counts.histogram import BUCKET_COUNT, LatencyHistogram, bucket_index, upper_bound_s
 
 durations = st.floats(min_value=1e-6, max_value=120, allow_nan=False)
 

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.actions import LoadVersions
 from services.core.inventory import Inventory
+from services.core.rollouts.actions import LoadVersions
 
 VERSIONS = st.frozensets(st.integers(1, 4))
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core import record
-from services.core.batch_record import BatchEntry
-from services.core.checkpoint_record import CheckpointEntry, RegistryEntry
-from services.core.compression_record import CompressionEntry, NetworkRebuildEntry
-from services.core.drift_record import DriftReference, SketchEntry
-from services.core.engine_record import EngineEntry
 from services.core.errors import IntegrityError
-from services.core.manifest import (
+from services.core.records import record
+from services.core.records.batch_record import BatchEntry
+from services.core.records.checkpoint_record import CheckpointEntry, RegistryEntry
+from services.core.records.compression_record import CompressionEntry, NetworkRebuildEntry
+from services.core.records.drift_record import DriftReference, SketchEntry
+from services.core.records.engine_record import EngineEntry
+from services.core.records.manifest import (
     CalibrationEntry,
     DataEntry,
     FidelityEntry,

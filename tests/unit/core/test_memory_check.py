@@ -9,17 +9,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from services.core.analysis import Terms, assess
-from services.core.checks.memory import memory
-from services.core.evidence import Evidence, Seen
-from services.core.experiment import Experiment, OutcomeSpec
-from services.core.memory_course import MOST_SAMPLES, MemoryCourse, MemoryReading, MemorySample
-from services.core.memory_report import MemoryReport, MemoryReports, Space, VersionMemory
-from services.core.memory_terms import MIB, LeakCheck, MemoryTerms
-from services.core.rollout_spec import AnalysisConfig
+from services.core.analysis.assessment import Terms, assess
+from services.core.analysis.checks.memory import memory
+from services.core.analysis.verdict import Check, Outcome
+from services.core.counts.tally import Tally
+from services.core.memory.course import MOST_SAMPLES, MemoryCourse, MemoryReading, MemorySample
+from services.core.memory.report import MemoryReport, MemoryReports, Space, VersionMemory
+from services.core.memory.terms import MIB, LeakCheck, MemoryTerms
+from services.core.rollouts.evidence import Evidence, Seen
+from services.core.rollouts.experiment import Experiment, OutcomeSpec
+from services.core.rollouts.rollout_spec import AnalysisConfig
 from services.core.route import Arm
-from services.core.tally import Tally
-from services.core.verdict import Check, Outcome
 
 STABLE, CANDIDATE = ("m", 1), ("m", 2)
 TERMS = MemoryTerms()

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from services.core.errors import InvalidRequest
-from services.core.memory_report import MemoryReport, MemoryReports, Space, VersionMemory
-from services.core.memory_terms import MIB, LeakCheck, MemoryTerms, OnUnknown
-from services.core.preflight import OVERHEAD_BYTES, Need, preflight
-from services.core.rollout_spec import RolloutSpec
+from services.core.memory.preflight import OVERHEAD_BYTES, Need, preflight
+from services.core.memory.report import MemoryReport, MemoryReports, Space, VersionMemory
+from services.core.memory.terms import MIB, LeakCheck, MemoryTerms, OnUnknown
+from services.core.rollouts.rollout_spec import RolloutSpec
 
 GIB = 1024 * MIB
 NEED = Need("m", 1, 100 * MIB, {2: 500 * MIB}, host_instances=2, gpu_instances=0)

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from services.core.errors import InvalidRequest
-from services.core.experiment import Experiment, OutcomeSpec
-from services.core.rollout_spec import STEPS_OF, AnalysisConfig, Copies, RolloutSpec, Step, Strategy
+from services.core.rollouts.experiment import Experiment, OutcomeSpec
+from services.core.rollouts.rollout_spec import STEPS_OF, AnalysisConfig, Copies, RolloutSpec, Step, Strategy
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from services.core.histogram import LatencyHistogram
+from services.core.counts.histogram import LatencyHistogram
 from services.core.slo import GeneratorLimits, Objectives, Observed, Outcome, judge, quantile_s
 
 LIMITS = GeneratorLimits(max_lateness_ms=25, max_busy_share=0.9)

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.histogram import LatencyHistogram
-from services.core.tally import Tally
-from services.core.value_histogram import ValueHistogram
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.counts.value_histogram import ValueHistogram
 
 counts = st.integers(0, 10_000)
 tallies = st.builds(

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from loadtest.rollouts.traffic import Version, answered
-from services.core.analysis import Terms, assess
-from services.core.comparison import Comparison, PairCounts
-from services.core.evidence import Seen
-from services.core.experiment import Experiment, OutcomeSpec
-from services.core.forecast import scaled
-from services.core.rollout import terms_of
-from services.core.rollout_spec import STEPS_OF, AnalysisConfig, RolloutSpec, Step, Strategy
+from services.core.analysis.assessment import Terms, assess
+from services.core.analysis.verdict import Outcome
+from services.core.counts.comparison import Comparison, PairCounts
+from services.core.counts.tally import Tally
+from services.core.rollouts.evidence import Seen
+from services.core.rollouts.experiment import Experiment, OutcomeSpec
+from services.core.rollouts.forecast import scaled
+from services.core.rollouts.rollout import terms_of
+from services.core.rollouts.rollout_spec import STEPS_OF, AnalysisConfig, RolloutSpec, Step, Strategy
+from services.core.rollouts.thin_traffic import Proposal, Remedy, TrafficPlan, planned
 from services.core.route import Arm
-from services.core.tally import Tally
-from services.core.thin_traffic import Proposal, Remedy, TrafficPlan, planned
-from services.core.verdict import Outcome
 
 SPEC = RolloutSpec("m", 2, steps=(Step(5, 60, 200), Step(50, 60, 200)), max_step_duration_s=1800.0)
 

@@ -5,23 +5,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.core.actions import LoadVersions, SetRoute, WarmVersions, actions_of, route_of
-from services.core.analysis import assess
+from services.core.analysis.assessment import assess
+from services.core.analysis.verdict import Check, Outcome, Verdict
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
 from services.core.errors import Conflict
-from services.core.event import VERBS, Event, EventKind
-from services.core.evidence import Evidence, Sighting
-from services.core.histogram import LatencyHistogram
-from services.core.history import beginning, entry_of
 from services.core.inventory import Inventory
-from services.core.judgement import judge
 from services.core.mirror import Mirror
-from services.core.rollout import Phase, Rollout, new_rollout
-from services.core.rollout_spec import STEPS_OF, OnInconclusive, RolloutSpec, Step, Strategy
+from services.core.rollouts.actions import LoadVersions, SetRoute, WarmVersions, actions_of, route_of
+from services.core.rollouts.event import VERBS, Event, EventKind
+from services.core.rollouts.evidence import Evidence, Sighting
+from services.core.rollouts.history import beginning, entry_of
+from services.core.rollouts.judgement import judge
+from services.core.rollouts.rollout import Phase, Rollout, new_rollout
+from services.core.rollouts.rollout_spec import STEPS_OF, OnInconclusive, RolloutSpec, Step, Strategy
+from services.core.rollouts.transitions import TRANSITIONS, advance, verbs_in
+from services.core.rollouts.transitions_diagram import diagram, section_in
 from services.core.route import Route
-from services.core.tally import Tally
-from services.core.transitions import TRANSITIONS, advance, verbs_in
-from services.core.transitions_diagram import diagram, section_in
-from services.core.verdict import Check, Outcome, Verdict
 
 SPEC = RolloutSpec("digits", 2, steps=(Step(5, 10, 20), Step(25, 10, 20), Step(50, 10, 20)), max_step_duration_s=100)
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.value_histogram import BIN_COUNT, ZERO_BIN, ValueHistogram, bin_of, middle_of
+from services.core.counts.value_histogram import BIN_COUNT, ZERO_BIN, ValueHistogram, bin_of, middle_of
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 histograms = st.builds(

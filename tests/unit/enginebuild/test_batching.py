@@ -13,7 +13,7 @@ from enginebuild.report.table import HEADS, rows
 from enginebuild.runtime import batch
 from pydantic import ValidationError
 
-from services.core.batch_record import BatchEntry
+from services.core.records.batch_record import BatchEntry
 from tests.fakes import tiny_recipe
 
 INPUTS: Arrays = {"left": np.random.default_rng(0).random((200, 4), dtype=np.float32)}

@@ -7,8 +7,8 @@ import pytest
 from enginebuild.gate import Evidence, choose, objections
 from enginebuild.recipe.gate import GateRules
 
-from services.core.batch_record import BatchEntry
-from services.core.manifest import FidelityEntry, MetricEntry
+from services.core.records.batch_record import BatchEntry
+from services.core.records.manifest import FidelityEntry, MetricEntry
 from tests.fakes.releases import ACCURACY
 
 CLOSE = FidelityEntry(1.0, {}, 0, {}, ())

@@ -13,7 +13,7 @@ from enginebuild.recipecode import RecipeCode
 from sklearn import metrics as sk
 
 from services.core.errors import BuildFailed, ConfigurationError
-from services.core.manifest import MetricEntry
+from services.core.records.manifest import MetricEntry
 from tests.fakes import tiny_recipe
 
 RANDOM = np.random.default_rng(0)

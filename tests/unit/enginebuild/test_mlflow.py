@@ -8,9 +8,9 @@ import pytest
 from enginebuild.stores.mlflow import record
 from enginebuild.stores.mlflow.place import MlflowPlace
 
-from services.core.checkpoint_record import CheckpointEntry, RegistryEntry
 from services.core.errors import ConfigurationError
-from services.core.manifest import FileEntry, GateEntry, Manifest
+from services.core.records.checkpoint_record import CheckpointEntry, RegistryEntry
+from services.core.records.manifest import FileEntry, GateEntry, Manifest
 from tests.fakes.releases import ACCURACY, manifest_of
 
 HERE = {"MLFLOW_TRACKING_URI": "https://mlflow.example.org/base/", "MLFLOW_EXPERIMENT_NAME": "vision"}

@@ -11,7 +11,7 @@ from enginebuild.publish import versions
 from enginebuild.runtime import OnnxModel
 
 from services.core.errors import BuildFailed, ConfigurationError, Conflict
-from services.core.manifest import Manifest, WarmupEntry
+from services.core.records.manifest import Manifest, WarmupEntry
 from tests.fakes import tiny_recipe
 from tests.fakes.exported_network import export
 

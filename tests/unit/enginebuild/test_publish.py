@@ -10,7 +10,7 @@ from enginebuild.publish import Published, publish, refuse_interface_change, ver
 from enginebuild.staging import claim
 
 from services.core.errors import ConfigurationError, Conflict
-from services.core.manifest import Manifest
+from services.core.records.manifest import Manifest
 from tests.fakes import tiny_recipe
 from tests.fakes.releases import manifest_of, release
 

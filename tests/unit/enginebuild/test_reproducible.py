@@ -15,7 +15,7 @@ from enginebuild.compress.reproducible import reproducible
 from enginebuild.pipeline import Order, build
 from enginebuild.recipe.recipe import Recipe
 
-from services.core.compression_record import NetworkRebuildEntry
+from services.core.records.compression_record import NetworkRebuildEntry
 from tests.fakes import tiny_recipe
 from tests.fakes.compressed_recipe import VARIANTS
 

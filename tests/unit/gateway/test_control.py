@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
 from services.core.errors import InvalidRequest
-from services.core.histogram import LatencyHistogram
 from services.core.mirror import Mirror
 from services.core.route import Route, RouteTable
-from services.core.tally import Tally
 from services.gateway.control.controllers import Controllers
 from services.gateway.control.messages import table_from
 from services.gateway.control.reporter import StatisticsReporter

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from services.core.errors import Conflict, InvalidRequest, NotFound, Overloaded, Unavailable
-from services.core.feedback import Taken
+from services.core.rollouts.feedback import Taken
 from services.core.route import Role, Route, RouteTable
 from services.gateway.answer_memory import CELLS, AnswerMemory, create_answer_memory
 from services.gateway.control.feedback_desk import FeedbackDesk, Told

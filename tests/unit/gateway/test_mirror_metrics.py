@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from services.core.comparison import Comparison, PairCounts
+from services.core.counts.comparison import Comparison, PairCounts
 from services.gateway.metrics.comparisons import comparisons
 from services.gateway.metrics.exposition import GatewayCollector
 from services.gateway.metrics.merged import MergedSlabs

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.core.comparison import Comparison
+from services.core.counts.comparison import Comparison
 from services.core.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
 from services.core.inference import InferRequest, RequestedOutput, TensorSpec
 from services.core.mirror import Mirror

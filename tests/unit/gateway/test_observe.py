@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.core.counts.tally import Tally
 from services.core.errors import UpstreamFailure
 from services.core.inference import InferResponse, ModelSchema, TensorSpec
-from services.core.tally import Tally
 from services.core.tensor import Tensor
 from services.gateway.metrics.recorder import Recorder
 from services.gateway.metrics.slab import SlabReader, SlabWriter, create_slab_file

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from services.core.counts.tally import Tally
+from services.core.counts.value_histogram import ValueHistogram, bin_of
 from services.core.inference import InferResponse, ModelSchema, TensorSpec
-from services.core.tally import Tally
 from services.core.tensor import Tensor
-from services.core.value_histogram import ValueHistogram, bin_of
 from services.gateway.metrics.recorder import Recorder
 from services.gateway.metrics.slab import SlabReader, SlabWriter, create_slab_file
 from services.gateway.metrics.tallies import tallies

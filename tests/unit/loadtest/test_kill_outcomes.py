@@ -14,12 +14,12 @@ import pytest
 from loadtest.controller_kills.feedback import Feeder, OutcomeBook, Script, Told
 from loadtest.controller_kills.outcome_invariants import broken_outcomes, broken_verdicts
 from loadtest.controller_kills.stored_outcomes import StoredOutcome, StoredOutcomes
-from services.core.audit import change_of
-from services.core.experiment import Experiment, OutcomeSpec
-from services.core.feedback import Feedback
-from services.core.history import beginning
-from services.core.rollout import new_rollout
-from services.core.rollout_spec import RolloutSpec, Step, Strategy
+from services.core.rollouts.audit import change_of
+from services.core.rollouts.experiment import Experiment, OutcomeSpec
+from services.core.rollouts.feedback import Feedback
+from services.core.rollouts.history import beginning
+from services.core.rollouts.rollout import new_rollout
+from services.core.rollouts.rollout_spec import RolloutSpec, Step, Strategy
 from services.core.route import Arm, Route
 from services.pb.penstock.v1 import feedback_pb2, feedback_pb2_grpc
 from tests.fakes.opened_store import OpenedStore, sqlite_url

@@ -19,8 +19,8 @@ from loadtest.controller_kills.scenarios import (
 )
 from loadtest.controller_kills.watched import Watched
 from services.controller.api.rest_models import StartModel
-from services.core.rollout import Phase
-from services.core.transitions import TRANSITIONS
+from services.core.rollouts.rollout import Phase
+from services.core.rollouts.transitions import TRANSITIONS
 
 ROWS = {Change(row.source.value, row.target.value) for row in TRANSITIONS} | {Change(START, Phase.PREPARING.value)}
 

@@ -12,10 +12,10 @@ from loadtest.rollouts.scenarios import SAME, WORSE
 from loadtest.rollouts.simulation import Simulated, simulate
 from loadtest.rollouts.tables import markdown, summarise
 from loadtest.rollouts.traffic import Traffic, Version, answered
-from services.core.histogram import LatencyHistogram
-from services.core.rollout import Phase, new_rollout
-from services.core.tally import Tally
-from services.core.verdict import Outcome, Verdict
+from services.core.analysis.verdict import Outcome, Verdict
+from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.tally import Tally
+from services.core.rollouts.rollout import Phase, new_rollout
 
 FAIL = Verdict(Outcome.FAIL, ())
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from services.core.errors import UpstreamFailure
-from services.core.memory_report import MemoryReport, Space, VersionMemory
-from services.core.memory_terms import MIB
+from services.core.memory.report import MemoryReport, Space, VersionMemory
+from services.core.memory.terms import MIB
 from services.core.replica_address import ReplicaAddress
 from services.process.ports import choose_free_port, listen_shared
 from services.triton.layout import RepositoryLayout

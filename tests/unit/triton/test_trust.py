@@ -11,9 +11,9 @@ from enginebuild.signing import Signer
 from enginebuild.staging import claim
 
 from services.core.accelerator import Accelerator
-from services.core.engine_record import EngineEntry
 from services.core.errors import ConfigurationError, IntegrityError, NotFound
-from services.core.manifest import FileEntry, Manifest, TargetEntry
+from services.core.records.engine_record import EngineEntry
+from services.core.records.manifest import FileEntry, Manifest, TargetEntry
 from services.triton.layout import RepositoryLayout
 from services.triton.trust import Trust
 from tests.fakes import tiny_recipe

@@ -13,7 +13,7 @@ from enginebuild.runtime import OnnxModel
 
 from services.core.errors import IntegrityError, PenstockError, Unavailable, UpstreamFailure
 from services.core.inference import InferRequest, InferResponse, ModelSchema
-from services.core.manifest import Manifest
+from services.core.records.manifest import Manifest
 from services.core.tensor import Tensor
 from services.triton.layout import RepositoryLayout
 from services.triton.warming.triton_warmer import MOST_REQUESTS, TritonWarmer

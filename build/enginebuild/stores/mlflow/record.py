@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from services.core.manifest import Manifest
+from services.core.records.manifest import Manifest
 
 MODEL_TAG = "penstock.model"
 VERSION_TAG = "penstock.version"

@@ -16,7 +16,7 @@ from enginebuild.stores.mlflow.place import MlflowPlace
 from enginebuild.stores.mlflow.run import stored_run
 from enginebuild.stores.mlflow.server import MlflowServer
 from services.core.errors import Conflict, IntegrityError, NotFound
-from services.core.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
+from services.core.records.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
 
 # Folders among the artifacts: the version's files, and those that the versions of a model share.
 _OWN, _SHARED = "version/", "model/"

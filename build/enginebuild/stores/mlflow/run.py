@@ -13,7 +13,7 @@ from enginebuild.stores.mlflow import record
 from enginebuild.stores.mlflow.artifacts import MlflowArtifacts
 from enginebuild.stores.mlflow.server import MlflowServer
 from services.core.errors import Conflict, IntegrityError, PenstockError
-from services.core.manifest import Manifest
+from services.core.records.manifest import Manifest
 
 _FINISHED, _FAILED = "FINISHED", "FAILED"
 

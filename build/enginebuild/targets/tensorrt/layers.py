@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.core.engine_record import EngineLayerEntry
 from services.core.errors import BuildFailed
+from services.core.records.engine_record import EngineLayerEntry
 
 # By how the inspector writes datatypes, alone ("Half") or with a layout ("Row major linear FP16 format").
 _DATATYPES = {

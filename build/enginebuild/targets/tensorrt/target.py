@@ -25,9 +25,9 @@ from enginebuild.targets.tensorrt.engine_builder import EngineBuilder, timing_ca
 from enginebuild.targets.tensorrt.layers import layers_of
 from enginebuild.targets.tensorrt.machine import Machine
 from enginebuild.targets.tensorrt.profiles import as_entry, profiles_of
-from services.core.engine_record import EngineEntry, RebuildEntry
 from services.core.errors import BuildFailed
-from services.core.manifest import CalibrationEntry, LayerEntry, TargetEntry
+from services.core.records.engine_record import EngineEntry, RebuildEntry
+from services.core.records.manifest import CalibrationEntry, LayerEntry, TargetEntry
 
 PROVIDER = "TensorRT"
 _COMPARED_SAMPLES = 64

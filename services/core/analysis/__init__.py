@@ -1,0 +1,1 @@
+"""From evidence to a verdict: the checks, and the bounds that they stand on."""

@@ -1,0 +1,1 @@
+"""What is counted of answers, and added up over workers and time."""

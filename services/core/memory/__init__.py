@@ -1,0 +1,1 @@
+"""The memory that versions take: room for them, and leaks."""

@@ -1,0 +1,1 @@
+"""What the build stage writes down of a version: the manifest and its parts."""
