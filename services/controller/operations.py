@@ -14,6 +14,7 @@ from services.controller.storage.store import AuditPage, AuditQuery, Store
 from services.controller.versions.loader import Loader
 from services.controller.versions.published import Published
 from services.controller.webhooks.caller import WebhookCaller
+from services.controller.webhooks.delivery import Undelivered
 from services.core.errors import Conflict, InvalidRequest, NotFound, PenstockError, Unavailable
 from services.core.rollouts.actions import SetRoute, actions_of
 from services.core.rollouts.audit import AuditOutcome, AuditRecord, standing_of
@@ -166,6 +167,10 @@ class Operations:
     async def audit(self, query: AuditQuery) -> AuditPage:
         """Return who did what, the latest first; errors as in ``AuditStore.audit``."""
         return await self._store.audit(query)
+
+    async def undelivered(self, rollout: Rollout) -> list[Undelivered]:
+        """Return what a rollout's webhooks were not told; errors as in ``OutboxStore.undelivered``."""
+        return await self._store.undelivered(rollout.id) if rollout.spec.webhooks else []
 
     async def _read_as_leader(self) -> None:
         self._mandate.require()

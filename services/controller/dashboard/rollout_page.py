@@ -19,6 +19,7 @@ from services.controller.dashboard.verdicts import CheckView, checks_of
 from services.controller.dashboard.versions import Row, rows
 from services.controller.events.trend import Trend
 from services.controller.storage.store import AuditPage
+from services.controller.webhooks.delivery import Undelivered, undelivered_words
 from services.core.rollouts.history import HistoryEntry
 from services.core.rollouts.rollout import Phase, Rollout
 
@@ -48,6 +49,7 @@ class RolloutPage:
         phase_words: What its phase means.
         reason: Why it is there.
         waits: Which answers of webhooks it waits for.
+        untold: What webhooks were not told.
         timing: How long it has been where it is.
         outlook: What is missing for a verdict; empty where none is waited for.
         step_words: Which step the evidence is of.
@@ -72,6 +74,7 @@ class RolloutPage:
     phase_words: str
     reason: str
     waits: tuple[str, ...]
+    untold: tuple[str, ...]
     timing: str
     outlook: str
     step_words: str
@@ -100,6 +103,7 @@ def rollout_page(
     trend: Trend | None,
     now: float,
     waits: Sequence[str] = (),
+    untold: Sequence[Undelivered] = (),
     outlook: str = "",
 ) -> RolloutPage:
     """Return what is shown.
@@ -112,6 +116,7 @@ def rollout_page(
         trend: The course of its present step, where it was followed.
         now: Seconds since the epoch.
         waits: Which answers it waits for.
+        untold: What its webhooks were not told.
         outlook: What ``Outlook`` says of it.
     """
     evidence = rollout.evidence
@@ -121,6 +126,7 @@ def rollout_page(
         phase_words=(words.EXPERIMENT_PHASES if rollout.spec.experiment else words.PHASES)[rollout.phase.value],
         reason=words.brief(rollout.reason),
         waits=tuple(words.brief(each) for each in waits),
+        untold=tuple(words.brief(each) for each in undelivered_words(untold, now)),
         timing=_timing(rollout, now),
         outlook=outlook,
         step_words="this step" if rollout.phase.weighted else "the last step",

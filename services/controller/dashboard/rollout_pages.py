@@ -36,7 +36,7 @@ class RolloutPages:
     """Answers for ``/rollouts/{id}`` and what is below it.
 
     Args:
-        operations: Applies verbs, reads the audit log.
+        operations: Applies verbs, reads the audit log and what webhooks were not told.
         archive: Rollouts and their history.
         overview: Which gateways serve with which table.
         watch: The course of the present step.
@@ -120,6 +120,7 @@ class RolloutPages:
             serving=self._overview.serving(rollout.model),
             trend=self._watch.trend(rollout),
             waits=self._overview.waits(rollout),
+            untold=await self._operations.undelivered(rollout),
             outlook=await self._outlook.of(rollout),
             now=self._clock(),
         )

@@ -403,3 +403,14 @@ async def test_what_a_rollout_waits_for_is_on_its_page(client: httpx2.AsyncClien
     await world.tick(4)
     page = await client.get(f"/rollouts/{started.json()['id']}")
     assert "<b>Waits for</b> webhook board: http://board/x answered 403: not yet" in page.text
+
+
+async def test_what_webhooks_were_not_told_is_on_its_page(client: httpx2.AsyncClient, world: ControlPlane) -> None:
+    world.listeners.answers = {"chat": 500}
+    hooks = [{"name": "chat", "occasion": "event", "url": "http://chat/x", "retries": 0}]
+    body = {"model": "digits", "version": 2, "steps": FAST, "actor": "ada", "webhooks": hooks}
+    started = await client.post("/v1/rollouts", json=body)
+    await world.tick(2)
+    page = await client.get(f"/rollouts/{started.json()['id']}")
+    assert "Webhook chat was not told of" in page.text
+    assert "given up; failed attempts: 1; http://chat/x answered 500" in page.text
