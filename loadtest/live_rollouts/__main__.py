@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from loadtest.live_rollouts.candidates import ANALYSIS, DIFFERENT, MEMORY, RATE_PER_S, SAME, WORSE, plan
+from loadtest.live_rollouts.candidates import ANALYSIS, CHECKS, DIFFERENT, MEMORY, RATE_PER_S, SAME, WORSE, plan
 from loadtest.live_rollouts.experiment import LiveRun, run
 from loadtest.live_rollouts.tables import markdown, summarise
 from loadtest.run import run_command
@@ -23,11 +23,14 @@ _EXIT_MISSED = 1
 @click.option("--same", type=click.IntRange(0), default=20, show_default=True, help="Rollouts of identical versions.")
 @click.option("--each-harm", type=click.IntRange(0), default=10, show_default=True, help="Rollouts with each harm.")
 @click.option("--shadows", type=click.IntRange(0), default=1, show_default=True, help="Shadows that differ on 1 %.")
+@click.option("--only", multiple=True, type=click.Choice(CHECKS), help="Of the harms those that these checks find.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON.")
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Directory to keep state and logs in.")
-def main(*, same: int, each_harm: int, shadows: int, file: Path | None, keep: Path | None) -> None:
+def main(
+    *, same: int, each_harm: int, shadows: int, only: tuple[str, ...], file: Path | None, keep: Path | None
+) -> None:
     """Roll out candidates known to be the same or worse; exit 1 where one harm is missed or a good one rolled back."""
-    candidates = list(plan(same, each_harm, shadows))
+    candidates = list(plan(same, each_harm, shadows, only or CHECKS))
     if not candidates:
         raise click.UsageError("--same 0, --each-harm 0 and --shadows 0 leave nothing to roll out")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends, like Ctrl-C, with everything that was started

@@ -23,6 +23,7 @@ def test_kinds_are_mixed_so_that_none_has_a_time_of_its_own() -> None:
     assert len(names) == 3 + 2 * len(WORSE) + 1
     assert names[: len(WORSE) + 2] == [SAME.name, *(one.name for one in WORSE), DIFFERENT.name]
     assert names[-1] == SAME.name
+    assert {one.check for one in plan(1, 2, 0, ("p99", "memory"))} == {"", "p99", "memory"}
 
 
 @pytest.mark.parametrize("candidate", [SAME, *WORSE, DIFFERENT])
