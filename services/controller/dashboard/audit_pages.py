@@ -10,6 +10,7 @@ from starlette.responses import Response
 from services.controller.dashboard.audit_page import AuditLogPage, audit_log_page, audit_query
 from services.controller.dashboard.fragments import Fragments
 from services.controller.dashboard.renderer import Renderer
+from services.controller.events.event_feed import EventFeed
 from services.controller.operations import Operations
 from services.controller.storage.store import AuditQuery
 
@@ -21,15 +22,23 @@ class AuditPages:
         operations: Reads the log.
         renderer: Templates.
         fragments: What was rendered already.
+        feed: What was told last.
         clock: Wall clock, seconds since the epoch.
     """
 
     def __init__(
-        self, operations: Operations, renderer: Renderer, fragments: Fragments, clock: Callable[[], float]
+        self,
+        *,
+        operations: Operations,
+        renderer: Renderer,
+        fragments: Fragments,
+        feed: EventFeed,
+        clock: Callable[[], float],
     ) -> None:
         self._operations = operations
         self._renderer = renderer
         self._fragments = fragments
+        self._feed = feed
         self._clock = clock
 
     async def show(self, request: Request) -> Response:
@@ -44,7 +53,8 @@ class AuditPages:
         async def render() -> str:
             return self._renderer.text("_audit.html.j2", page=await self._page(asked))
 
-        return self._renderer.fragment(await self._fragments.html(asked, int(self._clock()), render))
+        stamp = (self._feed.last, int(self._clock()))
+        return self._renderer.fragment(await self._fragments.html(asked, stamp, render))
 
     async def _page(self, asked: AuditQuery) -> AuditLogPage:
         return audit_log_page(asked, await self._operations.audit(asked))

@@ -49,7 +49,9 @@ class Dashboard:
     ) -> None:
         self._renderer = Renderer()
         archive, fragments = Archive(operations, ledger, watch, clock), Fragments()
-        self._audit = AuditPages(operations, self._renderer, fragments, clock)
+        self._audit = AuditPages(
+            operations=operations, renderer=self._renderer, fragments=fragments, feed=feed, clock=clock
+        )
         self._index = IndexPages(archive, overview, feed, self._renderer, fragments)
         self._models = ModelPages(
             operations=operations,
@@ -67,6 +69,7 @@ class Dashboard:
             archive=archive,
             overview=overview,
             watch=watch,
+            feed=feed,
             renderer=self._renderer,
             fragments=fragments,
             outlook=Outlook(clock),

@@ -17,6 +17,7 @@ from services.controller.dashboard.outlook import Outlook
 from services.controller.dashboard.renderer import HEADERS, Renderer
 from services.controller.dashboard.rollout_page import RolloutPage, rollout_page
 from services.controller.dashboard.verb_words import verb_of
+from services.controller.events.event_feed import EventFeed
 from services.controller.events.watch import Watch
 from services.controller.operations import Operations
 from services.controller.overview import Overview
@@ -40,6 +41,7 @@ class RolloutPages:
         archive: Rollouts and their history.
         overview: Which gateways serve with which table.
         watch: The course of the present step.
+        feed: What was told last.
         renderer: Templates.
         fragments: What was rendered already.
         outlook: What a step still needs.
@@ -53,6 +55,7 @@ class RolloutPages:
         archive: Archive,
         overview: Overview,
         watch: Watch,
+        feed: EventFeed,
         renderer: Renderer,
         fragments: Fragments,
         outlook: Outlook,
@@ -62,6 +65,7 @@ class RolloutPages:
         self._archive = archive
         self._overview = overview
         self._watch = watch
+        self._feed = feed
         self._renderer = renderer
         self._fragments = fragments
         self._outlook = outlook
@@ -78,7 +82,7 @@ class RolloutPages:
         trend = self._watch.trend(rollout)
         serving = self._overview.serving(rollout.model)
         stamp = (
-            rollout.generation,
+            *(rollout.generation, self._feed.last),
             *(serving["workers"], serving["acknowledged"]),
             int(self._clock()),
             trend.points[-1].at if trend is not None and trend.points else None,

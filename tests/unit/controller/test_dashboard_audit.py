@@ -168,6 +168,19 @@ async def test_a_refused_command_moves_the_pages_that_are_open(client: httpx2.As
         assert told.kind == "models"
 
 
+@pytest.mark.parametrize("live", ["/rollouts/digits-1/live", "/audit/live"])
+async def test_what_was_rendered_in_the_same_second_is_not_shown_again_after_a_refusal(
+    client: httpx2.AsyncClient, world: ControlPlane, live: str
+) -> None:
+    await begin(client, world)
+    await client.post("/v1/rollouts/digits-1/abort", json={"actor": "grace"})
+    await world.events.look()
+    assert "eve" not in (await client.get(live)).text
+    await client.post("/v1/rollouts/digits-1/promote", json={"actor": "eve"})
+    await world.events.look()
+    assert "eve" in (await client.get(live)).text, "the clock stood still, and the page moved"
+
+
 async def test_without_its_database_the_log_is_a_page_that_says_so(
     client: httpx2.AsyncClient, world: ControlPlane
 ) -> None:
