@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator
-from html.parser import HTMLParser
 from urllib.parse import quote
 
 import httpx2
@@ -14,13 +13,9 @@ from services.core.rollouts.history import HistoryEntry
 from services.core.rollouts.rollout import Phase
 from services.core.rollouts.rollout_spec import STEPS_OF
 from tests.fakes.control_plane import ControlPlane, FakeRepository
+from tests.fakes.dashboard import ATTACK, BROWSER, FAST, OWN, Tags, begin, browsing, token
 
 pytestmark = pytest.mark.anyio
-
-BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-OWN = {"origin": "http://controller", "sec-fetch-site": "same-origin"}
-ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
-FAST = [{"weight_percent": 5, "duration_s": 3, "min_requests": 20}, {"weight_percent": 50, "duration_s": 300}]
 
 
 @pytest.fixture
@@ -34,34 +29,8 @@ async def world() -> AsyncIterator[ControlPlane]:
 
 @pytest.fixture
 async def client(world: ControlPlane) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(world.app(), raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://controller", headers=BROWSER) as client:
+    async with browsing(world) as client:
         yield client
-
-
-async def begin(client: httpx2.AsyncClient, world: ControlPlane, actor: str = "ada") -> None:
-    body = {"model": "digits", "version": 2, "steps": FAST, "actor": actor}
-    assert (await client.post("/v1/rollouts", json=body)).status_code == 201
-    await world.tick(4)
-
-
-async def token(client: httpx2.AsyncClient, path: str) -> str:
-    page = await client.get(path)
-    found = re.search(r'name="form_token" value="([^"]+)"', page.text)
-    assert found is not None, page.text
-    return found[1]
-
-
-class Tags(HTMLParser):
-    """Every tag with its attributes."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
 
 
 async def test_the_root_is_a_page_for_browsers_and_json_for_everybody_else(client: httpx2.AsyncClient) -> None:

@@ -12,7 +12,7 @@ from services.controller.dashboard.audit_page import audit_lines
 from services.core.rollouts.audit import AuditOutcome, Standing
 from tests.fakes.audit_records import record_of
 from tests.fakes.control_plane import ControlPlane, FakeRepository
-from tests.unit.controller.test_dashboard import ATTACK, BROWSER, OWN, Tags, begin, token
+from tests.fakes.dashboard import ATTACK, OWN, Tags, begin, browsing, token
 
 pytestmark = pytest.mark.anyio
 DONE, REFUSED = f"{words.mark('pass')} done", f"{words.mark('fail')} refused"
@@ -29,8 +29,7 @@ async def world() -> AsyncIterator[ControlPlane]:
 
 @pytest.fixture
 async def client(world: ControlPlane) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(world.app(), raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://controller", headers=BROWSER) as client:
+    async with browsing(world) as client:
         yield client
 
 

@@ -27,11 +27,10 @@ from services.core.rollouts.rollout_spec import RolloutSpec, Step, Strategy
 from services.core.route import Arm
 from tests.fakes.clock import FakeClock
 from tests.fakes.control_plane import ControlPlane, FakeRepository
+from tests.fakes.dashboard import OWN, browsing
 
 pytestmark = pytest.mark.anyio
 
-BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-OWN = {"origin": "http://controller", "sec-fetch-site": "same-origin"}
 PATH = "/models/digits/experiment"
 EXPERIMENT = Experiment(OutcomeSpec("clicked"), (Arm(3, 30),), min_outcomes=50)
 SPEC = RolloutSpec("digits", 2, Strategy.AB, (Step(20, 60.0),), max_step_duration_s=600, experiment=EXPERIMENT)
@@ -56,8 +55,7 @@ async def world() -> AsyncIterator[ControlPlane]:
 
 @pytest.fixture
 async def client(world: ControlPlane) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(world.app(), raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://controller", headers=BROWSER) as client:
+    async with browsing(world) as client:
         yield client
 
 

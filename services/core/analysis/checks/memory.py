@@ -95,19 +95,19 @@ class _Growth:
 
         An interval of a slope shrinks with the 3/2-th power of the time.
         """
-        nearest = min(self._courses, key=lambda one: one.upper)
+        nearest = min(self._slopes, key=lambda one: one.upper)
         room = self.allowed - nearest.value
         width = nearest.upper - nearest.value if room > 0 else nearest.value - nearest.lower
         return self.seconds * ((width / abs(room)) ** (2 / 3) - 1) if room and width > abs(room) else None
 
     @property
-    def _courses(self) -> tuple[Slope, ...]:
+    def _slopes(self) -> tuple[Slope, ...]:
         return self.candidate, self.excess, self.late, self.late_excess
 
     @property
     def surely_at_most(self) -> float:
         """The least upper bound, of the whole time or the second half, by itself or beyond stable."""
-        return min(one.upper for one in self._courses)
+        return min(one.upper for one in self._slopes)
 
 
 def memory(terms: MemoryTerms, course: MemoryCourse, who: str = "the candidate") -> Check:
@@ -146,16 +146,12 @@ def _growth(terms: MemoryTerms, server: ServerMemory) -> _Growth | None:
     if stable is None:
         return None
     share = _share_of_stable(settled, stable)
-    parts = [
-        _slope(part, beyond)
-        for part, beyond in (
-            *((settled, 0.0), (settled, share)),
-            *((settled[:half], 0.0), (settled[half:], 0.0), (settled[half:], share), (settled[-third:], 0.0)),
-        )
-    ]
-    if None in parts:
+    halves = settled[:half], settled[half:]
+    candidate, excess = _slope(settled, 0.0), _slope(settled, share)
+    early, late, late_excess = _slope(halves[0], 0.0), _slope(halves[1], 0.0), _slope(halves[1], share)
+    last = _slope(settled[-third:], 0.0)
+    if not (candidate and excess and early and late and late_excess and last):
         return None
-    candidate, excess, early, late, late_excess, last = (part for part in parts if part is not None)
     relative = terms.max_growth_share_per_h * settled[0].candidate_bytes
     allowed = max(terms.max_growth_mib_per_h * MIB, relative) / _HOUR_S
     return _Growth(settled, candidate, excess, stable, early, late, late_excess, last, allowed)
