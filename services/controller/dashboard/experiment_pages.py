@@ -17,7 +17,8 @@ from services.controller.dashboard.experiment_form import (
 )
 from services.controller.dashboard.form_token import remember, token_of
 from services.controller.dashboard.guard import own_form
-from services.controller.dashboard.model_page import ModelPage, model_page
+from services.controller.dashboard.model_page import ModelPage
+from services.controller.dashboard.model_pages import read_model_page
 from services.controller.dashboard.renderer import HEADERS, Renderer
 from services.controller.operations import Operations
 from services.controller.overview import Overview
@@ -63,9 +64,7 @@ class ExperimentPages:
         return RedirectResponse(f"/rollouts/{quote(started.id, safe='')}", _SEE_OTHER, HEADERS)
 
     async def _page(self, request: Request) -> ModelPage:
-        name = request.path_params["model"]
-        model = self._overview.model(name)
-        return model_page(model, await self._archive.latest(name), self._overview.serving(name))
+        return await read_model_page(request.path_params["model"], self._overview, self._archive)
 
     def _shown(self, request: Request, page: ModelPage, form: ExperimentForm, status: int = 200) -> Response:
         token = token_of(request)

@@ -23,6 +23,11 @@ _SEE_OTHER = 303
 _WRONG = 400
 
 
+async def read_model_page(name: str, overview: Overview, archive: Archive) -> ModelPage:
+    """Return what is shown of a model as it is now; errors as in ``Overview.model`` and ``Archive.latest``."""
+    return model_page(overview.model(name), await archive.latest(name), overview.serving(name))
+
+
 class ModelPages:
     """Answers for ``/models/{model}`` and what is below it.
 
@@ -81,9 +86,7 @@ class ModelPages:
         return RedirectResponse(f"/rollouts/{quote(started.id, safe='')}", _SEE_OTHER, HEADERS)
 
     async def _page(self, request: Request) -> ModelPage:
-        name = request.path_params["model"]
-        model = self._overview.model(name)
-        return model_page(model, await self._archive.latest(name), self._overview.serving(name))
+        return await read_model_page(request.path_params["model"], self._overview, self._archive)
 
     def _shown(self, request: Request, page: ModelPage, form: StartForm, status: int = 200) -> Response:
         token = token_of(request)
