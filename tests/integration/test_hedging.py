@@ -55,11 +55,11 @@ async def test_a_triton_that_stands_still_makes_nobody_wait(triton: RunningTrito
                 os.kill(other.first_pid, signal.SIGSTOP)
                 try:
                     longest_s = await _asked(gateway, 200)
+                    await _losers_given_up(gateway)
                 finally:
                     os.kill(other.first_pid, signal.SIGCONT)
                 assert await _hedges(gateway) > before
                 assert longest_s < _OTHER_HELP_S / 2
-                assert await gateway.metric("penstock_replica_in_flight") == 0, "the losers are given up"
                 count = await _attempts(gateway, other)
                 while await _attempts(gateway, other) < count + 50:
                     await _asked(gateway, 50)
@@ -86,6 +86,13 @@ async def _asked(gateway: GatewayProcess, count: int) -> float:
 
 async def _hedges(gateway: GatewayProcess) -> float:
     return await gateway.metric("penstock_second_attempts_total", kind="hedge")
+
+
+async def _losers_given_up(gateway: GatewayProcess) -> None:
+    """Wait until no attempt is under way, while the Triton that has them still stands; the gauge is a sample."""
+    async with asyncio.timeout(_OTHER_HELP_S / 2):
+        while await gateway.metric("penstock_replica_in_flight") > 0:
+            await asyncio.sleep(0.1)
 
 
 async def _attempts(gateway: GatewayProcess, triton: RunningTriton) -> float:
