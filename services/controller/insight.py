@@ -74,4 +74,4 @@ class Insight:
 def _forecast(rollout: Rollout, now: float) -> Forecast | None:
     if not rollout.phase.weighted:
         return None
-    return forecast(rollout.terms, rollout.evidence.seen, now - rollout.step_entered_at)
+    return forecast(rollout.terms, rollout.evidence.seen, now - rollout.evidence_since)

@@ -19,7 +19,7 @@ _KEPT = 32
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    step_entered_at: float
+    evidence_since: float
     made_at: float
     coming: Forecast | None
 
@@ -45,11 +45,10 @@ class Outlook:
         if not all(tally.requests for tally in compared_tallies(rollout.terms, rollout.evidence.seen)):
             return "Nothing to compare was answered in this step yet."
         now, kept = self._clock(), self._kept.get(rollout.id)
-        if kept is None or kept.step_entered_at != rollout.step_entered_at or now - kept.made_at >= _FRESH_S:
-            coming = await asyncio.to_thread(
-                forecast, rollout.terms, rollout.evidence.seen, now - rollout.step_entered_at
-            )
-            kept = self._kept[rollout.id] = _Kept(rollout.step_entered_at, now, coming)
+        if kept is None or kept.evidence_since != rollout.evidence_since or now - kept.made_at >= _FRESH_S:
+            elapsed_s = now - rollout.evidence_since
+            coming = await asyncio.to_thread(forecast, rollout.terms, rollout.evidence.seen, elapsed_s)
+            kept = self._kept[rollout.id] = _Kept(rollout.evidence_since, now, coming)
         self._kept.move_to_end(rollout.id)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)

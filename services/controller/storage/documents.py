@@ -128,6 +128,7 @@ def _rollout_document(rollout: Rollout) -> dict[str, Any]:
         "created_at": rollout.created_at,
         "phase_entered_at": rollout.phase_entered_at,
         "step_entered_at": rollout.step_entered_at,
+        "evidence_since": rollout.evidence_since,
         "number": rollout.number,
         "phase": rollout.phase.value,
         "step": rollout.step,
@@ -156,6 +157,8 @@ def _rollout_from(document: dict[str, Any]) -> Rollout:
     return Rollout(
         **{
             **document,
+            # absent in a database from before it was kept
+            "evidence_since": document.get("evidence_since", document["step_entered_at"]),
             "spec": _SPEC.validate_python(with_memory(with_later_tests(document["spec"], "analysis"))),
             "phase": Phase(document["phase"]),
             "evidence": Evidence(

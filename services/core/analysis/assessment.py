@@ -62,6 +62,8 @@ class Terms:
         memory: What was asked of memory.
         experiment: What an A/B test asked; None for every other rollout.
         versions: Stable, candidate and further arms of an A/B test; empty for every other rollout.
+        floor_percent: Share of the copies that were to go to the version that answered itself; None where there were no
+            copies, and in records from before it was said: 0 is then assumed.
     """
 
     config: AnalysisConfig
@@ -74,6 +76,7 @@ class Terms:
     memory: MemoryTerms = field(default_factory=MemoryTerms)
     experiment: Experiment | None = None
     versions: tuple[int, ...] = ()
+    floor_percent: int | None = None
 
     @property
     def digest(self) -> str:
@@ -88,6 +91,8 @@ class Terms:
             del said["memory"]
         if self.experiment is None:
             del said["experiment"], said["versions"]
+        if self.floor_percent is None:
+            del said["floor_percent"]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -118,7 +123,8 @@ def assess(terms: Terms, seen: Seen) -> Verdict:
         *_harm(sides, config),
     ]
     if terms.mirror_percent:
-        checks.append(agreement(sides, seen.comparison, seen.floor, config.max_disagreement))
+        floor_asked = bool(terms.floor_percent)
+        checks.append(agreement(sides, seen.comparison, seen.floor, config.max_disagreement, floor_asked=floor_asked))
     checks += _measured(terms, seen)
     if _is_live(terms):
         checks += _mixes(sides, config)
@@ -147,13 +153,17 @@ def _harm(sides: Sides, config: AnalysisConfig) -> list[Check]:
 
 
 def _mixes(sides: Sides, config: AnalysisConfig) -> list[Check]:
-    """Compare what versions with traffic of their own answered, as distributions."""
-    outputs = sorted(sides.stable.predictions.keys() | sides.candidate.predictions.keys())
+    """Compare what versions with traffic of their own answered, as distributions.
+
+    An output that neither gave is none: a worker remembers one that was asked for once, long before.
+    """
+    stable, candidate = sides.stable, sides.candidate
+    outputs = sorted({output for side in (stable, candidate) for output, of in side.predictions.items() if any(of)})
     one_of_them = replace(sides, alpha=sides.alpha / max(1, len(outputs)))
     with_psi = config.max_score_shift is not None
     checks = [predictions(one_of_them, each, config.max_prediction_shift, with_psi=with_psi) for each in outputs]
     if config.max_score_shift is not None:
-        values = sorted(sides.stable.values.keys() | sides.candidate.values.keys())
+        values = sorted({what for side in (stable, candidate) for what, of in side.values.items() if of.rows})
         one_of_them = replace(sides, alpha=sides.alpha / max(1, len(values)))
         checks += [drift(one_of_them, what, config.max_score_shift) for what in values]
     return checks

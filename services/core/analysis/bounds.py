@@ -120,23 +120,30 @@ def _least_surprising(n: int, mean: float, alpha: float) -> int | None:
     return high
 
 
-def mix_deviation(n: int, classes: int, alpha: float) -> float:
+def mix_deviation(rows: int, squares: float, classes: int, alpha: float) -> float:
     """Return how far, in total variation, the observed mix of classes ever is from the true one, but for alpha.
 
-    n times the distance is a submartingale, so what holds at the end of a run of sizes holds all the way there (Doob).
-    Runs end at geometrically growing sizes; the k-th may spend alpha * 6 / (pi k)^2. At each end the smaller of two
-    bounds counts, both functions of size, classes and alpha only: Azuma's and Hoeffding's over all sets of classes,
-    better for few, and the mean deviation plus McDiarmid's inequality, better for many.
+    The distance times the rows is a submartingale, so what holds at the end of a run of sizes holds all the way there
+    (Doob). Size is the sum of the squares of the answers' rows, because an answer of r rows, which may all be of one
+    class, moves it by r at most. Runs end at geometrically growing sizes; the k-th may spend alpha * 6 / (pi k)^2. At
+    each end the smaller of two bounds counts, both functions of size, classes and alpha only: Azuma's and Hoeffding's
+    over all sets of classes, better for few, and the mean deviation plus McDiarmid's inequality, better for many.
+
+    Args:
+        rows: Observed rows.
+        squares: Sum over the answers of the squares of their numbers of rows.
+        classes: Number of classes.
+        alpha: Probability of ever being wrong.
     """
     if classes < 2:  # noqa: PLR2004 - one class has one mix
         return 0.0
-    if n < 1:
+    if rows < 1:
         return 1.0
-    end, log_alpha = _run_of(n, alpha)
+    end, log_alpha = _run_of(squares, alpha)
     log_subsets = classes * math.log(2.0) + math.log1p(-(2.0 ** (1 - classes)))
     of_subsets = math.sqrt(end * (log_subsets - log_alpha) / 2)
     of_mean = math.sqrt(end * (classes - 1)) / 2 + math.sqrt(-end * log_alpha / 2)
-    return min(1.0, of_subsets / n, of_mean / n)
+    return min(1.0, of_subsets / rows, of_mean / rows)
 
 
 def distribution_deviation(rows: int, squares: float, cuts: int, alpha: float) -> float:

@@ -38,7 +38,7 @@ class Verdict:
     """The answers to all checks.
 
     Attributes:
-        outcome: Error if any check is an error, else fail if any failed, else pass if all passed, else inconclusive.
+        outcome: Fail if any check failed, else error if any is an error, else pass if all passed, else inconclusive.
         checks: The checks.
     """
 
@@ -54,9 +54,9 @@ class Verdict:
 
 
 def verdict_of(checks: tuple[Check, ...]) -> Verdict:
-    """Combine checks: absence of proof on any side is never a pass."""
+    """Combine checks: absence of proof on any side is never a pass, and what cannot be judged hides no harm."""
     outcomes = {check.outcome for check in checks}
-    for decisive in (Outcome.ERROR, Outcome.FAIL, Outcome.INCONCLUSIVE):
+    for decisive in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE):
         if decisive in outcomes:
             return Verdict(decisive, checks)
     return Verdict(Outcome.PASS if checks else Outcome.INCONCLUSIVE, checks)

@@ -14,7 +14,7 @@ from services.core.memory.report import MemoryReport, MemoryReports, Space
 MOST_SAMPLES = 64
 """Samples of one Triton that are kept; with one more, pairs of neighbours become one."""
 MOST_SERVERS = 4
-"""Tritons whose memory is watched, the first by name: a leak is in the version, so any of them shows it."""
+"""Tritons whose memory is watched, the first that were seen: a leak is in the version, so any of them shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class MemoryCourse:
 
     @property
     def watched_s(self) -> float:
-        """The longest time that the samples of one Triton span, seconds."""
+        """The shortest time that the samples of one Triton span, seconds."""
         spans = (one.samples[-1].at - one.samples[0].at for one in self.servers.values() if one.samples)
-        return max(spans, default=0.0)
+        return min(spans, default=0.0)
 
     def after_step(self, stable_answers: int, candidate_answers: int) -> MemoryCourse:
         """Return the same with the answers of a step that is over added up."""
@@ -132,17 +132,19 @@ class MemoryCourse:
         """
         if reading.at <= self.last_at:
             return self
-        problems = dict(reading.reports.problems)
-        servers: dict[str, ServerMemory] = {}
-        for name, report in sorted(reading.reports.known.items())[:MOST_SERVERS]:
-            if any(version not in report.versions for version in versions):
+        known, problems = reading.reports.known, dict(reading.reports.problems)
+        # A server that missed a look keeps its place and its samples; one that is listed no more is gone.
+        listed = known.keys() | problems.keys()
+        servers = {name: kept for name, kept in self.servers.items() if name in listed or not listed}
+        others = [name for name in sorted(known) if name not in servers]
+        for name in [*(name for name in servers if name in known), *others[: max(0, MOST_SERVERS - len(servers))]]:
+            if any(version not in known[name].versions for version in versions):
                 problems[name] = "it does not tell the memory of both versions apart"
                 continue
-            servers[name] = self._sampled(name, report, reading.at, versions, answers)
-        # A server that missed one look keeps its samples; one that is gone for good is crowded out.
-        kept = {name: known for name, known in self.servers.items() if name not in servers}
-        servers |= dict(list(kept.items())[: max(0, MOST_SERVERS - len(servers))])
-        problem = MemoryReports(reading.reports.known, problems).problem
+            servers[name] = self._sampled(name, known[name], reading.at, versions, answers)
+        if len(servers) >= MOST_SERVERS:  # what happens elsewhere is watched by nobody
+            problems = {name: words for name, words in problems.items() if name in servers}
+        problem = MemoryReports(known, problems).problem
         return replace(self, servers=servers, last_at=reading.at, problem=problem)
 
     def _sampled(

@@ -79,6 +79,11 @@ class CustomMetric:
         return (self.at_most is None or value <= self.at_most) and (self.at_least is None or value >= self.at_least)
 
     @property
+    def least_s(self) -> float:
+        """The shortest time in which a step can have its good measurements, seconds: the first is made at once."""
+        return (self.count - 1) * self.interval_s
+
+    @property
     def condition(self) -> str:
         """The bounds for a person."""
         words = [f"at least {self.at_least:g}"] if self.at_least is not None else []

@@ -68,7 +68,7 @@ def _arms(rollout: Rollout) -> str:
 
 def _present(rollout: Rollout, coming: Forecast | None, now: float) -> Iterator[str]:
     step, seen = rollout.current_step, rollout.evidence
-    since = duration(max(0.0, now - rollout.step_entered_at))
+    since = duration(max(0.0, now - rollout.evidence_since))
     yield (
         f"Step {rollout.step + 1} of {len(rollout.spec.steps)} began {since} ago. Since then version "
         f"{rollout.candidate} answered {seen.candidate.requests:,} requests and version {rollout.stable} "

@@ -5,7 +5,7 @@ A forecast is the verdict on evidence that goes on as it began: every count grow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from services.core.analysis.assessment import Terms, assess, compared_tallies
@@ -15,6 +15,7 @@ from services.core.counts.histogram import LatencyHistogram
 from services.core.counts.tally import Tally
 from services.core.counts.value_histogram import ValueHistogram
 from services.core.memory.terms import LeakCheck
+from services.core.rollouts.custom_metric import CustomMetric, Measurements, check_metric
 from services.core.rollouts.evidence import Seen
 from services.core.rollouts.rollout import terms_of
 from services.core.rollouts.rollout_spec import RolloutSpec
@@ -93,7 +94,7 @@ def forecast(terms: Terms, seen: Seen, elapsed_s: float) -> Forecast | None:
     if not candidate.requests or not stable.requests or elapsed_s <= 0:
         return None
 
-    watching = _memory_aside(terms)
+    watching = _waits_aside(terms, seen)
 
     def outcome_at(factor: float) -> Outcome:
         return assess(watching, seen_scaled(seen, factor)).outcome
@@ -102,9 +103,8 @@ def forecast(terms: Terms, seen: Seen, elapsed_s: float) -> Forecast | None:
     if factor is None:
         return None
     outcome, seconds = outcome_at(factor), (factor - 1.0) * elapsed_s
-    if outcome is Outcome.PASS and terms.memory.leak_check is LeakCheck.REQUIRE:
-        watched_s = min(course.watched_s for course in (seen.memory, *seen.arms_memory.values()))
-        seconds = max(seconds, terms.memory.window_s - watched_s)
+    if outcome is Outcome.PASS:
+        seconds = max(seconds, *_waits_s(terms, seen))
     more = seconds / elapsed_s
     outcomes = None if terms.experiment is None else sum(totals.count for totals in seen.outcomes.values())
     return Forecast(
@@ -112,11 +112,31 @@ def forecast(terms: Terms, seen: Seen, elapsed_s: float) -> Forecast | None:
     )
 
 
-def _memory_aside(terms: Terms) -> Terms:
-    """Return the terms without the wait for memory, which no traffic shortens: it is added as time."""
-    if terms.memory.leak_check is not LeakCheck.REQUIRE:
-        return terms
-    return replace(terms, memory=replace(terms.memory, leak_check=LeakCheck.WATCH))
+def _waits_aside(terms: Terms, seen: Seen) -> Terms:
+    """Return the terms without what no traffic hastens: the wait for memory, and metrics that lack measurements."""
+    settled = (Outcome.FAIL, Outcome.ERROR)
+    metrics = tuple(
+        metric for metric in terms.metrics if check_metric(metric, _measured(metric, seen)).outcome in settled
+    )
+    memory = terms.memory
+    if memory.leak_check is LeakCheck.REQUIRE:
+        memory = replace(memory, leak_check=LeakCheck.WATCH)
+    return replace(terms, metrics=metrics, memory=memory)
+
+
+def _waits_s(terms: Terms, seen: Seen) -> Iterator[float]:
+    """Yield how much longer everything takes that was set aside, seconds; at least one 0."""
+    yield 0.0
+    if terms.memory.leak_check is LeakCheck.REQUIRE:
+        courses = seen.memory, *seen.arms_memory.values()
+        yield terms.memory.window_s - min(course.watched_s for course in courses)
+    for metric in terms.metrics:
+        known = _measured(metric, seen)
+        yield metric.interval_s * max(metric.count - known.good, bool(known.problem))
+
+
+def _measured(metric: CustomMetric, seen: Seen) -> Measurements:
+    return seen.measurements.get(metric.name, Measurements())
 
 
 def plan(spec: RolloutSpec, seen: Tally, elapsed_s: float) -> tuple[StepPlan, ...]:
@@ -132,7 +152,7 @@ def plan(spec: RolloutSpec, seen: Tally, elapsed_s: float) -> tuple[StepPlan, ..
 
 def _step_plan(spec: RolloutSpec, index: int, seen: Tally, elapsed_s: float) -> StepPlan:
     # Nobody knows beforehand what will become of the answers: an A/B test is planned up to its least outcomes.
-    step, terms = spec.steps[index], replace(_memory_aside(terms_of(spec, index, 0)), experiment=None)
+    step, terms = spec.steps[index], replace(_waits_aside(terms_of(spec, index, 0), Seen()), experiment=None)
     weight, mirror = step.weight_percent / 100, step.mirror_percent / 100
     experiment = spec.experiment
     arms = [] if experiment is None else [arm.weight_percent / 100 for arm in experiment.arms]
@@ -157,7 +177,7 @@ def _step_plan(spec: RolloutSpec, index: int, seen: Tally, elapsed_s: float) -> 
         return StepPlan(step.weight_percent, None, None, too_long=True)
     # The first step waits until memory was watched for long enough; the later ones go on with its samples.
     watched_s = spec.memory.window_s if not index and spec.memory.leak_check is LeakCheck.REQUIRE else 0.0
-    seconds = max(step.duration_s, factor * elapsed_s, watched_s)
+    seconds = max(step.duration_s, factor * elapsed_s, watched_s, *(metric.least_s for metric in spec.measured))
     requests = round((weight or copied) * seen.requests * seconds / elapsed_s)
     return StepPlan(step.weight_percent, requests, seconds, seconds > spec.max_step_duration_s)
 
@@ -189,6 +209,7 @@ def seen_scaled(seen: Seen, factor: float) -> Seen:
         scaled(seen.candidate, factor),
         _comparison_scaled(seen.comparison, factor),
         _comparison_scaled(seen.floor, factor),
+        measurements=seen.measurements,
         memory=seen.memory,
         arms={version: scaled(tally, factor) for version, tally in seen.arms.items()},
         outcomes={version: totals.scaled(factor) for version, totals in seen.outcomes.items()},

@@ -67,7 +67,8 @@ class Rollout:
         stable: The version that answered when the rollout began.
         created_at: When it began, seconds since the epoch, like every time here.
         phase_entered_at: When the present phase began.
-        step_entered_at: When the present step began; later by the length of every pause.
+        step_entered_at: When the present step's time began; later by the length of every pause.
+        evidence_since: When the present step's evidence began, whatever was paused since.
         number: Counts the rollouts of one model from 1; 0 until stored.
         phase: Where it stands.
         step: Index of the present step, from 0.
@@ -82,6 +83,7 @@ class Rollout:
     created_at: float
     phase_entered_at: float
     step_entered_at: float
+    evidence_since: float
     number: int = 0
     phase: Phase = Phase.PREPARING
     step: int = 0
@@ -174,6 +176,7 @@ def terms_of(spec: RolloutSpec, step: int, stable: int) -> Terms:
         spec.memory,
         spec.experiment,
         () if spec.experiment is None else (stable, *spec.challengers),
+        spec.copies.floor_percent if asked.mirror_percent else None,
     )
 
 
@@ -185,5 +188,6 @@ def new_rollout(spec: RolloutSpec, stable: int, now: float) -> Rollout:
         created_at=now,
         phase_entered_at=now,
         step_entered_at=now,
+        evidence_since=now,
         reason=f"version {spec.version} is to replace version {stable}; loading it",
     )

@@ -245,6 +245,12 @@ class RolloutSpec:
             f"memory.window_s is {self.memory.window_s:g} and max_step_duration_s {self.max_step_duration_s:g}: the "
             "first step would be over before its memory was watched for long enough; raise max_step_duration_s",
         )
+        for metric in self.measured:
+            _expect(
+                metric.least_s < self.max_step_duration_s,
+                f"'{metric.name}' needs {metric.count} good answers, one every {metric.interval_s:g} s, and "
+                f"max_step_duration_s is {self.max_step_duration_s:g}: no step could pass; raise max_step_duration_s",
+            )
 
     @property
     def measured(self) -> tuple[CustomMetric, ...]:

@@ -78,7 +78,8 @@ def _inconclusive_pauses(rollout: Rollout, _event: Event, _now: float) -> bool:
 
 
 def _begin_step(rollout: Rollout, index: int, now: float) -> Rollout:
-    return replace(rollout, step=index, step_entered_at=now, evidence=rollout.evidence.next_step())
+    evidence = rollout.evidence.next_step()
+    return replace(rollout, step=index, step_entered_at=now, evidence_since=now, evidence=evidence)
 
 
 def _judged(rollout: Rollout, event: Event, _now: float) -> Rollout:

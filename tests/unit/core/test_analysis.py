@@ -9,6 +9,7 @@ from services.core.analysis.verdict import Check, Outcome, Verdict, verdict_of
 from services.core.counts.comparison import Comparison, OutputComparison, PairCounts
 from services.core.counts.histogram import LatencyHistogram
 from services.core.counts.tally import Tally
+from services.core.counts.value_histogram import ValueHistogram
 from services.core.rollouts.evidence import Seen
 from services.core.rollouts.rollout_spec import AnalysisConfig
 
@@ -49,6 +50,12 @@ def test_no_data_is_inconclusive() -> None:
 
 def test_no_checks_are_inconclusive() -> None:
     assert verdict_of(()).outcome is Outcome.INCONCLUSIVE
+
+
+def test_what_cannot_be_judged_hides_no_harm() -> None:
+    lost, harm = (Check(name, outcome, {}, "") for name, outcome in (("metric:x", Outcome.ERROR), ("e", Outcome.FAIL)))
+    assert verdict_of((lost, harm)).outcome is Outcome.FAIL
+    assert verdict_of((lost,)).outcome is Outcome.ERROR
 
 
 def test_equal_versions_with_enough_answers_pass() -> None:
@@ -135,6 +142,43 @@ def test_a_side_without_predictions_does_not_pass() -> None:
     verdict = assess(CONFIG, tally(4000, predictions={"scores": (4000,)}), tally(400), 200)
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "one side has none" in verdict.text
+
+
+def test_a_few_large_batches_of_one_class_among_single_rows_are_no_proof() -> None:
+    """Stable got 20 batches of 1,000 rows of one class; at 5 % the candidate gets none of them with 0.95^20 = 36 %."""
+    mix = tally(5020, predictions={"scores": (20_500, *(500,) * 9)})
+    stable = replace(mix, values={"confidence:scores": ValueHistogram({900: 25_000}, 5000 + 20 * 1000**2)})
+    candidate = replace(
+        tally(250, predictions={"scores": (25,) * 10}), values={"confidence:scores": ValueHistogram({900: 250}, 250)}
+    )
+    verdict = assess(CONFIG, stable, candidate, 200)
+    assert check(verdict, "predictions:scores").outcome is Outcome.INCONCLUSIVE
+    alone = assess(CONFIG, replace(stable, values={}), replace(candidate, values={}), 200)
+    assert check(alone, "predictions:scores").outcome is Outcome.FAIL  # as if each batch were one row of many
+
+
+def test_an_output_that_nobody_asked_for_in_this_step_is_not_compared() -> None:
+    """A worker remembers for good what it answered once, and counts only grow: their difference has an empty output."""
+    once, later = (tally(n, predictions={"scores": (n,), "other": (1,)}) for n in (10, 4010))
+    before, after = (replace(one, values={"mean:other": ValueHistogram({5: 1}, 1)}) for one in (once, later))
+    verdict = assess(CONFIG, after - before, tally(400, predictions={"scores": (400,)}), 200)
+    assert verdict.outcome is Outcome.PASS
+    assert not [one.name for one in verdict.checks if "other" in one.name]
+
+
+@pytest.mark.parametrize(("rows", "outcome"), [(5, Outcome.PASS), (500, Outcome.INCONCLUSIVE)])
+def test_an_output_on_one_side_alone_holds_the_step_where_chance_does_not_explain_it(
+    rows: int, outcome: Outcome
+) -> None:
+    """At 10 % the candidate gets none of 5 requests with 59 %, of 500 never."""
+    stable = replace(
+        tally(4000, predictions={"rare": (rows,)}), values={"mean:odd": ValueHistogram({5: rows}, rows)}
+    )
+    verdict = assess(CONFIG, stable, tally(400), 200)
+    assert {check(verdict, name).outcome for name in ("predictions:rare", "drift:mean:odd")} == {outcome}
+    assert "stable alone gave it" in check(verdict, "predictions:rare").text
+    anything = replace(CONFIG, max_prediction_shift=1.0, max_score_shift=1.0)
+    assert assess(anything, stable, tally(400), 200).outcome is Outcome.PASS
 
 
 def test_a_model_of_a_thousand_classes_can_pass() -> None:
@@ -269,6 +313,23 @@ def test_other_answers_to_the_same_requests_are_found_where_the_mix_stays_the_sa
 def test_a_version_that_differs_from_itself_as_much_is_not_worse() -> None:
     verdict = on_copies(0, Seen(tally(9000), Tally(), pairs(8000, 800), pairs(2000, 200)))
     assert check(verdict, "agreement").outcome is Outcome.PASS
+
+
+def test_a_floor_that_is_asked_for_is_not_none_before_it_was_seen() -> None:
+    """A model that answers nobody the same twice, before the first copy went to the version itself."""
+    seen = Seen(tally(9000), Tally(), pairs(16, 16))
+    asked = Terms(CONFIG, 0, 10, 2, final=False, mirror_percent=100, floor_percent=5)
+    assert check(assess_on(asked, seen), "agreement").outcome is Outcome.INCONCLUSIVE
+    unasked = replace(asked, floor_percent=0)
+    assert check(assess_on(unasked, seen), "agreement").outcome is Outcome.FAIL
+    known = replace(seen, comparison=pairs(8000, 8000), floor=pairs(400, 400))
+    assert check(assess_on(asked, known), "agreement").outcome is Outcome.PASS
+
+
+def test_terms_that_do_not_say_what_floor_was_asked_for_keep_their_digest() -> None:
+    terms = Terms(CONFIG, 0, 200, 2, final=False, mirror_percent=100)
+    assert terms.digest == "DIGEST"
+    assert replace(terms, floor_percent=0).digest != terms.digest
 
 
 def test_a_canary_is_compared_on_its_copies_too_where_it_has_a_mirror() -> None:

@@ -131,7 +131,7 @@ def test_a_p99_that_is_looked_at_every_time_is_within_its_bounds() -> None:
 @pytest.mark.parametrize("mix", [(0.5, 0.5), (0.1,) * 10, (0.9, *(0.1 / 50,) * 50)], ids=["2", "10", "51"])
 def test_a_mix_of_classes_never_leaves_its_bound_more_often_than_it_says(mix: tuple[float, ...]) -> None:
     chance, alpha, classes = np.random.default_rng(5), 0.1, len(mix)
-    deviations = np.array([bounds.mix_deviation(n, classes, alpha) for n in range(1, 1501)])
+    deviations = np.array([bounds.mix_deviation(n, float(n), classes, alpha) for n in range(1, 1501)])
     wrong = 0
     for _ in range(SEQUENCES):
         drawn = chance.choice(classes, size=1500, p=mix)
@@ -142,10 +142,10 @@ def test_a_mix_of_classes_never_leaves_its_bound_more_often_than_it_says(mix: tu
 
 
 def test_many_classes_do_not_make_the_mix_bound_useless() -> None:
-    assert bounds.mix_deviation(20_000, 1000, 1e-5) < 0.16
-    assert bounds.mix_deviation(0, 10, 1e-5) == 1.0
-    assert bounds.mix_deviation(10, 1, 1e-5) == 0.0
-    assert bounds.mix_deviation(1, 2, 1e-5) == 1.0
+    assert bounds.mix_deviation(20_000, 20_000.0, 1000, 1e-5) < 0.16
+    assert bounds.mix_deviation(0, 0.0, 10, 1e-5) == 1.0
+    assert bounds.mix_deviation(10, 10.0, 1, 1e-5) == 0.0
+    assert bounds.mix_deviation(1, 1.0, 2, 1e-5) == 1.0
 
 
 def plain_lower_share(successes: int, trials: int, alpha: float) -> float:

@@ -13,6 +13,7 @@ from services.core.analysis.assessment import Terms, assess
 from services.core.analysis.verdict import Outcome
 from services.core.counts.tally import Tally
 from services.core.memory.terms import LeakCheck, MemoryTerms
+from services.core.rollouts.custom_metric import CustomMetric, Measurements, Reading
 from services.core.rollouts.evidence import Seen
 from services.core.rollouts.forecast import forecast, plan, scaled
 from services.core.rollouts.rollout import Phase
@@ -91,6 +92,44 @@ def test_scaled_counts_do_not_contradict_themselves_and_keep_their_shape(factor:
     assert abs(found.requests - factor * tally.requests) <= 2
     if found.answers >= 100:
         assert found.latency.quantile(0.5) == pytest.approx(tally.latency.quantile(0.5), rel=0.1)
+
+
+METRIC = CustomMetric("queue", "up", at_most=5.0, interval_s=30.0, count=4)
+
+
+def measured(*values: float | None) -> Seen:
+    known = Measurements()
+    for number, value in enumerate(values):
+        known = known.with_reading(METRIC, Reading(float(number), value))
+    return Seen(seen(40_000), seen(8_000), measurements={METRIC.name: known})
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "seconds"),
+    [
+        ((), Outcome.PASS, 120.0),
+        ((1.0,), Outcome.PASS, 90.0),
+        ((1.0,) * 6, Outcome.PASS, 0.0),
+        ((*(1.0,) * 6, None), Outcome.PASS, 30.0),
+        ((1.0, 9.0), Outcome.FAIL, 0.0),
+    ],
+)
+def test_what_waits_for_measurements_is_forecast_to_take_that_long(
+    values: tuple[float | None, ...], outcome: Outcome, seconds: float
+) -> None:
+    found = forecast(replace(TERMS, metrics=(METRIC,)), measured(*values), 60.0)
+    assert found is not None
+    assert (found.outcome, found.seconds) == (outcome, seconds)
+
+
+def test_a_metric_that_is_lost_has_no_forecast() -> None:
+    assert forecast(replace(TERMS, metrics=(METRIC,)), measured(*[None] * 6), 60.0) is None
+
+
+def test_a_step_with_metrics_is_planned_for_their_measurements() -> None:
+    plain = plan(SPEC, seen(50_000), 60.0)
+    steps = plan(replace(SPEC, metrics=(METRIC,)), seen(50_000), 60.0)
+    assert [step.seconds for step in steps] == [max(90.0, step.seconds or 0.0) for step in plain]
 
 
 def test_what_waits_for_its_memory_to_be_watched_is_forecast_to_take_that_long() -> None:

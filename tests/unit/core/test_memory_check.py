@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import numpy as np
@@ -212,6 +212,41 @@ def test_another_process_begins_anew_and_only_four_servers_are_watched() -> None
     many = MemoryReports({f"t{number}:8000": report(300, 300) for number in range(9)})
     full = MemoryCourse().with_reading(MemoryReading(1.0, many), (STABLE, CANDIDATE), (0, 0))
     assert sorted(full.servers) == ["t0:8000", "t1:8000", "t2:8000", "t3:8000"]
+
+
+def looked(seen: MemoryCourse, at: float, known: set[str], problems: Collection[str] = ()) -> MemoryCourse:
+    reports = MemoryReports({name: report(300, 300) for name in known}, dict.fromkeys(problems, "no answer"))
+    return seen.with_reading(MemoryReading(at, reports), (STABLE, CANDIDATE), (1, 1))
+
+
+def test_a_server_that_is_gone_holds_nothing_up() -> None:
+    """One of two pods is replaced while the course runs: its address is listed no more."""
+    seen = MemoryCourse()
+    for at in range(0, 1000, 10):
+        seen = looked(seen, at + 1.0, {"a:8000", "b:8000"} if at < 300 else {"a:8000", "c:8000"})
+    assert sorted(seen.servers) == ["a:8000", "c:8000"]
+    assert memory(TERMS, seen).outcome is Outcome.PASS
+    assert seen.watched_s == 690.0
+
+
+def test_a_server_that_misses_a_look_keeps_its_place_and_its_samples() -> None:
+    names = {f"{letter}:8000" for letter in "abcde"}
+    seen = MemoryCourse()
+    for number in range(100):
+        missing = {"a:8000"} if number % 9 == 5 else set()
+        seen = looked(seen, 1.0 + 10 * number, names - missing, missing)
+    assert sorted(seen.servers) == ["a:8000", "b:8000", "c:8000", "d:8000"]
+    assert seen.watched_s == 990.0
+    assert memory(TERMS, seen).outcome is Outcome.PASS
+
+
+def test_what_happens_to_servers_that_nobody_watches_is_no_problem_and_a_look_that_found_none_loses_nothing() -> None:
+    names = {f"{letter}:8000" for letter in "abcd"}
+    seen = looked(MemoryCourse(), 1.0, names)
+    assert looked(seen, 2.0, names, {"e:8000"}).problem == ""
+    assert looked(seen, 2.0, names - {"d:8000"}, {"d:8000"}).problem == "d:8000: no answer"
+    nothing = looked(seen, 2.0, set())
+    assert (nothing.servers, nothing.problem) == (seen.servers, "no Triton is known yet")
 
 
 def test_a_server_that_does_not_tell_versions_apart_is_no_evidence() -> None:

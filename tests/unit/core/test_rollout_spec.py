@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from services.core.errors import InvalidRequest
+from services.core.rollouts.custom_metric import CustomMetric
 from services.core.rollouts.experiment import Experiment, OutcomeSpec
 from services.core.rollouts.rollout_spec import STEPS_OF, AnalysisConfig, Copies, RolloutSpec, Step, Strategy
 
@@ -25,6 +26,13 @@ def test_weights_must_rise(weights: tuple[int, int]) -> None:
 def test_a_step_that_needs_no_evidence_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="without evidence"):
         Step(5, min_requests=0)
+
+
+def test_a_metric_that_a_step_has_no_time_for_is_refused() -> None:
+    metric = CustomMetric("queue", "up", at_most=5.0, interval_s=3600.0, count=3)
+    with pytest.raises(InvalidRequest, match="'queue' needs 3 good answers, one every 3600 s"):
+        RolloutSpec("m", 2, metrics=(metric,), max_step_duration_s=3600.0)
+    assert RolloutSpec("m", 2, metrics=(metric,), max_step_duration_s=7201.0).metrics == (metric,)
 
 
 def test_a_step_longer_than_its_longest_time_is_refused() -> None:

@@ -13,8 +13,10 @@ from services.core.errors import Conflict
 from services.core.inventory import Inventory
 from services.core.mirror import Mirror
 from services.core.rollouts.actions import LoadVersions, SetRoute, WarmVersions, actions_of, route_of
+from services.core.rollouts.custom_metric import CustomMetric, Measurements, Reading
 from services.core.rollouts.event import VERBS, Event, EventKind
 from services.core.rollouts.evidence import Evidence, Sighting
+from services.core.rollouts.explanation import explain_rollout
 from services.core.rollouts.history import beginning, entry_of
 from services.core.rollouts.judgement import judge
 from services.core.rollouts.rollout import Phase, Rollout, new_rollout
@@ -100,6 +102,36 @@ def test_harm_rolls_back_also_in_a_pause(phase: Phase) -> None:
     assert "the words of fail" in after.reason
     route = next(action.route for action in actions if isinstance(action, SetRoute))
     assert (route.stable, route.candidate, route.weight_percent) == (1, None, 0)
+
+
+def test_harm_rolls_back_also_while_a_metric_is_lost() -> None:
+    metric = CustomMetric("queue", "up", at_most=5.0, consecutive_error_limit=0)
+    spec = replace(SPEC, metrics=(metric,), on_inconclusive=OnInconclusive.PAUSE)
+    lost = Measurements().with_reading(metric, Reading(1.0, None, "no answer"))
+    rollout = in_phase(Phase.PROGRESSING, spec=spec, evidence=Evidence(measurements={"queue": lost}))
+    event = judge(rollout, 1.0)
+    assert event is not None
+    paused, _ = advance(rollout, event, 1.0)
+    assert (paused.phase, paused.weight_percent) == (Phase.PAUSED, 5)
+    harmed = replace(paused, evidence=replace(paused.evidence, stable=tally(5000), candidate=Tally(300, failed=300)))
+    event = judge(harmed, 2.0)
+    assert event is not None
+    after, _ = advance(harmed, event, 2.0)
+    assert after.phase is Phase.ROLLING_BACK
+    assert "300" in after.reason
+
+
+def test_rates_are_told_of_the_time_in_which_the_evidence_was_seen() -> None:
+    spec = replace(SPEC, on_inconclusive=OnInconclusive.PAUSE)
+    rollout = settled(in_phase(Phase.PROGRESSING, spec=spec))
+    event = judge(rollout, 100.1)
+    assert event is not None
+    paused, _ = advance(rollout, event, 100.1)
+    resumed, _ = advance(paused, Event(EventKind.RESUME, "ada"), 160.0)
+    assert (resumed.evidence_since, resumed.step_entered_at) == (0.0, 160.0)
+    assert "Step 1 of 3 began 3 min ago." in " ".join(explain_rollout(resumed, (), None, 180.0))
+    following, _ = advance(resumed, happened(EventKind.ASSESSED, Outcome.PASS), 180.0)
+    assert (following.step, following.evidence_since) == (1, 180.0)
 
 
 def test_the_candidate_stays_loaded_until_the_gateways_have_let_go() -> None:

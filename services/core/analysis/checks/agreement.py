@@ -8,11 +8,21 @@ from services.core.analysis.verdict import Check, Outcome
 from services.core.counts.comparison import Comparison
 
 
-def agreement(sides: Sides, comparison: Comparison, floor: Comparison, max_disagreement: float) -> Check:
+def agreement(
+    sides: Sides, comparison: Comparison, floor: Comparison, max_disagreement: float, *, floor_asked: bool
+) -> Check:
     """Do the versions answer more of the same requests differently than is allowed, beyond the noise floor?
 
-    Where no copies go to the version itself, the floor is taken as none at all: that is said by whoever asks for none.
-    A version that answers one request in different ways then shows as disagreement.
+    Where no copies are to go to the version itself, the floor is taken as none at all: that is said by whoever asks for
+    none. A version that answers one request in different ways then shows as disagreement. Where they are, and none has
+    been compared yet, the floor may be anything, and no harm is shown.
+
+    Args:
+        sides: How sure one must be.
+        comparison: The two versions on the same requests.
+        floor: One version and itself.
+        max_disagreement: Allowed share beyond the floor, 0 to 1.
+        floor_asked: Whether some copies are to go to the version that answered itself.
     """
     numbers: Numbers = {
         "pairs": comparison.pairs,
@@ -29,7 +39,8 @@ def agreement(sides: Sides, comparison: Comparison, floor: Comparison, max_disag
     share = comparison.differing / comparison.pairs
     noise = floor.differing / floor.pairs if floor.pairs else 0.0
     lower = bounds.lower_share(comparison.differing, comparison.pairs, sides.alpha)
-    noise_upper = bounds.upper_share(floor.differing, floor.pairs, sides.alpha) if floor.pairs else 0.0
+    unknown = 1.0 if floor_asked else 0.0
+    noise_upper = bounds.upper_share(floor.differing, floor.pairs, sides.alpha) if floor.pairs else unknown
     numbers |= {"share": share, "lower": lower, "noise": noise, "noise_upper": noise_upper}
     text = (
         f"agreement: {comparison.differing} of {comparison.pairs} copied requests are answered differently, "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from itertools import accumulate
 
 from services.core.analysis import bounds, population_stability
+from services.core.analysis.checks.draws import on_one_side, sum_of_squares
 from services.core.analysis.checks.sides import Numbers, Sides
 from services.core.analysis.verdict import Check, Outcome
 from services.core.counts.value_histogram import BIN_COUNT, ValueHistogram
@@ -37,15 +38,15 @@ def drift(sides: Sides, what: str, max_shift: float) -> Check:
     }
     kind, _, output = what.partition(":")
     subject = f"{kind} of {output}"
+    squares = sum_of_squares(mine, sides.candidate.answers)
+    stable_squares = sum_of_squares(theirs, sides.stable.answers)
+    draws, stable_draws = rows**2 / max(1.0, squares), stable_rows**2 / max(1.0, stable_squares)
     if not rows or not stable_rows:
-        return Check(name, Outcome.INCONCLUSIVE, numbers, f"{subject}: one side has none")
-    squares = _squares(mine, rows, sides.candidate.answers)
-    stable_squares = _squares(theirs, stable_rows, sides.stable.answers)
+        return on_one_side(name, subject, numbers, sides, (draws, stable_draws), max_shift)
     distance = _distance(mine.counts, theirs.counts)
     deviation = bounds.distribution_deviation(rows, squares, BIN_COUNT - 1, sides.alpha)
     deviation += bounds.distribution_deviation(stable_rows, stable_squares, BIN_COUNT - 1, sides.alpha)
     shown = max(0.0, distance - deviation)
-    draws, stable_draws = rows**2 / squares, stable_rows**2 / stable_squares
     groups = population_stability.by_deciles(theirs.counts, mine.counts)
     psi = population_stability.stability_index(*groups)
     chance = population_stability.by_chance(len(groups[0]), stable_draws, draws)
@@ -65,14 +66,6 @@ def drift(sides: Sides, what: str, max_shift: float) -> Check:
     if shown > max_shift:
         return Check(name, Outcome.FAIL, numbers, text)
     return Check(name, Outcome.PASS if distance <= max_shift else Outcome.INCONCLUSIVE, numbers, text)
-
-
-def _squares(histogram: ValueHistogram, rows: int, answers: int) -> float:
-    """Return the sum of the squares of the weights: a request with several answers is one draw, not several.
-
-    A count that was read while an answer was being counted may lack its square.
-    """
-    return max(float(histogram.squares), float(rows), rows**2 / max(1, answers))
 
 
 def _distance(left: Mapping[int, int], right: Mapping[int, int]) -> float:
