@@ -91,7 +91,7 @@ async def _hedges(gateway: GatewayProcess) -> float:
 async def _losers_given_up(gateway: GatewayProcess) -> None:
     """Wait until no attempt is under way, while the Triton that has them still stands; the gauge is a sample."""
     async with asyncio.timeout(_OTHER_HELP_S / 2):
-        while await gateway.metric("penstock_replica_in_flight") > 0:
+        while await gateway.metric("penstock_replica_in_flight") > 0:  # noqa: ASYNC110 - another process's
             await asyncio.sleep(0.1)
 
 

@@ -100,7 +100,7 @@ METRIC = CustomMetric("queue", "up", at_most=5.0, interval_s=30.0, count=4)
 def measured(*values: float | None) -> Seen:
     known = Measurements()
     for number, value in enumerate(values):
-        known = known.with_reading(METRIC, Reading(float(number), value))
+        known = known.with_reading(METRIC, Reading(float(number), value, "" if value else "no answer"))
     return Seen(seen(40_000), seen(8_000), measurements={METRIC.name: known})
 
 

@@ -226,7 +226,7 @@ def test_a_server_that_is_gone_holds_nothing_up() -> None:
         seen = looked(seen, at + 1.0, {"a:8000", "b:8000"} if at < 300 else {"a:8000", "c:8000"})
     assert sorted(seen.servers) == ["a:8000", "c:8000"]
     assert memory(TERMS, seen).outcome is Outcome.PASS
-    assert seen.watched_s == 690.0
+    assert 650.0 < seen.watched_s < 700.0
 
 
 def test_a_server_that_misses_a_look_keeps_its_place_and_its_samples() -> None:
@@ -236,7 +236,7 @@ def test_a_server_that_misses_a_look_keeps_its_place_and_its_samples() -> None:
         missing = {"a:8000"} if number % 9 == 5 else set()
         seen = looked(seen, 1.0 + 10 * number, names - missing, missing)
     assert sorted(seen.servers) == ["a:8000", "b:8000", "c:8000", "d:8000"]
-    assert seen.watched_s == 990.0
+    assert 950.0 < seen.watched_s < 1000.0
     assert memory(TERMS, seen).outcome is Outcome.PASS
 
 

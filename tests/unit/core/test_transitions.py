@@ -118,7 +118,7 @@ def test_harm_rolls_back_also_while_a_metric_is_lost() -> None:
     assert event is not None
     after, _ = advance(harmed, event, 2.0)
     assert after.phase is Phase.ROLLING_BACK
-    assert "300" in after.reason
+    assert "bad answers: candidate 100.00 %" in after.reason
 
 
 def test_rates_are_told_of_the_time_in_which_the_evidence_was_seen() -> None:

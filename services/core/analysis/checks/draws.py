@@ -24,7 +24,7 @@ def sum_of_squares(histogram: ValueHistogram, answers: int) -> float:
 
 
 def on_one_side(
-    name: str, subject: str, numbers: Numbers, sides: Sides, draws: tuple[float, float], max_shift: float
+    name: str, subject: str, numbers: Numbers, sides: Sides, *, draws: tuple[float, float], max_shift: float
 ) -> Check:
     """Judge an output that one version alone gave.
 

@@ -42,7 +42,7 @@ def drift(sides: Sides, what: str, max_shift: float) -> Check:
     stable_squares = sum_of_squares(theirs, sides.stable.answers)
     draws, stable_draws = rows**2 / max(1.0, squares), stable_rows**2 / max(1.0, stable_squares)
     if not rows or not stable_rows:
-        return on_one_side(name, subject, numbers, sides, (draws, stable_draws), max_shift)
+        return on_one_side(name, subject, numbers, sides, draws=(draws, stable_draws), max_shift=max_shift)
     distance = _distance(mine.counts, theirs.counts)
     deviation = bounds.distribution_deviation(rows, squares, BIN_COUNT - 1, sides.alpha)
     deviation += bounds.distribution_deviation(stable_rows, stable_squares, BIN_COUNT - 1, sides.alpha)

@@ -34,7 +34,7 @@ def predictions(sides: Sides, output: str, max_shift: float, *, with_psi: bool) 
     draws, stable_draws = _draws(sides.candidate, output, n), _draws(sides.stable, output, stable_n)
     if not n or not stable_n:
         subject = f"mix of predicted classes of {output}"
-        return on_one_side(name, subject, numbers, sides, (draws, stable_draws), max_shift)
+        return on_one_side(name, subject, numbers, sides, draws=(draws, stable_draws), max_shift=max_shift)
     mine = [counts[i] if i < len(counts) else 0 for i in range(classes)]
     theirs = [stable_counts[i] if i < len(stable_counts) else 0 for i in range(classes)]
     distance = sum(abs(a / n - b / stable_n) for a, b in zip(mine, theirs, strict=True)) / 2
