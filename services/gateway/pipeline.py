@@ -296,8 +296,8 @@ class Pipeline:
         mark(clock())
         if choice.mirror is not None and self._mirroring is not None:
             self._mirroring.offer(call, request, response, schema, choice, forward_s=now - begun)
-        if choice.experiment and request.id and self._answered is not None:
-            self._answered.remember(request.model, request.id, choice.version)
+        if choice.test is not None and request.id and self._answered is not None:
+            self._answered.remember(request.model, choice.test, request.id, choice.version)
         return answer
 
     async def _streamed(

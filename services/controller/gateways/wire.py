@@ -40,6 +40,7 @@ def table_message(table: RouteTable) -> routes_pb2.RouteTable:
                 mirror=None if route.mirror is None else _mirror_message(route.mirror),
                 arms=[routes_pb2.Arm(version=arm.version, weight_percent=arm.weight_percent) for arm in route.arms],
                 experiment=route.experiment,
+                changed=table.changed.get(route.model, 0),
             )
             for _, route in sorted(table.routes.items())
         ],

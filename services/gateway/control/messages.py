@@ -37,7 +37,8 @@ def table_from(message: routes_pb2.RouteTable) -> RouteTable:
         ]
     except ValueError as error:
         raise InvalidRequest(f"the route table of generation {message.generation} makes no sense: {error}") from error
-    return RouteTable(message.generation, {route.model: route for route in routes})
+    changed = {route.model: route.changed for route in message.routes if route.changed}
+    return RouteTable(message.generation, {route.model: route for route in routes}, changed)
 
 
 def report_from(

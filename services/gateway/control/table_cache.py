@@ -32,7 +32,8 @@ class TableCache:
         try:
             document = orjson.loads(self._path.read_bytes())
             routes = [_route(entry) for entry in document["routes"]]
-            return RouteTable(document["generation"], {route.model: route for route in routes})
+            changed = {entry["model"]: entry["changed"] for entry in document["routes"] if entry.get("changed")}
+            return RouteTable(document["generation"], {route.model: route for route in routes}, changed)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -56,6 +57,7 @@ class TableCache:
                     "mirror": route.mirror and asdict(route.mirror),
                     "arms": [asdict(arm) for arm in route.arms],
                     "experiment": route.experiment,
+                    "changed": table.changed.get(route.model, 0),
                 }
                 for route in table.routes.values()
             ],

@@ -32,7 +32,7 @@ Saved = list[RouteTable]
 
 def table(generation: int, stable: int = 1) -> RouteTable:
     route = Route("digits", stable, 2, 25, frozenset({1, 2}), Mirror(2, 50, 10, "tier", 0.01, 0.001, scores=True))
-    return RouteTable(generation, {"digits": route})
+    return RouteTable(generation, {"digits": route}, {"digits": generation})
 
 
 @asynccontextmanager
