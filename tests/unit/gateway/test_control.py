@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -153,8 +155,33 @@ def test_a_damaged_file_is_no_table(tmp_path: Path, text: str) -> None:
     assert TableCache(path).load() is None
 
 
-def test_a_disk_that_does_not_take_the_table_does_not_stop_the_worker(tmp_path: Path) -> None:
-    TableCache(tmp_path / "missing" / "routes.json").save(table(1))
+def test_a_disk_that_does_not_take_the_table_does_not_stop_the_worker_and_is_not_filled(tmp_path: Path) -> None:
+    assert not TableCache(tmp_path / "missing" / "routes.json").save(table(1))
+    (tmp_path / "routes.json").mkdir()  # no file can take its place
+    for generation in (1, 2, 3):
+        assert not TableCache(tmp_path / "routes.json").save(table(generation))
+    assert [path.name for path in tmp_path.iterdir()] == ["routes.json"]
+
+
+def test_what_killed_workers_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    TableCache(tmp_path / "routes.json").save(table(4))
+    for name, age_s in (("routes.json.old", 120), ("routes.json.new", 0), ("answers.table", 120)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, times=(time.time() - age_s,) * 2)
+    TableCache(tmp_path / "routes.json").remove_leftovers(60.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.table", "routes.json", "routes.json.new"]
+    assert TableCache(tmp_path / "routes.json").load() == table(4)
+
+
+def test_a_table_of_a_higher_generation_stays_unless_generations_started_again(tmp_path: Path) -> None:
+    cache = TableCache(tmp_path / "routes.json")
+    assert cache.save(table(6))
+    assert cache.save(table(5))
+    assert cache.load() == table(6)
+    assert cache.save(table(6, stable=2))
+    assert cache.load() == table(6, stable=2)
+    assert cache.save(table(2), rewound=True)
+    assert cache.load() == table(2)
 
 
 @in_loop
