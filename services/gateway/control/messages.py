@@ -58,6 +58,7 @@ def report_from(
             requests=tally.requests,
             failed=tally.failed,
             non_finite=tally.non_finite,
+            unanswered=tally.unanswered,
         )
         put_latency(entry.latency, tally.latency)
         for output, counts in tally.predictions.items():

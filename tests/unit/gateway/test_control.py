@@ -188,7 +188,7 @@ def test_a_table_of_a_higher_generation_stays_unless_generations_started_again(t
 async def test_reports_carry_cumulative_tallies_the_generation_and_a_growing_sequence() -> None:
     latency = LatencyHistogram()
     latency.observe(0.25, 3)
-    tally = Tally(4, 1, 2, latency, {"scores": (0, 5)})
+    tally = Tally(4, 1, 2, latency, {"scores": (0, 5)}, unanswered=1)
     routes = Routes()
     routes.replace(table(6))
     async with controlling() as controller:
@@ -206,7 +206,7 @@ async def test_reports_carry_cumulative_tallies_the_generation_and_a_growing_seq
     assert (first.instance, first.served_generation) == ("worker-1", 6)
     entry = first.tallies[0]
     assert (entry.model, entry.version, entry.role) == ("digits", 2, "candidate")
-    assert (entry.requests, entry.failed, entry.non_finite) == (4, 1, 2)
+    assert (entry.requests, entry.failed, entry.non_finite, entry.unanswered) == (4, 1, 2, 1)
     counts = dict(zip(entry.latency.bucket, entry.latency.count, strict=True))
     assert LatencyHistogram(counts, entry.latency.sum_s) == latency
     assert [(p.output, list(p.counts)) for p in entry.predictions] == [("scores", [0, 5])]
