@@ -109,7 +109,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """All routes at one generation; a table with a lower generation never replaces one with a higher."""
+    """All routes at one generation; a table with a lower generation never replaces one with a higher.
+
+    Attributes:
+        generation: Grows with every change of any route.
+        routes: Routes by model.
+        changed: The generation that brought a model's present route, where that is known: no two A/B tests of a model
+            have the same.
+    """
 
     generation: int = 0
     routes: Mapping[str, Route] = field(default_factory=dict)
+    changed: Mapping[str, int] = field(default_factory=dict)

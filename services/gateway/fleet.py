@@ -14,6 +14,7 @@ from typing import NamedTuple
 from services.core.address import Address
 from services.core.errors import ConfigurationError
 from services.gateway.answer_memory import create_answer_memory
+from services.gateway.control.table_cache import TableCache
 from services.gateway.metrics.app import metrics_app
 from services.gateway.metrics.exposition import GatewayCollector
 from services.gateway.metrics.merged import MergedSlabs
@@ -140,7 +141,7 @@ class Fleet:
             http_listener=listeners[0].fileno(),
             grpc_listener=listeners[1].fileno(),
             slab=slab,
-            table_cache=settings.state_dir / "routes.json",
+            table_cache=_table_cache(settings.state_dir),
             answers=_answers(settings.state_dir),
             workers=settings.workers,
             behaviour=settings.behaviour,
@@ -169,6 +170,10 @@ def _answers(state_dir: Path) -> Path:
     return state_dir / "answers.table"
 
 
+def _table_cache(state_dir: Path) -> Path:
+    return state_dir / "routes.json"
+
+
 def _slab_dir(state_dir: Path) -> Path:
     return state_dir / "slabs"
 
@@ -184,6 +189,7 @@ def _prepare(state_dir: Path) -> None:
         for slab in slabs.glob("*.slab"):
             if slab.stat().st_mtime < time.time() - _FORGOTTEN_AFTER_S:
                 slab.unlink(missing_ok=True)
+        TableCache(_table_cache(state_dir)).remove_leftovers(_FORGOTTEN_AFTER_S)
         create_answer_memory(_answers(state_dir))
     except OSError as error:
         raise ConfigurationError(

@@ -38,6 +38,7 @@ from services.gateway.metrics.recorder import Recorder, RequestSeries
 from services.gateway.metrics.series import RETRIED
 from services.gateway.mirroring.mirroring import Mirroring
 from services.gateway.observe import observe
+from services.gateway.outcomes import CANCELLED, EXPIRED, departed
 from services.gateway.routes import Choice, Routes
 from services.gateway.schemas import SchemaCache
 from services.gateway.sequences import SequencePins
@@ -48,9 +49,6 @@ from services.triton.upstream import Upstream
 
 Encoded_co = TypeVar("Encoded_co", covariant=True)
 
-# Outcomes that are no error of ours: the client went away; the client's time was over before Triton was asked.
-CANCELLED = "cancelled"
-EXPIRED = "expired"
 # A client's own timer and ours end at the same moment; who is first by this much says nothing.
 _SAME_MOMENT_S = 0.02
 
@@ -296,8 +294,8 @@ class Pipeline:
         mark(clock())
         if choice.mirror is not None and self._mirroring is not None:
             self._mirroring.offer(call, request, response, schema, choice, forward_s=now - begun)
-        if choice.experiment and request.id and self._answered is not None:
-            self._answered.remember(request.model, request.id, choice.version)
+        if choice.test is not None and request.id and self._answered is not None:
+            self._answered.remember(request.model, choice.test, request.id, choice.version)
         return answer
 
     async def _streamed(
@@ -334,7 +332,7 @@ class Pipeline:
         """Count a request that got no answer, and return what to tell its client."""
         if isinstance(error, asyncio.CancelledError):
             late = self._clock() > trace.deadline - _SAME_MOMENT_S
-            self._count(call, trace, status_of(DeadlineExceeded()).outcome if late else CANCELLED, error)
+            self._count(call, trace, departed(forwarded=trace.forwarded, late=late), error)
         elif isinstance(error, DeadlineExceeded):
             self._count(call, trace, status_of(error).outcome if trace.forwarded else EXPIRED, error)
         elif isinstance(error, PenstockError) or not isinstance(error, Exception):

@@ -18,13 +18,14 @@ class Choice(NamedTuple):
         version: The version.
         role: What part it plays.
         mirror: Who may get a copy of the request; None for nobody.
-        experiment: Whether an outcome of the request may come back, so that it is remembered who answered.
+        test: The A/B test that an outcome of the request may come back for, so that it is remembered who answered, as
+            the generation that brought it; None for none.
     """
 
     version: int
     role: Role
     mirror: Mirror | None = None
-    experiment: bool = False
+    test: int | None = None
 
 
 class Routes:
@@ -37,6 +38,7 @@ class Routes:
     def __init__(self, draw: Callable[[], float] = random.random) -> None:
         self._draw = draw
         self._table: RouteTable | None = None
+        self._tests: dict[str, int] = {}
         self._listeners: list[Callable[[RouteTable], None]] = []
 
     @property
@@ -51,12 +53,17 @@ class Routes:
     def replace(self, table: RouteTable) -> None:
         """Serve with another table from the next request on; which table is newer is decided by who calls this."""
         self._table = table
+        self._tests = {model: table.changed.get(model, 0) for model, route in table.routes.items() if route.experiment}
         for listener in self._listeners:
             listener(table)
 
     def knows(self, model: str) -> bool:
         """Whether the table has this model."""
         return self._table is not None and model in self._table.routes
+
+    def test_of(self, model: str) -> int | None:
+        """Return the A/B test that a model has under way, as the generation that brought it; None without one."""
+        return self._tests.get(model)
 
     def route(self, model: str, version: int | None = None) -> Route:
         """Return the route of a model, after making sure that the version, if one is named, is served.
@@ -87,7 +94,7 @@ class Routes:
         if route.candidate is None:
             return Choice(route.stable, Role.STABLE, route.mirror)
         bucket = int(self._draw() * BUCKETS) if key is None else bucket_of(model, key)
-        return Choice(*route.pick(bucket), route.mirror, route.experiment)
+        return Choice(*route.pick(bucket), route.mirror, self._tests.get(model))
 
 
 def _listed(names: object) -> str:

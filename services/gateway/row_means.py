@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# Of a longer row every k-th element is looked at, so that the cost does not grow with it.
+from services.gateway.spread import spread_step
+
+# Of a longer row no more are looked at, so that the cost does not grow with it.
 _MOST_ELEMENTS = 1024
 
 
@@ -22,7 +24,7 @@ def mean_of(values: Sequence[float], total: float) -> float:
 def means_of(values: npt.NDArray[Any], rows: int) -> list[float]:
     """Return the mean of each row of finite values, whose number is a multiple of ``rows``."""
     table = values.reshape(rows, -1)
-    table = table[:, :: -(-table.shape[1] // _MOST_ELEMENTS)].astype(np.float64)
+    table = table[:, :: spread_step(table.shape[1], _MOST_ELEMENTS)].astype(np.float64)
     # Each is divided before they are added: the sum alone may be beyond what a float holds.
     means: list[float] = (table / table.shape[1]).sum(axis=1).tolist()
     return means

@@ -42,9 +42,9 @@ class SequencePins:
         version = None if start else self._versions.get(key)
         choice = fresh
         if version == route.stable:
-            choice = Choice(route.stable, Role.STABLE, fresh.mirror, fresh.experiment)
+            choice = Choice(route.stable, Role.STABLE, fresh.mirror, fresh.test)
         elif version is not None and version in route.challengers:
-            choice = Choice(version, Role.CANDIDATE, fresh.mirror, fresh.experiment)
+            choice = Choice(version, Role.CANDIDATE, fresh.mirror, fresh.test)
         if end:
             self._versions.pop(key, None)
             return choice

@@ -22,6 +22,7 @@ from services.gateway.control.feedback_desk import FeedbackDesk
 from services.gateway.control.reporter import StatisticsReporter
 from services.gateway.control.route_watch import RouteWatch
 from services.gateway.control.table_cache import TableCache
+from services.gateway.control.table_saver import TableSaver
 from services.gateway.metrics import comparisons
 from services.gateway.metrics.replica_metrics import replica_readings
 from services.gateway.metrics.series import FEEDBACK, SHARED_MEMORY
@@ -92,7 +93,8 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
     if saved is not None:
         routes.replace(saved)
 
-    watch = RouteWatch(controllers, settings.instance, routes, save=cache.save)
+    saver = TableSaver(cache.save, saved.generation if saved is not None else 0)
+    watch = RouteWatch(controllers, settings.instance, routes, save=saver.put)
     reporter = StatisticsReporter(
         controllers,
         settings.instance,
@@ -114,6 +116,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
                 task.cancel()
         await reporter.report()
     finally:
+        await asyncio.to_thread(saver.close)
         await observation.aclose()
         await controllers.aclose()
         await triton.aclose()

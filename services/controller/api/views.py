@@ -76,6 +76,7 @@ def tally_view(tally: Tally) -> dict[str, Any]:
         "requests": tally.requests,
         "failed": tally.failed,
         "non_finite": tally.non_finite,
+        "unanswered": tally.unanswered,
         **_quantiles(tally.latency),
         "predictions": {output: list(counts) for output, counts in tally.predictions.items()},
         "values": values_view(tally.values),

@@ -54,7 +54,8 @@ def rows(stable: Tally, candidate: Tally, rates: tuple[float, float] | None) -> 
         row("p50 latency", lambda tally: Cell(words.milliseconds(tally.latency.quantile(0.50)))),
         row("p95 latency", lambda tally: Cell(words.milliseconds(tally.latency.quantile(0.95)))),
         row("p99 latency", p99),
-        row("Timed answers", lambda tally: Cell(words.count(tally.latency.total)), "behind p50, p95, p99"),
+        row("Timed requests", lambda tally: Cell(words.count(tally.latency.total)), "behind p50, p95, p99"),
+        row("Given up", lambda tally: Cell(words.count(tally.unanswered)), "by clients, and timed until then"),
     )
 
 

@@ -40,6 +40,7 @@ def table_message(table: RouteTable) -> routes_pb2.RouteTable:
                 mirror=None if route.mirror is None else _mirror_message(route.mirror),
                 arms=[routes_pb2.Arm(version=arm.version, weight_percent=arm.weight_percent) for arm in route.arms],
                 experiment=route.experiment,
+                changed=table.changed.get(route.model, 0),
             )
             for _, route in sorted(table.routes.items())
         ],
@@ -126,7 +127,7 @@ def _role(value: str) -> Role:
 
 
 def _tally(message: statistics_pb2.Tally) -> Tally:
-    if max(message.requests, message.failed, message.non_finite) > _MAX_COUNT:
+    if max(message.requests, message.failed, message.non_finite, message.unanswered) > _MAX_COUNT:
         raise InvalidRequest(f"a count of {message.model} version {message.version} is beyond 2^53")
     if len(message.predictions) > MAX_OUTPUTS or any(len(p.counts) > MAX_CLASSES for p in message.predictions):
         raise InvalidRequest(
@@ -139,6 +140,7 @@ def _tally(message: statistics_pb2.Tally) -> Tally:
         _histogram(message.latency),
         {_name("output", p.output): tuple(p.counts) for p in message.predictions},
         values_from(message),
+        message.unanswered,
     )
 
 

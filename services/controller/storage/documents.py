@@ -56,6 +56,7 @@ def tally_document(tally: Tally) -> dict[str, Any]:
         "latency": latency_document(tally.latency),
         "predictions": {output: list(counts) for output, counts in tally.predictions.items()},
         "values": values_document(tally.values),
+        "unanswered": tally.unanswered,
     }
 
 
@@ -67,7 +68,9 @@ def tally_from(document: dict[str, Any]) -> Tally:
         document["non_finite"],
         latency_from(document["latency"]),
         {output: tuple(values) for output, values in document["predictions"].items()},
-        values_from(document.get("values", {})),  # absent in a database from before they were counted: there are none
+        # Absent in a database from before they were counted: there are none.
+        values_from(document.get("values", {})),
+        document.get("unanswered", 0),
     )
 
 

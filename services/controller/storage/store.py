@@ -37,7 +37,7 @@ class RouteBook:
     @property
     def table(self) -> RouteTable:
         """The table as gateways get it."""
-        return RouteTable(self.generation, self.routes)
+        return RouteTable(self.generation, self.routes, self.changed)
 
 
 class RouteStore(Protocol):

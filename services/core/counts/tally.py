@@ -13,15 +13,17 @@ _NO_VALUES = ValueHistogram()
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Requests that a version answered.
+    """Requests that reached a version.
 
     Attributes:
         requests: Requests that reached the version, good or bad, without the client's own mistakes.
         failed: Of these, the ones that failed through the server's fault.
         non_finite: Answers with a NaN or an infinity in a floating-point output.
-        latency: Time from the arrival at the gateway to the answer, seconds, of the requests that did not fail.
+        latency: Time from the arrival at the gateway to the answer, seconds, of the requests that did not fail; of one
+            that its client gave up, until then: its answer would have taken longer.
         predictions: For outputs with class labels, how often each class came first, by class index.
         values: How confidences and numeric outputs are distributed, by kind and output (``value_histogram``).
+        unanswered: Of the requests, the ones that their clients gave up before there was an answer.
     """
 
     requests: int = 0
@@ -30,11 +32,12 @@ class Tally:
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     predictions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     values: Mapping[str, ValueHistogram] = field(default_factory=dict)
+    unanswered: int = 0
 
     @property
     def answers(self) -> int:
-        """Requests that did not fail."""
-        return self.requests - self.failed
+        """Requests that have an answer."""
+        return self.requests - self.failed - self.unanswered
 
     @property
     def bad(self) -> int:
@@ -52,6 +55,7 @@ class Tally:
                 what: self.values.get(what, _NO_VALUES) + other.values.get(what, _NO_VALUES)
                 for what in self.values.keys() | other.values.keys()
             },
+            self.unanswered + other.unanswered,
         )
 
     def __sub__(self, earlier: Tally) -> Tally:
@@ -63,6 +67,7 @@ class Tally:
             self.latency - earlier.latency,
             _combine(self.predictions, earlier.predictions, -1),
             {what: values - earlier.values.get(what, _NO_VALUES) for what, values in self.values.items()},
+            self.unanswered - earlier.unanswered,
         )
 
 

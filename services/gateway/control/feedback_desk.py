@@ -11,7 +11,6 @@ import grpc
 
 from services.core.errors import Conflict, InvalidRequest, NotFound, Overloaded, PenstockError, Unavailable, status_of
 from services.core.rollouts.feedback import MAX_BATCH, Feedback, Taken
-from services.core.route import Route
 from services.gateway.answer_memory import AnswerMemory
 from services.gateway.control.controllers import Controllers
 from services.gateway.routes import Routes
@@ -38,6 +37,23 @@ class Told:
     request_id: str
     version: int | None
     outcomes: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was done with one outcome.
+
+    Attributes:
+        request_id: The id of its request.
+        outcome: Its name.
+        taken: What was done.
+        reason: Why nothing was, where this gateway knows that another version answered than the client says.
+    """
+
+    request_id: str
+    outcome: str
+    taken: Taken
+    reason: str = ""
 
 
 class FeedbackDesk:
@@ -68,8 +84,10 @@ class FeedbackDesk:
         self._waiting = 0
         self._count = count
 
-    async def take(self, model: str, told: Sequence[Told]) -> list[tuple[Feedback, Taken]]:
-        """Pass outcomes on; return each with what was done with it. All are stored, or none is.
+    async def take(self, model: str, told: Sequence[Told]) -> list[Done]:
+        """Pass outcomes on; return what was done with each. All are stored, or none is.
+
+        Those of a request that another version answered than the client says are conflicting, and not passed on.
 
         Raises:
             NotFound: No such model; or nobody knows who answered a request.
@@ -80,19 +98,53 @@ class FeedbackDesk:
         """
         counted = model if self._routes.knows(model) else ""
         try:
-            taken = await self._take(model, told)
+            done = await self._take(model, told)
         except PenstockError:
             self._count(counted, REFUSED, sum(len(each.outcomes) for each in told))
             raise
-        for result, number in Counter(how.value for _, how in taken).items():
+        for result, number in Counter(one.taken.value for one in done).items():
             self._count(counted, result, number)
-        return taken
+        return done
 
-    async def _take(self, model: str, told: Sequence[Told]) -> list[tuple[Feedback, Taken]]:
-        route = self._routes.route(model)
-        outcomes = [one for each in told for one in self._outcomes(route, each)]
-        if len(outcomes) > MAX_BATCH:
-            raise InvalidRequest(f"{len(outcomes)} outcomes in one call; send at most {MAX_BATCH}")
+    async def _take(self, model: str, told: Sequence[Told]) -> list[Done]:
+        self._routes.route(model)
+        test = self._routes.test_of(model)
+        if test is None:
+            raise Conflict(f"model '{model}' has no A/B test under way that would take outcomes")
+        answered = [(each, self._version(model, test, each)) for each in told]
+        number = sum(len(each.outcomes) for each in told)
+        if number > MAX_BATCH:
+            raise InvalidRequest(f"{number} outcomes in one call; send at most {MAX_BATCH}")
+        outcomes = [
+            Feedback(each.request_id, version, name, value)
+            for each, version in answered
+            if not _conflict(each, version)
+            for name, value in each.outcomes.items()
+        ]
+        taken = iter(await self._passed_on(model, outcomes) if outcomes else ())
+        done: list[Done] = []
+        for each, version in answered:
+            reason = _conflict(each, version)
+            done += [
+                Done(each.request_id, name, Taken.CONFLICTING if reason else next(taken), reason)
+                for name in each.outcomes
+            ]
+        return done
+
+    def _version(self, model: str, test: int, told: Told) -> int:
+        """Return the version that answered a request, as this gateway remembers it, or else as the client says."""
+        if told.version is not None and not 1 <= told.version < 2**63:
+            raise InvalidRequest(f"model_version {told.version}; expected one of Triton's version numbers, 1 or higher")
+        version = self._memory.version_of(model, test, told.request_id) or told.version
+        if version is None:
+            raise NotFound(
+                f"it is not known which version of '{model}' answered request '{told.request_id}': it had no such id, "
+                "or it is long ago, or another gateway answered it, or it was of an earlier test; add model_version, "
+                "which the answer names"
+            )
+        return version
+
+    async def _passed_on(self, model: str, outcomes: Sequence[Feedback]) -> list[Taken]:
         if self._waiting >= self._most:
             raise Overloaded(f"{self._most} calls of feedback wait for the controller already; try again")
         self._waiting += 1
@@ -100,21 +152,7 @@ class FeedbackDesk:
             taken = await self._report(model, outcomes)
         finally:
             self._waiting -= 1
-        return list(zip(outcomes, map(Taken, taken), strict=True))
-
-    def _outcomes(self, route: Route, told: Told) -> list[Feedback]:
-        model = route.model
-        if not route.experiment:
-            raise Conflict(f"model '{model}' has no A/B test under way that would take outcomes")
-        version = self._memory.version_of(model, told.request_id) or told.version
-        if version is None:
-            raise NotFound(
-                f"it is not known which version of '{model}' answered request '{told.request_id}': it had no such id, "
-                "or it is long ago, or another gateway answered it; add model_version, which the answer names"
-            )
-        if not 1 <= version < 2**63:
-            raise InvalidRequest(f"model_version {version}; expected one of Triton's version numbers, 1 or higher")
-        return [Feedback(told.request_id, version, name, value) for name, value in told.outcomes.items()]
+        return [Taken(how) for _, how in zip(outcomes, taken, strict=True)]
 
     async def _report(self, model: str, outcomes: Sequence[Feedback]) -> Sequence[str]:
         report = feedback_pb2.OutcomeReport(model=model)
@@ -134,3 +172,13 @@ class FeedbackDesk:
             ) from error
         taken: Sequence[str] = receipt.taken
         return taken
+
+
+def _conflict(told: Told, version: int) -> str:
+    """Return why a client cannot be right about who answered its request; empty where it may be."""
+    if told.version in {None, version}:
+        return ""
+    return (
+        f"version {version} answered request '{told.request_id}' here last, and model_version says {told.version}; "
+        "nothing was stored: send the version that the answer named, and give every request of a test its own id"
+    )

@@ -37,7 +37,8 @@ def table_from(message: routes_pb2.RouteTable) -> RouteTable:
         ]
     except ValueError as error:
         raise InvalidRequest(f"the route table of generation {message.generation} makes no sense: {error}") from error
-    return RouteTable(message.generation, {route.model: route for route in routes})
+    changed = {route.model: route.changed for route in message.routes if route.changed}
+    return RouteTable(message.generation, {route.model: route for route in routes}, changed)
 
 
 def report_from(
@@ -57,6 +58,7 @@ def report_from(
             requests=tally.requests,
             failed=tally.failed,
             non_finite=tally.non_finite,
+            unanswered=tally.unanswered,
         )
         put_latency(entry.latency, tally.latency)
         for output, counts in tally.predictions.items():

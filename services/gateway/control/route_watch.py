@@ -38,7 +38,7 @@ class RouteWatch:
         instance: This worker's name.
         routes: What to keep up to date.
         rewind_after_s: How long a controller must insist on an older table.
-        save: Told every table that was taken, off the event loop.
+        save: Told every table that was taken; it must not wait for a disk, or no later table would be followed.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class RouteWatch:
                     await asyncio.sleep(self._rewind_after_s)
                     return "its table is older than the one in force"
                 self._routes.replace(table)
-                await asyncio.to_thread(self._save, table)
+                self._save(table)
             return "it ended the stream"
         finally:
             call.cancel()

@@ -99,7 +99,8 @@ def _requests(sums: Merged) -> Metric:
     family = CounterMetricFamily(
         "penstock_requests",
         "Inference requests by outcome. Requests for models that are not served have an empty model; requests refused "
-        "before a version was chosen have an empty version and role.",
+        "before a version was chosen have an empty version and role. cancelled: the client went away after a version "
+        "was asked; withdrawn: before that; expired: its time was over before that.",
         labels=LABELS[REQUEST],
     )
     for key, values in sums.items():

@@ -179,7 +179,7 @@ class RequestSeries:
         """Count one request by its outcome.
 
         Args:
-            outcome: A value of ``Status.outcome``, or ``cancelled`` or ``expired``.
+            outcome: A value of ``Status.outcome`` or of ``services.gateway.outcomes``.
             duration_s: Time from its arrival to its end, seconds.
         """
         base = self._outcomes.get(outcome)

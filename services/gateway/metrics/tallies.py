@@ -8,6 +8,7 @@ from services.core.counts.tally import Tally
 from services.core.errors import INTERNAL, OK, STATUS
 from services.gateway.metrics.series import NON_FINITE, PREDICTIONS, REQUEST, VALUES, request_histogram, value_histogram
 from services.gateway.metrics.slab import Record
+from services.gateway.outcomes import CANCELLED
 
 TallyKey = tuple[str, int, str]  # model, version, role
 
@@ -18,7 +19,8 @@ _FAILED = frozenset({row.outcome for row in STATUS.values() if row.server_fault}
 def tallies(records: Iterable[Record]) -> dict[TallyKey, Tally]:
     """Add up the series of one slab by model, version and role.
 
-    Clients' mistakes, refusals before any work, and requests whose clients went away are no evidence about a version.
+    Clients' mistakes, refusals before any work, and requests whose clients went away before a version was asked are no
+    evidence. One that was given up later is: of a version that hangs, only what it did answer would be known otherwise.
     """
     found: dict[TallyKey, Tally] = {}
     for (family, *about), values in records:
@@ -47,6 +49,8 @@ def _request_tally(outcome: str, record: Record) -> Tally | None:
     histogram = request_histogram(record.values)
     if outcome == OK.outcome:
         return Tally(requests=histogram.total, latency=histogram)
+    if outcome == CANCELLED:
+        return Tally(requests=histogram.total, latency=histogram, unanswered=histogram.total)
     if outcome in _FAILED:
         return Tally(requests=histogram.total, failed=histogram.total)
     return None

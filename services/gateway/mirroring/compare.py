@@ -1,9 +1,10 @@
 """Compares the outputs of two answers to one request. Pure; the terms are those of ``services.core.counts.comparison``.
 
 Equal bytes are equal answers, which costs next to nothing, the look whether their values are finite included; anything
-else costs about 60 us for small outputs, and 9 ms for each MiB of FP32 that is looked at. That is done in slices of
+else costs about 60 us for small outputs, and 9 ms for each MiB of FP32 that is compared. That is done in slices of
 about 0.3 ms, between which the event loop serves clients: in a thread it would hold the interpreter for as long, at
-moments that nobody chooses.
+moments that nobody chooses. Of outputs too large for it all is looked at for values that are not finite, which costs
+0.15 ms for 3 MiB of FP32 and 0.6 ms of FP16 where there are none.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import numpy.typing as npt
 
 from services.core.inference import ModelSchema, TensorSpec
 from services.core.mirror import Mirror
-from services.core.tensor import BF16_EXPONENT, ITEM_SIZE, Tensor
+from services.core.tensor import ITEM_SIZE, Tensor
 from services.gateway.edge.paced import Slices
 from services.gateway.mirroring.result import OutputResult, PairResult
-from services.gateway.mirroring.totals import INTEGERS, STORED, Ranking, Totals
+from services.gateway.mirroring.totals import INTEGERS, STORED, Ranking, Totals, are_finite
+from services.gateway.spread import spread_step
 
 Array = npt.NDArray[Any]
 
@@ -29,14 +31,16 @@ _LENGTH_BYTES = 4
 # Elements that are compared, and bytes that are looked at for equality, in one slice.
 _SLICE_ELEMENTS = 8 * 1024
 _SLICE_BYTES = 256 * 1024
+# Elements that are looked at for what is not finite, in one slice.
+_SLICE_LOOK = 32 * 1024
 
 
 class Comparer:
     """Compares answers.
 
     Args:
-        max_bytes: Largest output that is looked at as a whole; of a larger one evenly spaced rows are, or evenly
-            spaced elements where one row is that large.
+        max_bytes: Largest output that is compared as a whole; of a larger one evenly spaced rows are, or where rows are
+            long, elements of every row. Whether values are finite is looked at in all of it.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -101,23 +105,32 @@ class Comparer:
                 both_non_finite=alike,
             )
             return same, False
-        left, right, ranking = self._sampled(tensor, other, rows, ranking)
-        return (yield from _compared(Totals(tensor.datatype, ranking, mirror), tensor.name, left, right))
+        return (yield from self._differences(tensor, other, rows, ranking, mirror))
 
-    def _sampled(self, tensor: Tensor, other: Tensor, rows: int, ranking: Ranking) -> tuple[Array, Array, Ranking]:
-        """Return the elements of both sides by rows: all of them, or a part of what is too large."""
+    def _differences(
+        self, tensor: Tensor, other: Tensor, rows: int, ranking: Ranking, mirror: Mirror
+    ) -> Slices[tuple[OutputResult, bool]]:
+        """Return the same of two numeric outputs whose bytes differ."""
         dtype = STORED[tensor.datatype]
         left, right = (np.frombuffer(one.data, dtype).reshape(rows, -1) for one in (tensor, other))
-        size = len(tensor.data)
-        if size <= self._max_bytes:
+        part, other_part, ranking = self._sampled(left, right, ranking)
+        totals = Totals(tensor.datatype, ranking, mirror)
+        if part.size < left.size and tensor.datatype not in INTEGERS:
+            yield from _looked_at(totals, left.ravel(), right.ravel())
+        return (yield from _compared(totals, tensor.name, part, other_part))
+
+    def _sampled(self, left: Array, right: Array, ranking: Ranking) -> tuple[Array, Array, Ranking]:
+        """Return the elements of both sides that are compared, by rows: all of them, or a part of what is too large."""
+        rows, size = left.shape
+        most = self._max_bytes // left.itemsize
+        if left.size <= most:
             return left, right, ranking
-        row_bytes = size // rows
-        most = self._max_bytes // row_bytes
-        if most:
-            chosen = np.linspace(0, rows - 1, most).astype(np.intp)
+        whole = most // size
+        if whole and (ranking.ranked or size <= _SLICE_ELEMENTS):
+            chosen = np.linspace(0, rows - 1, whole).astype(np.intp)
             return left[chosen], right[chosen], ranking
-        step = -(-row_bytes // self._max_bytes)
-        return left[:1, ::step], right[:1, ::step], Ranking(ranked=False, labelled=False)
+        step = spread_step(size, max(1, most // rows))
+        return left[:, ::step], right[:, ::step], Ranking(ranked=False, labelled=False)
 
 
 def _equal(left: bytes | memoryview, right: bytes | memoryview) -> Slices[bool]:
@@ -140,12 +153,17 @@ def _has_not_finite(tensor: Tensor) -> Slices[bool]:
     for begin in range(0, elements.size, step):
         if begin:
             yield
-        part = elements[begin : begin + step]
-        is_bf16 = tensor.datatype == "BF16"
-        finite = (part & BF16_EXPONENT) != BF16_EXPONENT if is_bf16 else np.isfinite(part)
-        if not finite.all():
+        if not are_finite(elements[begin : begin + step], tensor.datatype):
             return True
     return False
+
+
+def _looked_at(totals: Totals, left: Array, right: Array) -> Slices[None]:
+    """Look for what is not finite in all of two tensors of which a part is compared."""
+    for begin in range(0, left.size, _SLICE_LOOK):
+        end = begin + _SLICE_LOOK
+        totals.look_at(left[begin:end], right[begin:end])
+        yield
 
 
 def _compared(totals: Totals, name: str, left: Array, right: Array) -> Slices[tuple[OutputResult, bool]]:

@@ -35,7 +35,7 @@ class MirrorSettings:
     timeout_s: Seconds = 5.0
     """Longest time for the answer to a copy, and for the description of a version that gets copies."""
     max_compared_bytes: Annotated[int, Field(ge=1024)] = MIB
-    """Largest output that is compared as a whole; of a larger one evenly spaced rows are."""
+    """Largest output that is compared as a whole; of a larger one evenly spaced rows are, or elements of long rows."""
     drain_s: Annotated[float, Field(ge=0)] = 1.0
     """Longest time for copies under way when a worker ends; they wait for nothing else then."""
 

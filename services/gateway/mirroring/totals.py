@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.core.mirror import Mirror
+from services.core.tensor import BF16_EXPONENT
 from services.gateway.mirroring.result import OutputResult
 
 Array = npt.NDArray[Any]
@@ -27,6 +28,8 @@ INTEGERS: Final[dict[str, npt.DTypeLike]] = {
 # How elements are stored; BF16 is the upper half of an FP32, which NumPy does not know.
 STORED: Final[dict[str, npt.DTypeLike]] = {**INTEGERS, "FP16": "<f2", "BF16": "<u2", "FP32": "<f4", "FP64": "<f8"}
 _SUM_TOLERANCE = 1e-3
+# Bits that are all set where a value is not finite; of FP16 they are looked at because NumPy converts each to ask it.
+_EXPONENTS: Final = {"BF16": BF16_EXPONENT, "FP16": 0x7C00}
 
 
 class Ranking(NamedTuple):
@@ -73,6 +76,14 @@ class Totals:
             if self.ranking.labelled:
                 self._divergence = max(self._divergence, _divergence(a, b))
 
+    def look_at(self, left: Array, right: Array) -> None:
+        """Note what is not finite in two pieces, and compare nothing else of them."""
+        if are_finite(left, self._datatype) and are_finite(right, self._datatype):
+            return
+        a, b = self._readable(left), self._readable(right)
+        with np.errstate(invalid="ignore"):  # of a signalling NaN
+            self._note_not_finite(a, b, np.isfinite(a), np.isfinite(b))
+
     def add_piece(self, left: Array, right: Array) -> None:
         """Compare a piece of one row; ``end_row`` follows its last."""
         a, b = self._compared(left, right, self._elements(left), self._elements(right))
@@ -112,11 +123,12 @@ class Totals:
         return found, non_finite or (self.ranking.labelled and not agree) or (self._beyond and not by_class)
 
     def _elements(self, stored: Array) -> Array:
-        if self._datatype == "BF16":
-            stored = (stored.astype("<u4") << 16).view("<f4")
         with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
-            elements: Array = stored.astype(np.float64)
+            elements: Array = self._readable(stored).astype(np.float64)
         return elements
+
+    def _readable(self, stored: Array) -> Array:
+        return (stored.astype("<u4") << 16).view("<f4") if self._datatype == "BF16" else stored
 
     def _compared(self, left: Array, right: Array, a: Array, b: Array) -> tuple[Array, Array]:
         """Note the differences of elements, and return both sides without what is not finite."""
@@ -125,11 +137,7 @@ class Totals:
         finite_a, finite_b = np.isfinite(a), np.isfinite(b)
         finite = finite_a & finite_b
         if not finite.all():
-            # The same infinity and any NaN are the same; what is finite on one side alone is not.
-            same = (a == b) | (np.isnan(a) & np.isnan(b))
-            self._alike |= bool((same & ~finite).any())
-            self._odd_original |= bool((~finite_a & ~same).any())
-            self._odd_copy |= bool((~finite_b & ~same).any())
+            self._note_not_finite(a, b, finite_a, finite_b)
             a, b = np.where(finite, a, 0.0), np.where(finite, b, 0.0)
         mirror = self._mirror
         with np.errstate(over="ignore"):
@@ -143,6 +151,20 @@ class Totals:
         self._absolute = max(self._absolute, float(difference.max()))
         self._largest = max(self._largest, float(magnitude.max()))
         return a, b
+
+    def _note_not_finite(self, a: Array, b: Array, finite_a: Array, finite_b: Array) -> None:
+        # The same infinity and any NaN are the same; what is finite on one side alone is not.
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        self._alike |= bool((same & ~(finite_a & finite_b)).any())
+        self._odd_original |= bool((~finite_a & ~same).any())
+        self._odd_copy |= bool((~finite_b & ~same).any())
+
+
+def are_finite(stored: Array, datatype: str) -> bool:
+    """Whether elements as they are stored have no NaN and no infinity among them."""
+    exponent = _EXPONENTS.get(datatype)
+    finite = np.isfinite(stored) if exponent is None else (stored.view("<u2") & exponent) != exponent
+    return bool(finite.all())
 
 
 def _cosine_distance(a: Array, b: Array) -> float:

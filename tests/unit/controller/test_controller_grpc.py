@@ -73,10 +73,10 @@ async def test_a_watch_gets_the_whole_table_at_once_and_again_after_every_change
     call = served.watch()
     async with asyncio.timeout(WAIT_S):
         first = await call.read()
-        assert (first.generation, first.routes[0].weight_percent) == (7, 5)
+        assert (first.generation, first.routes[0].weight_percent, first.routes[0].changed) == (7, 5, 7)
         served.board.publish(book(8, 25))
         second = await call.read()
-    assert (second.generation, second.routes[0].weight_percent) == (8, 25)
+    assert (second.generation, second.routes[0].weight_percent, second.routes[0].changed) == (8, 25, 8)
     call.cancel()
 
 

@@ -22,13 +22,14 @@ def test_a_report_is_read_with_every_count() -> None:
         message(
             failed=1,
             non_finite=2,
+            unanswered=1,
             latency=statistics_pb2.Histogram(bucket=[3, 400], count=[1, 3], sum_s=0.5),
             predictions=[statistics_pb2.ClassCounts(output="scores", counts=[1, 0, 3])],
         )
     )
     assert (report.instance, report.sequence, report.served_generation) == ("worker-1", 3, 7)
     tally = report.tallies["digits", 2, Role.CANDIDATE]
-    assert (tally.requests, tally.failed, tally.non_finite) == (5, 1, 2)
+    assert (tally.requests, tally.failed, tally.non_finite, tally.unanswered) == (5, 1, 2, 1)
     assert (tally.latency.counts, tally.latency.sum_s) == ({3: 1, 400: 3}, 0.5)
     assert tally.predictions == {"scores": (1, 0, 3)}
 

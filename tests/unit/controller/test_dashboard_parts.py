@@ -105,7 +105,9 @@ def test_measures_have_bounds_around_their_estimates_and_none_without_data() -> 
     assert 0 < low < 1.0 < high < 3.0
     assert by_label["p99 latency"].stable.bounds
     assert by_label["p99 latency"].candidate.bounds.startswith("at least 20")
-    assert by_label["Timed answers"].candidate.value == "198"
+    assert by_label["Timed requests"].candidate.value == "198"
+    [given_up] = [row for row in rows(Tally(), Tally(3, unanswered=2), None) if row.label == "Given up"]
+    assert (given_up.stable.value, given_up.candidate.value) == ("0", "2")
     assert {row.candidate.bounds for row in rows(Tally(), Tally(), None)} == {""}
 
 

@@ -90,7 +90,7 @@ def rollout_of(model: str = "digits", version: int = 2) -> Rollout:
 
 def tally() -> Tally:
     classes, values = {"scores": (500, 498), "empty": ()}, {"mean:price": ValueHistogram({1700: 998}, 998)}
-    return Tally(1000, 2, 1, LatencyHistogram({3: 900, 400: 98}, 12.125), classes, values)
+    return Tally(1000, 2, 1, LatencyHistogram({3: 900, 400: 98}, 12.125), classes, values, unanswered=4)
 
 
 def comparison() -> Comparison:

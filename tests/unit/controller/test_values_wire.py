@@ -72,7 +72,8 @@ def test_a_record_from_before_there_were_distributions_is_read_and_replays_to_th
     assert document is not None
     del document["terms"]["config"]["max_score_shift"], document["terms"]["config"]["max_non_finite_increase"]
     del document["stable_non_finite_before"]
-    del document["stable"]["values"], document["candidate"]["values"]
+    for side in ("stable", "candidate"):
+        del document[side]["values"], document[side]["unanswered"]
     judged = judged_from(document)
     assert judged is not None
     assert judged.terms == terms
@@ -86,7 +87,7 @@ def test_a_rollout_that_was_stored_before_goes_on_without_asking_it() -> None:
     assert document["spec"]["analysis"].pop("max_non_finite_increase") == 0.01
     del document["evidence"]["stable_non_finite_before"]
     for side in ("stable", "candidate"):
-        del document["evidence"][side]["values"]
+        del document["evidence"][side]["values"], document["evidence"][side]["unanswered"]
     read = decode_rollout(orjson.dumps(document).decode())
     assert read.spec.analysis.max_score_shift is None
     assert read.spec.analysis.max_non_finite_increase is None

@@ -35,7 +35,7 @@ def test_each_arm_owns_its_share_and_stable_the_rest(weight: int, shares: list[i
 
 def test_a_route_with_arms_is_the_same_at_the_gateway_and_in_the_store() -> None:
     route = Route("m", 1, 2, 30, frozenset({1, 2, 3}), arms=(Arm(3, 20),), experiment=True)
-    table = RouteTable(4, {"m": route})
+    table = RouteTable(4, {"m": route}, {"m": 3})
     assert table_from(table_message(table)) == table
     assert decode_route(encode_route(route)) == route
 

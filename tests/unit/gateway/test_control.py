@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +34,7 @@ Saved = list[RouteTable]
 
 def table(generation: int, stable: int = 1) -> RouteTable:
     route = Route("digits", stable, 2, 25, frozenset({1, 2}), Mirror(2, 50, 10, "tier", 0.01, 0.001, scores=True))
-    return RouteTable(generation, {"digits": route})
+    return RouteTable(generation, {"digits": route}, {"digits": generation})
 
 
 @asynccontextmanager
@@ -153,15 +155,40 @@ def test_a_damaged_file_is_no_table(tmp_path: Path, text: str) -> None:
     assert TableCache(path).load() is None
 
 
-def test_a_disk_that_does_not_take_the_table_does_not_stop_the_worker(tmp_path: Path) -> None:
-    TableCache(tmp_path / "missing" / "routes.json").save(table(1))
+def test_a_disk_that_does_not_take_the_table_does_not_stop_the_worker_and_is_not_filled(tmp_path: Path) -> None:
+    assert not TableCache(tmp_path / "missing" / "routes.json").save(table(1))
+    (tmp_path / "routes.json").mkdir()  # no file can take its place
+    for generation in (1, 2, 3):
+        assert not TableCache(tmp_path / "routes.json").save(table(generation))
+    assert [path.name for path in tmp_path.iterdir()] == ["routes.json"]
+
+
+def test_what_killed_workers_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    TableCache(tmp_path / "routes.json").save(table(4))
+    for name, age_s in (("routes.json.old", 120), ("routes.json.new", 0), ("answers.table", 120)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, times=(time.time() - age_s,) * 2)
+    TableCache(tmp_path / "routes.json").remove_leftovers(60.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.table", "routes.json", "routes.json.new"]
+    assert TableCache(tmp_path / "routes.json").load() == table(4)
+
+
+def test_a_table_of_a_higher_generation_stays_unless_generations_started_again(tmp_path: Path) -> None:
+    cache = TableCache(tmp_path / "routes.json")
+    assert cache.save(table(6))
+    assert cache.save(table(5))
+    assert cache.load() == table(6)
+    assert cache.save(table(6, stable=2))
+    assert cache.load() == table(6, stable=2)
+    assert cache.save(table(2), rewound=True)
+    assert cache.load() == table(2)
 
 
 @in_loop
 async def test_reports_carry_cumulative_tallies_the_generation_and_a_growing_sequence() -> None:
     latency = LatencyHistogram()
     latency.observe(0.25, 3)
-    tally = Tally(4, 1, 2, latency, {"scores": (0, 5)})
+    tally = Tally(4, 1, 2, latency, {"scores": (0, 5)}, unanswered=1)
     routes = Routes()
     routes.replace(table(6))
     async with controlling() as controller:
@@ -179,7 +206,7 @@ async def test_reports_carry_cumulative_tallies_the_generation_and_a_growing_seq
     assert (first.instance, first.served_generation) == ("worker-1", 6)
     entry = first.tallies[0]
     assert (entry.model, entry.version, entry.role) == ("digits", 2, "candidate")
-    assert (entry.requests, entry.failed, entry.non_finite) == (4, 1, 2)
+    assert (entry.requests, entry.failed, entry.non_finite, entry.unanswered) == (4, 1, 2, 1)
     counts = dict(zip(entry.latency.bucket, entry.latency.count, strict=True))
     assert LatencyHistogram(counts, entry.latency.sum_s) == latency
     assert [(p.output, list(p.counts)) for p in entry.predictions] == [("scores", [0, 5])]

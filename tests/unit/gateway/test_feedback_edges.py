@@ -38,6 +38,7 @@ ROUTES = {
     "echo": Route("echo", 1, versions=frozenset({1})),
 }
 CLICKED = {"clicked": 1.0}
+TEST = 2
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Reply:
     status: int
     words: str = ""
     results: tuple[tuple[str, str, str], ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 class Teller(Protocol):
@@ -72,7 +74,9 @@ class RestTeller:
         document = orjson.loads(answer.body)
         if answer.status != OK.http:
             return Reply(answer.status, document["error"])
-        return Reply(answer.status, "", tuple((r["id"], r["outcome"], r["result"]) for r in document["results"]))
+        results = document["results"]
+        reasons = tuple(r["reason"] for r in results if "reason" in r)
+        return Reply(answer.status, "", tuple((r["id"], r["outcome"], r["result"]) for r in results), reasons)
 
 
 class GrpcTeller:
@@ -87,7 +91,8 @@ class GrpcTeller:
             answer = await self.stub.SendFeedback(request_of(*items, model=model), timeout=10.0)
         except grpc.aio.AioRpcError as error:
             return Reply(error.code().value[0], error.details() or "")
-        return Reply(OK.grpc, "", tuple((one.id, one.outcome, one.result) for one in answer.results))
+        reasons = tuple(one.reason for one in answer.results if one.reason)
+        return Reply(OK.grpc, "", tuple((one.id, one.outcome, one.result) for one in answer.results), reasons)
 
 
 def request_of(*items: dict[str, Any], model: str = "digits") -> outcomes_pb2.SendFeedbackRequest:
@@ -120,7 +125,7 @@ async def at_edge(protocol: str, folder: Path, **bounds: Any) -> AsyncIterator[P
         feedback_controller() as (controller, controllers),
         serving(feedback=lambda routes: FeedbackDesk(memory, routes, controllers, count=count, **bounds)) as running,
     ):
-        running.routes.replace(RouteTable(2, ROUTES))
+        running.routes.replace(RouteTable(TEST, ROUTES, {"digits": TEST}))
         pool, port = HttpPool("127.0.0.1", running.gateway.http_port), running.gateway.grpc_port
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -137,7 +142,7 @@ both = pytest.mark.parametrize("protocol", ["rest", "grpc"])
 @in_loop
 async def test_outcomes_reach_the_controller_with_the_version_that_answered(protocol: str, tmp_path: Path) -> None:
     async with at_edge(protocol, tmp_path) as place:
-        place.memory.remember("digits", "known", 2)
+        place.memory.remember("digits", TEST, "known", 2)
         reply = await place.teller.tell(
             {"id": "known", "outcomes": {"clicked": 1.0, "spent": 2.5}},
             {"id": "long-ago", "model_version": 1, "outcomes": {"clicked": 0.0}},
@@ -158,6 +163,24 @@ async def test_outcomes_reach_the_controller_with_the_version_that_answered(prot
         again = await place.teller.tell({"id": "known", "outcomes": CLICKED})
         assert again.results == (("known", "clicked", "conflicting"),)
         assert place.counted == [("digits", "stored", 3), ("digits", "conflicting", 1)]
+
+
+@both
+@in_loop
+async def test_another_version_than_answered_is_a_conflict_with_its_reason(protocol: str, tmp_path: Path) -> None:
+    async with at_edge(protocol, tmp_path) as place:
+        place.memory.remember("digits", TEST, "mixed-up", 2)
+        place.memory.remember("digits", TEST - 1, "again", 2)
+        reply = await place.teller.tell(
+            {"id": "mixed-up", "model_version": 1, "outcomes": CLICKED},
+            {"id": "again", "model_version": 1, "outcomes": CLICKED},
+        )
+        assert reply.status == place.teller.status(None), reply
+        assert reply.results == (("mixed-up", "clicked", "conflicting"), ("again", "clicked", "stored"))
+        [reason] = reply.reasons
+        assert "version 2 answered request 'mixed-up' here last, and model_version says 1" in reason
+        [report] = place.controller.got
+        assert [(one.request_id, one.version) for one in report.outcomes] == [("again", 1)]
 
 
 @both

@@ -253,15 +253,18 @@ def test_tallies_are_evidence_about_versions_and_nothing_else(tmp_path: Path) ->
         series = recorder.requests(protocol, "digits", 2, "candidate")
         for outcome in ("ok", "ok", "upstream_failure", "deadline_exceeded", "unavailable", "internal"):
             series.finish(outcome, 0.01)
-        for outcome in ("invalid_argument", "overloaded", "cancelled", "expired", "not_found"):
+        for outcome in ("invalid_argument", "overloaded", "withdrawn", "expired", "not_found"):
             series.finish(outcome, 0.01)
+        series.finish("cancelled", 5.0)
         recorder.requests(protocol, "digits", None, "").finish("not_found", 0.01)
         recorder.requests(protocol, "", None, "").finish("not_found", 0.01)
     recorder.answers("digits", 2, "candidate").count_non_finite()
     found = tallies(SlabReader(path).records())
     assert list(found) == [("digits", 2, "candidate")]
     tally = found["digits", 2, "candidate"]
-    assert (tally.requests, tally.failed, tally.non_finite, tally.latency.total) == (12, 8, 1, 4)
+    assert (tally.requests, tally.failed, tally.non_finite, tally.unanswered) == (14, 8, 1, 2)
+    assert (tally.answers, tally.latency.total) == (4, 6)
+    assert tally.latency.quantile(0.99) == pytest.approx(5.0, rel=0.02), "how long clients waited at least"
 
 
 def test_only_a_family_of_the_type_summary_has_quantile_labels(tmp_path: Path) -> None:

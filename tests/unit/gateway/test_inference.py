@@ -17,9 +17,12 @@ from services.core.errors import (
     UpstreamFailure,
 )
 from services.core.inference import RequestedOutput
+from services.core.route import Role
 from services.core.tensor import Tensor
 from services.gateway.admission import AdmissionSettings
 from services.gateway.limits import Limits
+from services.gateway.metrics.tallies import tallies
+from services.gateway.outcomes import CANCELLED, EXPIRED, WITHDRAWN, departed
 from tests.fakes.gateway import DTYPES, FORMS, Question, client, eventually, image, in_loop, serving, typed_values
 from tests.fakes.upstream import DATATYPES, FakeUpstream, standard_table
 
@@ -273,6 +276,39 @@ async def test_a_client_that_goes_away_ends_its_request(form: str) -> None:
         await eventually(lambda: upstream.cancelled)
         await eventually(lambda: running.count("request", outcome="cancelled"))
         assert running.slab.in_flight == 0
+        tally = tallies(running.slab.records())["digits", 1, Role.STABLE]
+        assert (tally.requests, tally.unanswered, tally.answers, tally.latency.total) == (1, 1, 0, 1)
+
+
+@every_form
+@in_loop
+async def test_a_client_that_goes_away_while_its_request_waits_is_no_evidence(form: str) -> None:
+    upstream = FakeUpstream(hold=asyncio.Event())
+    settings = AdmissionSettings(max_in_flight=1, max_queued=4, longest_wait_s=60.0)
+    async with serving(upstream, admission=settings) as running, client(running, form) as asker:
+        assert upstream.hold is not None
+        held = asyncio.create_task(asker.ask(Question(inputs=[image([1, 2, 3])])))
+        await eventually(lambda: upstream.requests)
+        waits = asyncio.create_task(asker.ask(Question(inputs=[image([1, 2, 3])])))
+        # The gauge has a cell of its own for being there.
+        await eventually(lambda: running.count("in_flight", version="1") == 1 + 2)
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+        await eventually(lambda: running.count("request", outcome="withdrawn"))
+        upstream.hold.set()
+        assert (await held).version == "1"
+        tally = tallies(running.slab.records())["digits", 1, Role.STABLE]
+        assert (tally.requests, tally.unanswered) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "late", "outcome"),
+    [(True, False, CANCELLED), (True, True, "deadline_exceeded"), (False, False, WITHDRAWN), (False, True, EXPIRED)],
+)
+def test_who_goes_away_at_the_deadline_was_late_and_only_what_was_asked_is_blamed(
+    *, forwarded: bool, late: bool, outcome: str
+) -> None:
+    assert departed(forwarded=forwarded, late=late) == outcome
 
 
 @pytest.mark.parametrize("form", ["grpc-raw", "grpc-typed"])

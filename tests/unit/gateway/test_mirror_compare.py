@@ -263,6 +263,39 @@ def test_of_one_huge_row_evenly_spaced_elements_are_compared_and_nothing_is_rank
     assert (result.differing, result.ranked) == (True, False)
 
 
+@pytest.mark.parametrize("shape", [(1, 64, 64, 3), (1, 128, 64), (3, 64, 64, 3)])
+@pytest.mark.parametrize("part", range(3))
+def test_of_long_rows_every_channel_every_part_and_every_row_is_compared(shape: tuple[int, ...], part: int) -> None:
+    one = np.ones(shape, "<f4")
+    last, row, half = one.copy(), one.copy(), one.copy()
+    last[..., part::3], row[part % shape[0]], half[:, 64 * part // 3 :] = 0.0, 0.0, 0.0
+    comparer = WholeComparer(4096)
+    for other in (last, row, half):
+        result = comparer.whole([tensor(one)], [tensor(other)], schema(labels=False), MIRROR)
+        assert result.differing
+        assert only(result).absolute == 1.0
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64", "BF16"])
+@pytest.mark.parametrize("shape", [(2, 40_000), (700, 100)], ids=["long rows", "many rows"])
+def test_of_a_large_output_all_is_looked_at_for_what_is_not_finite(datatype: str, shape: tuple[int, int]) -> None:
+    def stored(values: npt.NDArray[Any]) -> Tensor:
+        if datatype == "BF16":
+            return Tensor("scores", "BF16", shape, values.astype("<f4").reshape(-1).view("<u2")[1::2].tobytes())
+        return tensor(values, datatype)
+
+    comparer, size = WholeComparer(1024), shape[0] * shape[1]
+    for place in (1, size // 2 + 1, size - 2):
+        one, other = np.ones(shape), np.ones(shape)
+        other.flat[place] = np.nan
+        about = schema(datatype, labels=False)
+        result = comparer.whole([stored(one)], [stored(other)], about, MIRROR)
+        assert (result.differing, sides(result)) == (True, (True, False, True, False))
+        one.flat[place] = np.nan
+        one.flat[0] = 1.5
+        assert sides(comparer.whole([stored(one)], [stored(other)], about, MIRROR)) == (False, False, False, True)
+
+
 @given(
     st.integers(1, 4),
     st.integers(1, 6),

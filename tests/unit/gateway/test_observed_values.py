@@ -70,6 +70,14 @@ def test_a_very_long_output_counts_the_mean_of_elements_that_are_evenly_apart(tm
     assert found == pytest.approx(2.0, rel=1 / 32)
 
 
+@pytest.mark.parametrize("channel", range(3))
+def test_the_mean_of_a_picture_is_of_all_its_channels(tmp_path: Path, channel: int) -> None:
+    values = np.full((1, 224, 224, 3), 3.0, "<f4")
+    values[..., channel] = 0.0
+    found = seen(tmp_path, tensor(values), labels=False).values["mean:y"].quantile(0.5)
+    assert found == pytest.approx(2.0, rel=1 / 16)
+
+
 @pytest.mark.parametrize("columns", [4, 100])
 def test_a_sum_that_no_float_holds_has_a_mean(tmp_path: Path, columns: int) -> None:
     largest = np.full((2, columns), np.finfo("<f8").max)

@@ -54,8 +54,8 @@ class Outcomes:
             }
             for one in request.feedback
         ]
-        taken = await self._desk.take(request.model, [item.told() for item in items_of_values(values)])
+        done = await self._desk.take(request.model, [item.told() for item in items_of_values(values)])
         answer = outcomes_pb2.SendFeedbackResponse()
-        for one, how in taken:
-            answer.results.add(id=one.request_id, outcome=one.outcome, result=how.value)
+        for one in done:
+            answer.results.add(id=one.request_id, outcome=one.outcome, result=one.taken.value, reason=one.reason)
         return answer

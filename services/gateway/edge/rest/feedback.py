@@ -17,7 +17,12 @@ class FeedbackResult(BaseModel):
 
     id: str
     outcome: str
-    result: str = Field(description="stored, repeated, or conflicting: another one came first, and counts.")
+    result: str = Field(
+        description="stored, repeated, or conflicting: another one came first, and counts; or what reason says."
+    )
+    reason: str | None = Field(
+        None, description="Why nothing was stored: another version answered here than model_version says."
+    )
 
 
 class FeedbackAnswer(BaseModel):
@@ -38,14 +43,18 @@ def feedback_router(desk: FeedbackDesk) -> APIRouter:
     @router.post(
         "/v2/models/{model}/feedback",
         response_model=FeedbackAnswer,
+        response_model_exclude_none=True,
         responses=errors(404, 409, 415, 503, *BODY_ERRORS),
         openapi_extra=_EXTRA,
         summary="Outcomes of requests of an A/B test: one object, or a list of them",
     )
     async def feedback(model: Model, request: Request) -> FeedbackAnswer:
         # Whatever the content type says, as the other documents do.
-        taken = await desk.take(model, [item.told() for item in items_of_json(await request.body())])
-        results = [FeedbackResult(id=one.request_id, outcome=one.outcome, result=how.value) for one, how in taken]
+        done = await desk.take(model, [item.told() for item in items_of_json(await request.body())])
+        results = [
+            FeedbackResult(id=one.request_id, outcome=one.outcome, result=one.taken.value, reason=one.reason or None)
+            for one in done
+        ]
         return FeedbackAnswer(results=results)
 
     return router

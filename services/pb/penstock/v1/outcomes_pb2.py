@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&services/pb/penstock/v1/outcomes.proto\x12\x0bpenstock.v1\"T\n\x13SendFeedbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x03(\x0b\x32\x1c.penstock.v1.RequestFeedback\"\xba\x01\n\x0fRequestFeedback\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1a\n\rmodel_version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12<\n\x08outcomes\x18\x03 \x03(\x0b\x32*.penstock.v1.RequestFeedback.OutcomesEntry\x1a/\n\rOutcomesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x10\n\x0e_model_version\"C\n\x14SendFeedbackResponse\x12+\n\x07results\x18\x01 \x03(\x0b\x32\x1a.penstock.v1.OutcomeResult\"<\n\rOutcomeResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06result\x18\x03 \x01(\t2e\n\x0eOutcomeService\x12S\n\x0cSendFeedback\x12 .penstock.v1.SendFeedbackRequest\x1a!.penstock.v1.SendFeedbackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&services/pb/penstock/v1/outcomes.proto\x12\x0bpenstock.v1\"T\n\x13SendFeedbackRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x03(\x0b\x32\x1c.penstock.v1.RequestFeedback\"\xba\x01\n\x0fRequestFeedback\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1a\n\rmodel_version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12<\n\x08outcomes\x18\x03 \x03(\x0b\x32*.penstock.v1.RequestFeedback.OutcomesEntry\x1a/\n\rOutcomesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x10\n\x0e_model_version\"C\n\x14SendFeedbackResponse\x12+\n\x07results\x18\x01 \x03(\x0b\x32\x1a.penstock.v1.OutcomeResult\"L\n\rOutcomeResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06result\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t2e\n\x0eOutcomeService\x12S\n\x0cSendFeedback\x12 .penstock.v1.SendFeedbackRequest\x1a!.penstock.v1.SendFeedbackResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,7 +42,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDFEEDBACKRESPONSE']._serialized_start=330
   _globals['_SENDFEEDBACKRESPONSE']._serialized_end=397
   _globals['_OUTCOMERESULT']._serialized_start=399
-  _globals['_OUTCOMERESULT']._serialized_end=459
-  _globals['_OUTCOMESERVICE']._serialized_start=461
-  _globals['_OUTCOMESERVICE']._serialized_end=562
+  _globals['_OUTCOMERESULT']._serialized_end=475
+  _globals['_OUTCOMESERVICE']._serialized_start=477
+  _globals['_OUTCOMESERVICE']._serialized_end=578
 # @@protoc_insertion_point(module_scope)

@@ -38,11 +38,13 @@ class SendFeedbackResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[OutcomeResult, _Mapping]]] = ...) -> None: ...
 
 class OutcomeResult(_message.Message):
-    __slots__ = ("id", "outcome", "result")
+    __slots__ = ("id", "outcome", "result", "reason")
     ID_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     id: str
     outcome: str
     result: str
-    def __init__(self, id: _Optional[str] = ..., outcome: _Optional[str] = ..., result: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., outcome: _Optional[str] = ..., result: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$services/pb/penstock/v1/routes.proto\x12\x0bpenstock.v1\"&\n\x12WatchRoutesRequest\x12\x10\n\x08instance\x18\x01 \x01(\t\"D\n\nRouteTable\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\"\n\x06routes\x18\x02 \x03(\x0b\x32\x12.penstock.v1.Route\"\xbc\x01\n\x05Route\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06stable\x18\x02 \x01(\x03\x12\x11\n\tcandidate\x18\x03 \x01(\x03\x12\x16\n\x0eweight_percent\x18\x04 \x01(\r\x12\x10\n\x08versions\x18\x05 \x03(\x03\x12#\n\x06mirror\x18\x06 \x01(\x0b\x32\x13.penstock.v1.Mirror\x12\x1e\n\x04\x61rms\x18\x07 \x03(\x0b\x32\x10.penstock.v1.Arm\x12\x12\n\nexperiment\x18\x08 \x01(\x08\".\n\x03\x41rm\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x16\n\x0eweight_percent\x18\x02 \x01(\r\"\x9c\x01\n\x06Mirror\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0f\n\x07percent\x18\x02 \x01(\r\x12\x15\n\rfloor_percent\x18\x03 \x01(\r\x12\x11\n\tslice_key\x18\x04 \x01(\t\x12\x1a\n\x12relative_tolerance\x18\x05 \x01(\x01\x12\x1a\n\x12\x61\x62solute_tolerance\x18\x06 \x01(\x01\x12\x0e\n\x06scores\x18\x07 \x01(\x08\x32Y\n\x0cRouteService\x12I\n\x0bWatchRoutes\x12\x1f.penstock.v1.WatchRoutesRequest\x1a\x17.penstock.v1.RouteTable0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$services/pb/penstock/v1/routes.proto\x12\x0bpenstock.v1\"&\n\x12WatchRoutesRequest\x12\x10\n\x08instance\x18\x01 \x01(\t\"D\n\nRouteTable\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\"\n\x06routes\x18\x02 \x03(\x0b\x32\x12.penstock.v1.Route\"\xcd\x01\n\x05Route\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06stable\x18\x02 \x01(\x03\x12\x11\n\tcandidate\x18\x03 \x01(\x03\x12\x16\n\x0eweight_percent\x18\x04 \x01(\r\x12\x10\n\x08versions\x18\x05 \x03(\x03\x12#\n\x06mirror\x18\x06 \x01(\x0b\x32\x13.penstock.v1.Mirror\x12\x1e\n\x04\x61rms\x18\x07 \x03(\x0b\x32\x10.penstock.v1.Arm\x12\x12\n\nexperiment\x18\x08 \x01(\x08\x12\x0f\n\x07\x63hanged\x18\t \x01(\x03\".\n\x03\x41rm\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x16\n\x0eweight_percent\x18\x02 \x01(\r\"\x9c\x01\n\x06Mirror\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0f\n\x07percent\x18\x02 \x01(\r\x12\x15\n\rfloor_percent\x18\x03 \x01(\r\x12\x11\n\tslice_key\x18\x04 \x01(\t\x12\x1a\n\x12relative_tolerance\x18\x05 \x01(\x01\x12\x1a\n\x12\x61\x62solute_tolerance\x18\x06 \x01(\x01\x12\x0e\n\x06scores\x18\x07 \x01(\x08\x32Y\n\x0cRouteService\x12I\n\x0bWatchRoutes\x12\x1f.penstock.v1.WatchRoutesRequest\x1a\x17.penstock.v1.RouteTable0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUTETABLE']._serialized_start=93
   _globals['_ROUTETABLE']._serialized_end=161
   _globals['_ROUTE']._serialized_start=164
-  _globals['_ROUTE']._serialized_end=352
-  _globals['_ARM']._serialized_start=354
-  _globals['_ARM']._serialized_end=400
-  _globals['_MIRROR']._serialized_start=403
-  _globals['_MIRROR']._serialized_end=559
-  _globals['_ROUTESERVICE']._serialized_start=561
-  _globals['_ROUTESERVICE']._serialized_end=650
+  _globals['_ROUTE']._serialized_end=369
+  _globals['_ARM']._serialized_start=371
+  _globals['_ARM']._serialized_end=417
+  _globals['_MIRROR']._serialized_start=420
+  _globals['_MIRROR']._serialized_end=576
+  _globals['_ROUTESERVICE']._serialized_start=578
+  _globals['_ROUTESERVICE']._serialized_end=667
 # @@protoc_insertion_point(module_scope)

@@ -21,7 +21,7 @@ class RouteTable(_message.Message):
     def __init__(self, generation: _Optional[int] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("model", "stable", "candidate", "weight_percent", "versions", "mirror", "arms", "experiment")
+    __slots__ = ("model", "stable", "candidate", "weight_percent", "versions", "mirror", "arms", "experiment", "changed")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     STABLE_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class Route(_message.Message):
     MIRROR_FIELD_NUMBER: _ClassVar[int]
     ARMS_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
     model: str
     stable: int
     candidate: int
@@ -38,7 +39,8 @@ class Route(_message.Message):
     mirror: Mirror
     arms: _containers.RepeatedCompositeFieldContainer[Arm]
     experiment: bool
-    def __init__(self, model: _Optional[str] = ..., stable: _Optional[int] = ..., candidate: _Optional[int] = ..., weight_percent: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., arms: _Optional[_Iterable[_Union[Arm, _Mapping]]] = ..., experiment: _Optional[bool] = ...) -> None: ...
+    changed: int
+    def __init__(self, model: _Optional[str] = ..., stable: _Optional[int] = ..., candidate: _Optional[int] = ..., weight_percent: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., mirror: _Optional[_Union[Mirror, _Mapping]] = ..., arms: _Optional[_Iterable[_Union[Arm, _Mapping]]] = ..., experiment: _Optional[bool] = ..., changed: _Optional[int] = ...) -> None: ...
 
 class Arm(_message.Message):
     __slots__ = ("version", "weight_percent")

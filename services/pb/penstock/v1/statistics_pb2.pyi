@@ -27,7 +27,7 @@ class StatisticsReceipt(_message.Message):
     def __init__(self, generation: _Optional[int] = ...) -> None: ...
 
 class Tally(_message.Message):
-    __slots__ = ("model", "version", "role", "requests", "failed", "non_finite", "latency", "predictions", "values")
+    __slots__ = ("model", "version", "role", "requests", "failed", "non_finite", "latency", "predictions", "values", "unanswered")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class Tally(_message.Message):
     LATENCY_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
+    UNANSWERED_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     role: str
@@ -46,7 +47,8 @@ class Tally(_message.Message):
     latency: Histogram
     predictions: _containers.RepeatedCompositeFieldContainer[ClassCounts]
     values: _containers.RepeatedCompositeFieldContainer[ValueCounts]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., role: _Optional[str] = ..., requests: _Optional[int] = ..., failed: _Optional[int] = ..., non_finite: _Optional[int] = ..., latency: _Optional[_Union[Histogram, _Mapping]] = ..., predictions: _Optional[_Iterable[_Union[ClassCounts, _Mapping]]] = ..., values: _Optional[_Iterable[_Union[ValueCounts, _Mapping]]] = ...) -> None: ...
+    unanswered: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., role: _Optional[str] = ..., requests: _Optional[int] = ..., failed: _Optional[int] = ..., non_finite: _Optional[int] = ..., latency: _Optional[_Union[Histogram, _Mapping]] = ..., predictions: _Optional[_Iterable[_Union[ClassCounts, _Mapping]]] = ..., values: _Optional[_Iterable[_Union[ValueCounts, _Mapping]]] = ..., unanswered: _Optional[int] = ...) -> None: ...
 
 class ValueCounts(_message.Message):
     __slots__ = ("what", "bin", "count", "squares")
