@@ -62,6 +62,7 @@ def _grew(old: Tally, new: Tally) -> bool:
         old.requests <= new.requests
         and old.failed <= new.failed
         and old.non_finite <= new.non_finite
+        and old.unanswered <= new.unanswered
         and all(count <= new.latency.counts.get(bucket, 0) for bucket, count in old.latency.counts.items())
         and all(
             len(counts) <= len(new.predictions.get(output, ()))

@@ -226,6 +226,7 @@ def scaled(tally: Tally, factor: float) -> Tally:
         requests=latency.total + failed,
         failed=failed,
         non_finite=round(factor * tally.non_finite),
+        unanswered=round(factor * tally.unanswered),
         latency=latency,
         predictions={
             output: tuple(round(factor * count) for count in classes) for output, classes in tally.predictions.items()
