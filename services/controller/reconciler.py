@@ -36,7 +36,7 @@ from services.core.rollouts.history import entry_of
 from services.core.rollouts.judgement import judge
 from services.core.rollouts.rollout import Phase, Rollout
 from services.core.rollouts.rollout_spec import Strategy
-from services.core.rollouts.transitions import advance
+from services.core.rollouts.transitions import advance, ends_without_promotion
 from services.core.rollouts.webhook import Occasion
 from services.core.route import Route
 from services.triton.model_server import ModelServer
@@ -276,7 +276,7 @@ class Reconciler:
         passed = event.verdict is not None and event.verdict.outcome is Outcome.PASS
         if not passed or rollout.phase is not Phase.PROGRESSING or not rollout.step_is_over(now):
             return False
-        if rollout.spec.strategy is Strategy.SHADOW:  # no traffic follows
+        if rollout.spec.strategy is Strategy.SHADOW or ends_without_promotion(rollout, event):  # no traffic follows
             return False
         occasion = Occasion.CONFIRM_PROMOTION if rollout.on_last_step else Occasion.CONFIRM_TRAFFIC_INCREASE
         return self._questions.confirmed(rollout, occasion) is not None
