@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 from services.controller.background import BackgroundOwner
@@ -65,11 +65,10 @@ class Measuring(BackgroundOwner[tuple[str, str]]):
             if key not in self._running and now - last_at >= metric.interval_s:
                 self._running.begin(key, self._measure(rollout, metric), f"measure {metric.name} for {rollout.id}")
 
-    def forget(self, rollout: Rollout) -> None:
-        """Drop what is known of a rollout that is over."""
-        for metric in rollout.spec.measured:
-            self._running.cancel((rollout.id, metric.name))
-            self._readings.pop((rollout.id, metric.name), None)
+    def keep(self, rollouts: Collection[str]) -> None:
+        """Drop what is known of every rollout but these, and end what is measured for others."""
+        self._running.keep(lambda key: key[0] in rollouts)
+        self._readings = {key: reading for key, reading in self._readings.items() if key[0] in rollouts}
 
     def drop(self) -> None:
         """Begin anew: end what is under way, and forget what was measured."""

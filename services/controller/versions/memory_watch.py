@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from services.controller.background import BackgroundOwner
 from services.core.memory.course import MemoryReading
@@ -34,10 +34,10 @@ class MemoryWatch(BackgroundOwner[str]):
             self._running.begin(rollout.id, self._look(rollout.id), f"look at the memory for {rollout.id}")
         return reading
 
-    def forget(self, rollout: Rollout) -> None:
-        """Drop what is known of a rollout that is over."""
-        self._running.cancel(rollout.id)
-        self._readings.pop(rollout.id, None)
+    def keep(self, rollouts: Collection[str]) -> None:
+        """Drop what is known of every rollout but these, and end what is looked at for others."""
+        self._running.keep(lambda rollout: rollout in rollouts)
+        self._readings = {rollout: reading for rollout, reading in self._readings.items() if rollout in rollouts}
 
     def drop(self) -> None:
         """Begin anew: end what is under way, and forget what was seen."""

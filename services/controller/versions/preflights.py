@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from services.controller.background import BackgroundOwner
 from services.core.errors import PenstockError
@@ -40,10 +40,10 @@ class Preflights(BackgroundOwner[str]):
         """Return how a rollout's pre-flight ended; None before its end."""
         return self._results.get(rollout.id)
 
-    def forget(self, rollout: Rollout) -> None:
-        """Drop what is known of a rollout that is past its pre-flight."""
-        self._running.cancel(rollout.id)
-        self._results.pop(rollout.id, None)
+    def keep(self, rollouts: Collection[str]) -> None:
+        """Drop what is known of every rollout but these, and end what is under way for others."""
+        self._running.keep(lambda rollout: rollout in rollouts)
+        self._results = {rollout: found for rollout, found in self._results.items() if rollout in rollouts}
 
     def drop(self) -> None:
         """Begin anew: end what is under way, and forget how the others ended."""

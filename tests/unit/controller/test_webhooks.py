@@ -17,6 +17,7 @@ from services.controller.webhooks.caller import DELIVERY_HEADER, SIGNATURE_HEADE
 from services.controller.webhooks.hosts import AllowedHosts
 from services.core.errors import InvalidRequest
 from services.core.rollouts.custom_metric import CustomMetric
+from services.core.rollouts.event import Event, EventKind
 from services.core.rollouts.rollout import Phase, Rollout
 from services.core.rollouts.rollout_spec import RolloutSpec, Step, Strategy
 from services.core.rollouts.webhook import Occasion, Webhook
@@ -63,6 +64,42 @@ async def test_a_rollout_begins_once_it_is_confirmed() -> None:
         world.listeners.answers = {}
         await world.tick(8)
         assert (await phase_of(world, rollout))[0] is Phase.PROGRESSING
+
+
+async def waits(world: ControlPlane, rollout: Rollout) -> list[str]:
+    lines, _ = await world.insight.explain(rollout.id)
+    return [line for line in lines if line.startswith("Waits for")]
+
+
+async def test_a_rollout_that_is_aborted_before_its_traffic_waits_for_nobody_and_leaves_nothing_behind() -> None:
+    async with begun(hook("gate", Occasion.CONFIRM_ROLLOUT), gate=403) as (world, rollout):
+        await world.tick(8)
+        assert await waits(world, rollout)
+        assert world.preflights.result(rollout) is not None
+        await world.operations.steer(rollout.id, Event(EventKind.ABORT, "ada"))
+        assert await waits(world, rollout) == []
+        await world.tick()
+        assert world.preflights.result(rollout) is None
+        asked = len(world.listeners.of("gate"))
+        again = await world.operations.start(rollout.spec, "ada")
+        await world.tick(5)
+        assert len(world.listeners.of("gate")) > asked, "the next rollout asks for itself"
+        assert len(await waits(world, again)) == 1
+
+
+@pytest.mark.parametrize("verb", [EventKind.PAUSE, EventKind.PROMOTE, EventKind.ABORT])
+async def test_a_person_who_decides_is_waited_for_and_not_a_webhook(verb: EventKind) -> None:
+    async with begun(hook("increase", Occasion.CONFIRM_TRAFFIC_INCREASE), increase=503) as (world, rollout):
+        await world.tick(20)
+        assert await waits(world, rollout)
+        await world.operations.steer(rollout.id, Event(verb, "ada"))
+        assert await waits(world, rollout) == []
+        await world.tick()
+        assert await waits(world, rollout) == []
+        if verb is EventKind.PAUSE:
+            await world.operations.steer(rollout.id, Event(EventKind.RESUME, "ada"))
+            await world.tick()
+            assert len(await waits(world, rollout)) == 1
 
 
 @pytest.mark.parametrize("status", [500, 302, 0])
