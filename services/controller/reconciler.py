@@ -227,7 +227,7 @@ class Reconciler:
             preparing = self._load_event(rollout) or self._warm_event(rollout) or self._rollback_event(rollout)
             if preparing is not None:
                 return preparing
-        event = judge(rollout, now)
+        event = judge(rollout, now, self._questions.waiting(rollout))
         # Right after a start, workers that live have not reported yet: their silence is no reason to give up.
         if event is not None and not (event.kind is EventKind.EXPIRED and not self._fleet.settled):
             # What was seen is no reason for more weight while Triton may have lost a version.

@@ -13,6 +13,7 @@ import httpx2
 import orjson
 import pytest
 
+from services.controller.dashboard.words import EXPERIMENT_PHASES, PHASES
 from services.controller.webhooks.caller import DELIVERY_HEADER, SIGNATURE_HEADER, WebhookCaller, signature
 from services.controller.webhooks.hosts import AllowedHosts
 from services.core.errors import InvalidRequest
@@ -64,6 +65,15 @@ async def test_a_rollout_begins_once_it_is_confirmed() -> None:
         world.listeners.answers = {}
         await world.tick(8)
         assert (await phase_of(world, rollout))[0] is Phase.PROGRESSING
+
+
+async def test_one_that_is_never_confirmed_ends_and_says_who_did_not() -> None:
+    async with begun(hook("gate", Occasion.CONFIRM_ROLLOUT), gate=403) as (world, rollout):
+        await world.tick(70)
+        found = await world.rollout(rollout.id)
+        assert found.phase is Phase.FAILED
+        waited = "webhook gate: http://gate/hook answered 403: not yet"
+        assert found.reason == f"inconclusive: no good answer within 60 s: {waited}"
 
 
 async def waits(world: ControlPlane, rollout: Rollout) -> list[str]:
@@ -139,6 +149,9 @@ async def test_one_that_calls_for_a_rollback_aborts() -> None:
         assert (await phase_of(world, rollout))[0] is Phase.ABORTED
         line = next(line for line in await world.operations.history(rollout.id) if line.target is Phase.ABORTING)
         assert (line.actor, line.event) == ("webhook alarm", "abort")
+        lines, _ = await world.insight.explain(rollout.id)
+        assert "Stopped; version 1 has all traffic." in lines, "and nobody says that a person did it"
+        assert not [words for words in (*PHASES.values(), *EXPERIMENT_PHASES.values()) if "person said" in words]
 
 
 async def test_every_change_is_told_in_order_and_the_end_once() -> None:
