@@ -145,12 +145,13 @@ async def _run(
     warmups = Warmups(TritonWarmer(tritons, layout), time.monotonic)
     prometheus = PrometheusQuery(options.prometheus_url) if options.prometheus_url else None
     caller = WebhookCaller(options.webhook_secret, time.time, AllowedHosts(options.webhook_hosts))
-    measuring = Measuring(prometheus, caller, time.time)
+    measuring = Measuring(prometheus, caller, time.time, time.monotonic)
     questions, announcer = Questions(caller, time.monotonic), Announcer(caller, store, mandate, time.time)
     waits = Waits(questions, mandate)
     ledger.on_change(announcer.wake)
     source = TritonMemory(tritons.addresses)
-    preflights, memory = Preflights(source, partial(need_of, layout)), MemoryWatch(source, time.time)
+    preflights = Preflights(source, partial(need_of, layout))
+    memory = MemoryWatch(source, time.time, time.monotonic)
     newcomers = Newcomers(loader, time.monotonic)
     reconciler = Reconciler(
         ledger=ledger,
