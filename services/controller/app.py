@@ -48,6 +48,7 @@ from services.controller.versions.loader import Loader
 from services.controller.versions.memory_watch import MemoryWatch
 from services.controller.versions.newcomers import Newcomers
 from services.controller.versions.preflights import Preflights
+from services.controller.versions.repository_reads import RepositoryReads
 from services.controller.versions.repository_watch import RepositoryWatch
 from services.controller.versions.warmups import Warmups
 from services.controller.webhooks.announcer import Announcer
@@ -69,6 +70,8 @@ from services.triton.triton_members import TritonMembers
 from services.triton.trust import Trust
 from services.triton.warming.triton_warmer import TritonWarmer
 
+# Nobody waits for these: a repository that is slow is given the time, one that hangs is asked again.
+_BACKGROUND_READ_S = 60.0
 _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 
 
@@ -150,7 +153,7 @@ async def _run(
     waits = Waits(questions, mandate)
     ledger.on_change(announcer.wake)
     source = TritonMemory(tritons.addresses)
-    preflights = Preflights(source, partial(need_of, layout))
+    preflights = Preflights(source, partial(need_of, layout), RepositoryReads(_BACKGROUND_READ_S))
     memory = MemoryWatch(source, time.time, time.monotonic)
     newcomers = Newcomers(loader, time.monotonic)
     reconciler = Reconciler(
@@ -176,6 +179,7 @@ async def _run(
         measuring=measuring,
         caller=caller,
         published=layout,
+        reads=RepositoryReads(),
         wake=reconciler.wake,
         clock=time.time,
         mandate=mandate,

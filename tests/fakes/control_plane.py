@@ -34,6 +34,7 @@ from services.controller.versions.loader import Loader
 from services.controller.versions.memory_watch import MemoryWatch
 from services.controller.versions.newcomers import Newcomers
 from services.controller.versions.preflights import Preflights
+from services.controller.versions.repository_reads import RepositoryReads
 from services.controller.versions.repository_watch import RepositoryWatch
 from services.controller.versions.warmups import Warmups
 from services.controller.webhooks.announcer import Announcer
@@ -86,6 +87,7 @@ class ControlPlane:
         further: Sequence[FakeModelServer] = (),
     ) -> None:
         self.clock = FakeClock()
+        self.reads = RepositoryReads()
         self.store: Any = store or FakeStore()
         self.server = server or FakeModelServer()
         self.servers = [self.server, *further]
@@ -137,7 +139,7 @@ class ControlPlane:
         self.announcer = Announcer(caller, self.store, self.mandate, self.clock)
         waits = Waits(self.questions, self.mandate)
         self.ledger.on_change(self.announcer.wake)
-        self.preflights = Preflights(self.memory, modest_need)
+        self.preflights = Preflights(self.memory, modest_need, self.reads)
         self.memory_watch = MemoryWatch(self.memory, self.clock, monotonic)
         self.newcomers = Newcomers(self.loader, monotonic)
         self.reconciler = Reconciler(
@@ -163,6 +165,7 @@ class ControlPlane:
             measuring=self.measuring,
             caller=caller,
             published=self.repository,
+            reads=self.reads,
             wake=self.reconciler.wake,
             clock=self.clock,
             mandate=self.mandate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ import pytest
 from services.controller.storage.documents import decode_rollout, encode_rollout, judged_document, judged_from
 from services.controller.versions.memory_watch import MemoryWatch
 from services.controller.versions.preflights import Preflights
+from services.controller.versions.repository_reads import RepositoryReads
 from services.core.analysis.assessment import assess
 from services.core.analysis.verdict import Outcome
 from services.core.errors import NotFound
@@ -248,7 +250,7 @@ async def test_nothing_is_left_behind_by_a_rollout_that_is_over_or_a_lead_that_e
     rollout = new_rollout(SPEC, 1, clock())
     async with (
         MemoryWatch(source, clock, clock.monotonic) as watch,
-        Preflights(source, modest_need) as preflights,
+        Preflights(source, modest_need, RepositoryReads()) as preflights,
     ):
         assert watch.take(rollout) is None
         preflights.ensure(rollout)
@@ -268,13 +270,45 @@ async def test_a_repository_that_cannot_be_read_leaves_the_reason_to_the_load() 
         raise NotFound(f"model '{model}' has no version {challengers[0]}")
 
     rollout = new_rollout(SPEC, 1, 0.0)
-    async with Preflights(FakeMemorySource(), lost) as preflights:
+    async with Preflights(FakeMemorySource(), lost, RepositoryReads()) as preflights:
         preflights.ensure(rollout)
         await preflights.idle()
         found = preflights.result(rollout)
     assert found is not None
     assert found.may_load
     assert "has no version 2" in found.text
+
+
+async def test_a_repository_that_does_not_answer_is_waited_for() -> None:
+    answers = threading.Event()
+
+    def late(model: str, stable: int, challengers: tuple[int, ...]) -> Need:
+        answers.wait(20)
+        return modest_need(model, stable, challengers)
+
+    rollout = new_rollout(SPEC, 1, 0.0)
+    async with Preflights(FakeMemorySource(), late, RepositoryReads(timeout_s=0.05)) as preflights:
+        for _ in range(10):
+            preflights.ensure(rollout)
+            await preflights.idle()
+            assert preflights.result(rollout) is None, "nothing is loaded from a repository that says nothing"
+        answers.set()
+        while preflights.result(rollout) is None:
+            preflights.ensure(rollout)
+            await preflights.idle()
+
+
+async def test_a_repository_that_refuses_to_be_read_leaves_the_reason_to_the_load_too() -> None:
+    def denied(model: str, stable: int, challengers: tuple[int, ...]) -> Need:
+        raise PermissionError(13, "Permission denied", f"/models/{model}")
+
+    rollout = new_rollout(SPEC, 1, 0.0)
+    async with Preflights(FakeMemorySource(), denied, RepositoryReads()) as preflights:
+        preflights.ensure(rollout)
+        await preflights.idle()
+        found = preflights.result(rollout)
+    assert found is not None
+    assert "Permission denied" in found.text
 
 
 async def looked(watch: MemoryWatch, rollout: Rollout) -> Rollout:
