@@ -99,7 +99,7 @@ class FakeStore:
     async def get(self, rollout_id: str) -> Rollout:
         self._answer()
         if rollout_id not in self._rollouts:
-            raise NotFound(f"no rollout '{rollout_id}'")
+            raise NotFound(f"no rollout '{rollout_id[:300]}'")
         return self._rollouts[rollout_id]
 
     async def find(self, model: str | None = None, *, active: bool = False, limit: int = 100) -> list[Rollout]:
@@ -114,7 +114,7 @@ class FakeStore:
     async def history(self, rollout_id: str) -> list[HistoryEntry]:
         self._answer()
         if rollout_id not in self._history:
-            raise NotFound(f"no rollout '{rollout_id}'")
+            raise NotFound(f"no rollout '{rollout_id[:300]}'")
         return list(self._history[rollout_id])
 
     async def note(self, record: AuditRecord) -> None:

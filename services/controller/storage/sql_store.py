@@ -39,6 +39,8 @@ from services.core.rollouts.rollout import Rollout
 from services.core.route import Route
 
 Result = TypeVar("Result")
+# Of an id that nobody has, in the words that say so.
+_SHOWN = 300
 
 
 class SqlStore:
@@ -130,7 +132,7 @@ class SqlStore:
         query = select(ROLLOUTS.c.document).where(ROLLOUTS.c.id == _plain(rollout_id))
         text = await self._database.run(lambda connection: connection.execute(query).scalar())
         if text is None:
-            raise NotFound(f"no rollout '{rollout_id}'; `penstock rollout list` shows those there are")
+            raise NotFound(f"no rollout '{rollout_id[:_SHOWN]}'; `penstock rollout list` shows those there are")
         return decode_rollout(text)
 
     async def find(self, model: str | None = None, *, active: bool = False, limit: int = 100) -> list[Rollout]:
@@ -148,7 +150,7 @@ class SqlStore:
         query = select(HISTORY.c.document).where(HISTORY.c.rollout_id == _plain(rollout_id)).order_by(HISTORY.c.id)
         texts = await self._database.run(lambda connection: list(connection.execute(query).scalars()))
         if not texts:
-            raise NotFound(f"no rollout '{rollout_id}'; `penstock rollout list` shows those there are")
+            raise NotFound(f"no rollout '{rollout_id[:_SHOWN]}'; `penstock rollout list` shows those there are")
         return [decode_entry(text) for text in texts]
 
     async def note(self, record: AuditRecord) -> None:

@@ -244,6 +244,13 @@ async def test_a_request_is_done_once(store: Store) -> None:
     await store.note(record_of("pause", request_id="r-1", outcome=AuditOutcome.REPEATED))
 
 
+async def test_an_id_without_an_end_is_not_told_without_an_end(store: Store) -> None:
+    for read in (store.get, store.history):
+        with pytest.raises(NotFound, match="no rollout 'xxx") as error:
+            await read("x" * 1_000_000)
+        assert len(error.value.message) < 1_000
+
+
 async def test_a_text_with_a_nul_is_found_nowhere_and_refused_nowhere(store: Store) -> None:
     with pytest.raises(NotFound):
         await store.get("digits\0-1")
