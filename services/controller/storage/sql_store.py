@@ -188,7 +188,7 @@ class SqlStore:
         return await self._write(work)
 
     async def done_by(self, request_id: str) -> AuditRecord | None:
-        """Return what a request did."""
+        """Return what a request did, or found done."""
         query = select(AUDIT.c.document).where(AUDIT.c.request_id == _plain(request_id))
         text = await self._database.run(lambda connection: connection.execute(query).scalar())
         return None if text is None else decode_record(text)
@@ -247,16 +247,26 @@ def _book(connection: Connection) -> RouteBook:
 
 
 def _note(connection: Connection, record: AuditRecord) -> None:
-    named = record.request_id if record.outcome is AuditOutcome.DONE else ""
     connection.execute(
         insert(AUDIT).values(
             model=_plain(record.model)[:255],
             rollout_id=record.rollout and _plain(record.rollout)[:300],
             actor=_plain(record.actor)[:200],
-            request_id=_plain(named)[:200] or None,
+            request_id=_remembered(connection, record),
             document=encode_record(record),
         )
     )
+
+
+def _remembered(connection: Connection, record: AuditRecord) -> str | None:
+    """Return by which request the record is found again: the first that did something, or found it done."""
+    named = _plain(record.request_id)[:200]
+    if not named or record.outcome is AuditOutcome.REFUSED:
+        return None
+    if record.outcome is AuditOutcome.REPEATED:
+        known = select(AUDIT.c.id).where(AUDIT.c.request_id == named)
+        return named if connection.execute(known).first() is None else None
+    return named
 
 
 def _plain(text: str) -> str:

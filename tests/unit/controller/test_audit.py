@@ -109,6 +109,28 @@ async def test_a_verb_that_is_repeated_is_answered_also_when_the_state_has_moved
         await world.operations.steer(rollout.id, Event(EventKind.ABORT, "ada"), "r-2")
 
 
+async def test_a_request_that_asked_for_what_was_so_already_is_not_done_later(world: ControlPlane) -> None:
+    rollout = await world.operations.start(SPEC, "ada")
+    await world.tick(4)
+    pause = Event(EventKind.PAUSE, "ada")
+    await world.operations.steer(rollout.id, Event(EventKind.PAUSE, "bob"))
+    assert (await world.operations.steer(rollout.id, pause, "r-1")).phase is Phase.PAUSED
+    await world.operations.steer(rollout.id, Event(EventKind.RESUME, "bob"))
+    for _ in range(2):
+        assert (await world.operations.steer(rollout.id, pause, "r-1")).phase is Phase.PROGRESSING
+    with pytest.raises(InvalidRequest, match="r-1"):
+        await world.operations.steer(rollout.id, Event(EventKind.ABORT, "ada"), "r-1")
+
+
+async def test_a_request_that_was_refused_may_be_made_again(world: ControlPlane) -> None:
+    rollout = await world.operations.start(SPEC, "ada")
+    pause = Event(EventKind.PAUSE, "ada")
+    with pytest.raises(Conflict):
+        await world.operations.steer(rollout.id, pause, "r-1")
+    await world.tick(4)
+    assert (await world.operations.steer(rollout.id, pause, "r-1")).phase is Phase.PAUSED
+
+
 async def test_nothing_in_a_record_is_without_a_bound(world: ControlPlane) -> None:
     long = "m" * 1_000_000
     with pytest.raises(NotFound):
