@@ -11,7 +11,7 @@ import pytest
 from services.controller.measuring import Measuring
 from services.controller.prometheus_query import PrometheusQuery
 from services.controller.webhooks.caller import WebhookCaller
-from services.core.errors import PenstockError, Unavailable, UpstreamFailure
+from services.core.errors import ConfigurationError, PenstockError, Unavailable, UpstreamFailure
 from services.core.rollouts.custom_metric import CustomMetric, Reading
 from services.core.rollouts.rollout import Phase, Rollout, new_rollout
 from services.core.rollouts.rollout_spec import RolloutSpec, Step
@@ -188,6 +188,25 @@ async def test_whatever_is_not_one_number_is_an_error_with_words(status: int, bo
 
 async def test_a_prometheus_that_is_away_is_said_to_be() -> None:
     prometheus = PrometheusQuery("http://127.0.0.1:1")
+    with pytest.raises(Unavailable, match="does not answer"):
+        await prometheus.value("up")
+    await prometheus.aclose()
+
+
+@pytest.mark.parametrize(
+    "url", ["prometheus:9090", "ftp://prometheus", "http://", "http://[", "http://p:99999", "http://p:x", ""]
+)
+def test_an_address_that_no_prometheus_can_have_is_refused_with_words(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"controller\.prometheus_url is .* such as http://prometheus:9090"):
+        PrometheusQuery(url)
+
+
+@pytest.mark.parametrize("error", [httpx2.InvalidURL("no URL"), ValueError("no name"), OSError("no route")])
+async def test_a_query_that_cannot_even_be_sent_is_a_measurement_without_a_value(error: Exception) -> None:
+    def fail(_: httpx2.Request) -> httpx2.Response:
+        raise error
+
+    prometheus = PrometheusQuery("http://p", httpx2.MockTransport(fail))
     with pytest.raises(Unavailable, match="does not answer"):
         await prometheus.value("up")
     await prometheus.aclose()
