@@ -6,7 +6,9 @@ COMMITTED, PostgreSQL's default: a writer that comes second waits for the row, t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
@@ -54,6 +56,8 @@ class SqlStore:
     def __init__(self, database: Database, mandate: Mandate) -> None:
         self._database = database
         self._mandate = mandate
+        # A thousand rollouts take a third of a second to read: neither the event loop nor the database waits for that.
+        self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="documents")
 
     async def book(self) -> RouteBook:
         """Return the stored table."""
@@ -143,7 +147,7 @@ class SqlStore:
         if active:
             query = query.where(ROLLOUTS.c.active)
         texts = await self._database.run(lambda connection: list(connection.execute(query).scalars()))
-        return [decode_rollout(text) for text in texts]
+        return await asyncio.get_running_loop().run_in_executor(self._reading, _decoded, texts)
 
     async def history(self, rollout_id: str) -> list[HistoryEntry]:
         """Return a rollout's history, oldest line first."""
@@ -230,6 +234,10 @@ class SqlStore:
             return work(connection)
 
         return await self._database.run(fenced)
+
+
+def _decoded(texts: Sequence[str]) -> list[Rollout]:
+    return [decode_rollout(text) for text in texts]
 
 
 def _book(connection: Connection) -> RouteBook:
