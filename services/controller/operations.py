@@ -235,7 +235,7 @@ class Operations:
         if spec.metrics and not self._measuring.possible:
             raise InvalidRequest(
                 f"metric '{spec.metrics[0].name}' is asked for and nobody said where metrics are; set "
-                "controller.prometheus_url (PENSTOCK_CONTROLLER__PROMETHEUS_URL) to a Prometheus"
+                "controller.prometheus_url (PENSTOCK_CONTROLLER_PROMETHEUS_URL) to a Prometheus"
             )
         for webhook in spec.webhooks:
             if problem := self._caller.problem(webhook):
