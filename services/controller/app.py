@@ -48,6 +48,7 @@ from services.controller.versions.loader import Loader
 from services.controller.versions.memory_watch import MemoryWatch
 from services.controller.versions.newcomers import Newcomers
 from services.controller.versions.preflights import Preflights
+from services.controller.versions.repository_reads import RepositoryReads
 from services.controller.versions.repository_watch import RepositoryWatch
 from services.controller.versions.warmups import Warmups
 from services.controller.webhooks.announcer import Announcer
@@ -69,6 +70,8 @@ from services.triton.triton_members import TritonMembers
 from services.triton.trust import Trust
 from services.triton.warming.triton_warmer import TritonWarmer
 
+# Nobody waits for these: a repository that is slow is given the time, one that hangs is asked again.
+_BACKGROUND_READ_S = 60.0
 _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 
 
@@ -145,12 +148,13 @@ async def _run(
     warmups = Warmups(TritonWarmer(tritons, layout), time.monotonic)
     prometheus = PrometheusQuery(options.prometheus_url) if options.prometheus_url else None
     caller = WebhookCaller(options.webhook_secret, time.time, AllowedHosts(options.webhook_hosts))
-    measuring = Measuring(prometheus, caller, time.time)
+    measuring = Measuring(prometheus, caller, time.time, time.monotonic)
     questions, announcer = Questions(caller, time.monotonic), Announcer(caller, store, mandate, time.time)
     waits = Waits(questions, mandate)
     ledger.on_change(announcer.wake)
     source = TritonMemory(tritons.addresses)
-    preflights, memory = Preflights(source, partial(need_of, layout)), MemoryWatch(source, time.time)
+    preflights = Preflights(source, partial(need_of, layout), RepositoryReads(_BACKGROUND_READ_S))
+    memory = MemoryWatch(source, time.time, time.monotonic)
     newcomers = Newcomers(loader, time.monotonic)
     reconciler = Reconciler(
         ledger=ledger,
@@ -175,6 +179,7 @@ async def _run(
         measuring=measuring,
         caller=caller,
         published=layout,
+        reads=RepositoryReads(),
         wake=reconciler.wake,
         clock=time.time,
         mandate=mandate,

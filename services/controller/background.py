@@ -42,10 +42,11 @@ class Background(Generic[Key]):
         task = self._tasks[key] = asyncio.create_task(work, name=name)
         task.add_done_callback(lambda done: self._end(key, done))
 
-    def cancel(self, key: Key) -> None:
-        """End the work for a key, if there is any."""
-        if (task := self._tasks.get(key)) is not None:
-            task.cancel()
+    def keep(self, wanted: Callable[[Key], bool]) -> None:
+        """End the work for every key that is not wanted."""
+        for key, task in self._tasks.items():
+            if not wanted(key):
+                task.cancel()
 
     def cancel_all(self) -> None:
         """End all of it."""

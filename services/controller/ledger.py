@@ -73,20 +73,23 @@ class Ledger:
     async def refresh(self) -> bool:
         """Read the stored state where the one in memory is stale, and return whether it was.
 
+        What was doubted while it was read is no basis either, and is read again.
+
         Raises:
             Unavailable: The database does not answer; the state in memory stays as it was.
         """
         if self._current:
             return False
-        async with self._marking_stale():
-            book = await self._store.book()
-            active = await self._store.find(active=True, limit=10_000)
-            outcomes = await self._store.outcome_totals()
-            self._mandate.seen = await self._store.lead()
-        self._board.publish(book)
-        self._active = {rollout.model: rollout for rollout in active}
-        self.outcomes = outcomes
-        self._current = True
+        while not self._current:
+            self._current = True  # until somebody doubts it, also while it is read: then it is read once more
+            async with self._marking_stale():
+                book = await self._store.book()
+                active = await self._store.find(active=True, limit=10_000)
+                outcomes = await self._store.outcome_totals()
+                self._mandate.seen = await self._store.lead()
+            self._board.publish(book)
+            self._active = {rollout.model: rollout for rollout in active}
+            self.outcomes = outcomes
         self.problem = None
         return True
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from services.controller.election.leadership import Mandate
 from services.controller.ledger import Ledger
@@ -13,6 +13,7 @@ from services.controller.measuring import Measuring
 from services.controller.storage.store import AuditPage, AuditQuery, Store
 from services.controller.versions.loader import Loader
 from services.controller.versions.published import Published
+from services.controller.versions.repository_reads import RepositoryReads
 from services.controller.webhooks.caller import WebhookCaller
 from services.controller.webhooks.delivery import Undelivered
 from services.core.errors import Conflict, InvalidRequest, NotFound, PenstockError, Unavailable
@@ -56,6 +57,7 @@ class Operations:
         measuring: Whether there is a source of custom metrics.
         loader: Told to forget old failures when a rollout begins.
         published: The model repository.
+        reads: Reads of the repository that a start makes.
         wake: Called after every change: the loop shall not wait for its next tick.
         clock: Wall clock, seconds since the epoch.
         mandate: Whether this process leads; one that does not changes nothing.
@@ -70,6 +72,7 @@ class Operations:
         measuring: Measuring,
         caller: WebhookCaller,
         published: Published,
+        reads: RepositoryReads,
         wake: Callable[[], None],
         clock: Callable[[], float],
         mandate: Mandate,
@@ -80,6 +83,7 @@ class Operations:
         self._measuring = measuring
         self._caller = caller
         self._published = published
+        self._reads = reads
         self._wake = wake
         self._clock = clock
         self._mandate = mandate
@@ -97,12 +101,12 @@ class Operations:
             InvalidRequest: The candidate is the stable version, there is no source for its metrics, a webhook's host is
                 not allowed, or the request's id was used for something else.
             Conflict: The model has a rollout that is not over.
-            Unavailable: The database does not answer, or this controller does not lead.
+            Unavailable: The database or the repository does not answer, or this controller does not lead.
         """
-        published = await asyncio.to_thread(self._versions, spec.model)
         attempt = _Attempt(actor, _START, spec.model, None, f"version {spec.version}", request_id)
-        async with self._ledger.lock:
-            try:
+        try:
+            published = await self._reads.read(partial(self._versions, spec.model))
+            async with self._ledger.lock:
                 await self._read_as_leader()
                 if (done := await self._done_before(attempt)) is not None:
                     if done.spec != spec:
@@ -112,9 +116,9 @@ class Operations:
                 self._loader.forget(spec.model)
                 rollout = new_rollout(spec, stable, self._clock())
                 created = await self._ledger.create(rollout, beginning(rollout, actor), request_id)
-            except PenstockError as error:
-                await self._note(attempt, AuditOutcome.REFUSED, None, error)
-                raise
+        except PenstockError as error:
+            await self._note(attempt, AuditOutcome.REFUSED, None, error)
+            raise
         self._wake()
         return created
 
@@ -231,7 +235,7 @@ class Operations:
         if spec.metrics and not self._measuring.possible:
             raise InvalidRequest(
                 f"metric '{spec.metrics[0].name}' is asked for and nobody said where metrics are; set "
-                "controller.prometheus_url (PENSTOCK_CONTROLLER__PROMETHEUS_URL) to a Prometheus"
+                "controller.prometheus_url (PENSTOCK_CONTROLLER_PROMETHEUS_URL) to a Prometheus"
             )
         for webhook in spec.webhooks:
             if problem := self._caller.problem(webhook):

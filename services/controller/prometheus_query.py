@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
-from services.core.errors import Unavailable, UpstreamFailure
+from services.core.errors import ConfigurationError, Unavailable, UpstreamFailure
 
 _TIMEOUT_S = 10.0
 _MOST_BYTES = 1 << 20
 _MOST_SHOWN = 200
+# Beside what the client says: a host that none can be, found where the connection is made.
+_FAILURES = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, ExceptionGroup)
 
 
 class PrometheusQuery:
@@ -23,9 +26,17 @@ class PrometheusQuery:
     Args:
         url: Its base URL, such as ``http://prometheus:9090``.
         transport: What carries the requests; the network by default.
+
+    Raises:
+        ConfigurationError: The URL is none.
     """
 
     def __init__(self, url: str, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        if not _is_usable(url):
+            raise ConfigurationError(
+                f"controller.prometheus_url is '{url}'; expected http:// or https:// with a host, such as "
+                "http://prometheus:9090"
+            )
         self._url = url.rstrip("/")
         self._client = httpx2.AsyncClient(timeout=_TIMEOUT_S, transport=transport, trust_env=False)
 
@@ -48,9 +59,18 @@ class PrometheusQuery:
                     if len(body) > _MOST_BYTES:
                         raise UpstreamFailure(f"{self._url} answered more than {_MOST_BYTES:,} bytes to: {query}")
                 status = response.status_code
-        except httpx2.HTTPError as error:
+        except _FAILURES as error:
             raise Unavailable(f"{self._url} does not answer: {type(error).__name__}: {error}") from error
         return _number(_document(status, body, self._url), query)
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        httpx2.URL(url)
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except (ValueError, httpx2.InvalidURL):  # also of a port beyond the last
+        return False
 
 
 def _document(status: int, body: bytes, url: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from services.core.rollouts.history import entry_of
 from services.core.rollouts.judgement import judge
 from services.core.rollouts.rollout import Phase, Rollout
 from services.core.rollouts.rollout_spec import Strategy
-from services.core.rollouts.transitions import advance
+from services.core.rollouts.transitions import advance, ends_without_promotion
 from services.core.rollouts.webhook import Occasion
 from services.core.route import Route
 from services.triton.model_server import ModelServer
@@ -148,9 +148,20 @@ class Reconciler:
         await self._ledger.refresh()
         if not self._fleet.settled:
             self._expect_known_workers()
+        self._clear()
         for rollout in self._ledger.active.values():
             await self._step(rollout)
         await self._welcome()
+
+    def _clear(self) -> None:
+        """Drop what was begun for rollouts that are over, whoever ended them, and for phases that are."""
+        active = self._ledger.active.values()
+        under_way = {rollout.id for rollout in active}
+        self._measuring.keep(under_way)
+        self._questions.keep(under_way)
+        self._memory.keep(under_way)
+        self._preflights.keep({rollout.id for rollout in active if rollout.phase is Phase.PREPARING})
+        self._warmups.keep({rollout.model for rollout in active if rollout.phase is Phase.WARMING})
 
     def _expect_known_workers(self) -> None:
         """Wait for the workers whose reports are counted already, as if they had just been heard of."""
@@ -174,12 +185,8 @@ class Reconciler:
     async def _step(self, rollout: Rollout) -> None:
         """Take one rollout as far as the observations allow."""
         now = self._clock()
-        if rollout.phase is Phase.PREPARING:
-            self._warmups.forget(rollout.model)
-            if self.loaded is not None:
-                self._preflights.ensure(rollout)
-        else:
-            self._preflights.forget(rollout)
+        if rollout.phase is Phase.PREPARING and self.loaded is not None:
+            self._preflights.ensure(rollout)
         current = self._with_evidence(rollout)
         event = self._event_for(current, now)
         if event is not None:
@@ -191,10 +198,7 @@ class Reconciler:
         elif current is not rollout:
             current = await self._ledger.save(rollout, current, None)
         if current.phase.terminal:
-            self._measuring.forget(current)
-            self._questions.forget(current.id)
-            self._preflights.forget(current)
-            self._memory.forget(current)
+            self._clear()
         for action in actions_of(current):
             if isinstance(action, SetRoute):
                 await self._ledger.set_route(action.route, current.reason, current.id)
@@ -223,7 +227,7 @@ class Reconciler:
             preparing = self._load_event(rollout) or self._warm_event(rollout) or self._rollback_event(rollout)
             if preparing is not None:
                 return preparing
-        event = judge(rollout, now)
+        event = judge(rollout, now, self._questions.waiting(rollout))
         # Right after a start, workers that live have not reported yet: their silence is no reason to give up.
         if event is not None and not (event.kind is EventKind.EXPIRED and not self._fleet.settled):
             # What was seen is no reason for more weight while Triton may have lost a version.
@@ -276,7 +280,7 @@ class Reconciler:
         passed = event.verdict is not None and event.verdict.outcome is Outcome.PASS
         if not passed or rollout.phase is not Phase.PROGRESSING or not rollout.step_is_over(now):
             return False
-        if rollout.spec.strategy is Strategy.SHADOW:  # no traffic follows
+        if rollout.spec.strategy is Strategy.SHADOW or ends_without_promotion(rollout, event):  # no traffic follows
             return False
         occasion = Occasion.CONFIRM_PROMOTION if rollout.on_last_step else Occasion.CONFIRM_TRAFFIC_INCREASE
         return self._questions.confirmed(rollout, occasion) is not None

@@ -34,6 +34,7 @@ from services.controller.versions.loader import Loader
 from services.controller.versions.memory_watch import MemoryWatch
 from services.controller.versions.newcomers import Newcomers
 from services.controller.versions.preflights import Preflights
+from services.controller.versions.repository_reads import RepositoryReads
 from services.controller.versions.repository_watch import RepositoryWatch
 from services.controller.versions.warmups import Warmups
 from services.controller.webhooks.announcer import Announcer
@@ -86,6 +87,7 @@ class ControlPlane:
         further: Sequence[FakeModelServer] = (),
     ) -> None:
         self.clock = FakeClock()
+        self.reads = RepositoryReads()
         self.store: Any = store or FakeStore()
         self.server = server or FakeModelServer()
         self.servers = [self.server, *further]
@@ -120,26 +122,26 @@ class ControlPlane:
 
     def _start(self) -> None:
         self.starts += 1
-        store = KillingStore(self.store, self.switch)
+        store, monotonic = KillingStore(self.store, self.switch), self.clock.monotonic
         self.watch = RepositoryWatch(self.repository, timeout_s=10.0)
         self.board = RouteBoard()
-        self.mandate = Mandate(Leader(f"controller-{self.starts}", "here:9000", "here:9001"), self.clock, epoch=0)
+        self.mandate = Mandate(Leader(f"controller-{self.starts}", "here:9000", "here:9001"), monotonic, epoch=0)
         self.ledger = Ledger(store, self.board, self.mandate, self.clock)
-        self.fleet = Fleet(self.clock, stale_after_s=10.0)
-        self.group = ModelServerGroup(FakeMembers(self.servers), look_timeout_s=0.2, clock=self.clock)
+        self.fleet = Fleet(monotonic, stale_after_s=10.0)
+        self.group = ModelServerGroup(FakeMembers(self.servers), look_timeout_s=0.2, clock=monotonic)
         server = KillingModelServer(self.group if len(self.servers) > 1 else self.server, self.switch)
-        self.loader = Loader(server, self.clock)
-        self.warmups = Warmups(self.warmer, self.clock)
+        self.loader = Loader(server, monotonic)
+        self.warmups = Warmups(self.warmer, monotonic)
         hosts = AllowedHosts(("*",), self.listeners.resolve)
         caller = WebhookCaller("secret", self.clock, hosts, self.listeners.transport)
-        self.measuring = Measuring(self.prometheus, caller, self.clock)
-        self.questions = Questions(caller, self.clock)
+        self.measuring = Measuring(self.prometheus, caller, self.clock, monotonic)
+        self.questions = Questions(caller, monotonic)
         self.announcer = Announcer(caller, self.store, self.mandate, self.clock)
         waits = Waits(self.questions, self.mandate)
         self.ledger.on_change(self.announcer.wake)
-        self.preflights = Preflights(self.memory, modest_need)
-        self.memory_watch = MemoryWatch(self.memory, self.clock)
-        self.newcomers = Newcomers(self.loader, self.clock)
+        self.preflights = Preflights(self.memory, modest_need, self.reads)
+        self.memory_watch = MemoryWatch(self.memory, self.clock, monotonic)
+        self.newcomers = Newcomers(self.loader, monotonic)
         self.reconciler = Reconciler(
             ledger=self.ledger,
             fleet=self.fleet,
@@ -163,6 +165,7 @@ class ControlPlane:
             measuring=self.measuring,
             caller=caller,
             published=self.repository,
+            reads=self.reads,
             wake=self.reconciler.wake,
             clock=self.clock,
             mandate=self.mandate,

@@ -99,7 +99,7 @@ class FakeStore:
     async def get(self, rollout_id: str) -> Rollout:
         self._answer()
         if rollout_id not in self._rollouts:
-            raise NotFound(f"no rollout '{rollout_id}'")
+            raise NotFound(f"no rollout '{rollout_id[:300]}'")
         return self._rollouts[rollout_id]
 
     async def find(self, model: str | None = None, *, active: bool = False, limit: int = 100) -> list[Rollout]:
@@ -114,7 +114,7 @@ class FakeStore:
     async def history(self, rollout_id: str) -> list[HistoryEntry]:
         self._answer()
         if rollout_id not in self._history:
-            raise NotFound(f"no rollout '{rollout_id}'")
+            raise NotFound(f"no rollout '{rollout_id[:300]}'")
         return list(self._history[rollout_id])
 
     async def note(self, record: AuditRecord) -> None:
@@ -148,8 +148,8 @@ class FakeStore:
 
     async def done_by(self, request_id: str) -> AuditRecord | None:
         self._answer()
-        done = (r for r in self.records if r.request_id == request_id and r.outcome is AuditOutcome.DONE)
-        return next(done, None)
+        answered = (r for r in self.records if r.request_id == request_id and r.outcome is not AuditOutcome.REFUSED)
+        return next(answered, None)
 
     async def add_outcomes(
         self, rollout_id: str, outcomes: Sequence[tuple[Feedback, float]]
@@ -231,8 +231,8 @@ class FakeStore:
 
     def _remember(self, record: AuditRecord) -> None:
         if record.request_id and record.outcome is AuditOutcome.DONE:
-            done = {each.request_id for each in self.records if each.outcome is AuditOutcome.DONE}
-            if record.request_id in done:
+            answered = {each.request_id for each in self.records if each.outcome is not AuditOutcome.REFUSED}
+            if record.request_id in answered:
                 raise Conflict(f"request '{record.request_id}' was done already")
         self.records.append(record)
         self._places.append(self._places[-1] + 1 if self._places else 1)

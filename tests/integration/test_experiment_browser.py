@@ -161,7 +161,7 @@ def test_the_winner_is_promoted_by_hand_and_another_test_aborted(
         page.get_by_role("button", name="Start A/B test").click()
         expect(page.locator("#arms")).to_contain_text("2 (stable)")
         use(page, "Abort", "wrong arm")
-        expect(page.locator("#state")).to_contain_text("because a person said so", timeout=60_000)
+        expect(page.locator("#state")).to_contain_text("the test was aborted", timeout=60_000)
         assert visitor.faults == []
 
 

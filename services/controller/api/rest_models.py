@@ -29,8 +29,14 @@ _DEFAULTS, _COPIES, _MEMORY = AnalysisConfig(), Copies(), MemoryTerms()
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+# As ``services.triton.layout`` has it.
+_LONGEST_MODEL = 128
+# Of every text without a bound of its own; one with a bound is UTF-8 as well, and JSON's lone surrogates are none.
+_LONGEST_TEXT = 8192
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=_LONGEST_TEXT)
 
 
 class StepModel(_Strict):
@@ -239,7 +245,7 @@ FeedbackModels = FeedbackModel | Annotated[list[FeedbackModel], Field(min_length
 class RolloutModel(_Strict):
     """A rollout to start."""
 
-    model: str = Field(description="Model name.")
+    model: str = Field(max_length=_LONGEST_MODEL, description="Model name.")
     version: int = Field(description="The candidate: a published version that is not the stable one.")
     strategy: Strategy = Strategy.CANARY
     steps: list[StepModel] | None = Field(

@@ -39,10 +39,18 @@ def is_foreign(headers: Headers) -> bool:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None and site not in _OWN:
         return True
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    return origin is not None and _host_of(origin) != headers.get("host", "").lower()
 
 
 def is_own_form(headers: Headers) -> bool:
     """Return whether headers say that a page of this very origin made a request: silence does not say so."""
     said = headers.get("sec-fetch-site") is not None or headers.get("origin") is not None
     return said and not is_foreign(headers)
+
+
+def _host_of(origin: str) -> str | None:
+    """Return host and port of an origin; None where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None

@@ -74,7 +74,7 @@ AUDIT = Table(
     Column("model", String(255), nullable=False, index=True),
     Column("rollout_id", String(300), index=True),
     Column("actor", String(200), nullable=False, index=True),
-    # Of what was done: a request is done once, also by clients that repeat it at the same moment.
+    # Of what was done, or found done: a request is done once, also by clients that repeat it at the same moment.
     Column("request_id", String(200)),
     Column("document", Text, nullable=False),
 )

@@ -6,7 +6,9 @@ COMMITTED, PostgreSQL's default: a writer that comes second waits for the row, t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
@@ -39,6 +41,8 @@ from services.core.rollouts.rollout import Rollout
 from services.core.route import Route
 
 Result = TypeVar("Result")
+# Of an id that nobody has, in the words that say so.
+_SHOWN = 300
 
 
 class SqlStore:
@@ -52,6 +56,8 @@ class SqlStore:
     def __init__(self, database: Database, mandate: Mandate) -> None:
         self._database = database
         self._mandate = mandate
+        # A thousand rollouts take a third of a second to read: neither the event loop nor the database waits for that.
+        self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="documents")
 
     async def book(self) -> RouteBook:
         """Return the stored table."""
@@ -130,7 +136,7 @@ class SqlStore:
         query = select(ROLLOUTS.c.document).where(ROLLOUTS.c.id == _plain(rollout_id))
         text = await self._database.run(lambda connection: connection.execute(query).scalar())
         if text is None:
-            raise NotFound(f"no rollout '{rollout_id}'; `penstock rollout list` shows those there are")
+            raise NotFound(f"no rollout '{rollout_id[:_SHOWN]}'; `penstock rollout list` shows those there are")
         return decode_rollout(text)
 
     async def find(self, model: str | None = None, *, active: bool = False, limit: int = 100) -> list[Rollout]:
@@ -141,14 +147,14 @@ class SqlStore:
         if active:
             query = query.where(ROLLOUTS.c.active)
         texts = await self._database.run(lambda connection: list(connection.execute(query).scalars()))
-        return [decode_rollout(text) for text in texts]
+        return await asyncio.get_running_loop().run_in_executor(self._reading, _decoded, texts)
 
     async def history(self, rollout_id: str) -> list[HistoryEntry]:
         """Return a rollout's history, oldest line first."""
         query = select(HISTORY.c.document).where(HISTORY.c.rollout_id == _plain(rollout_id)).order_by(HISTORY.c.id)
         texts = await self._database.run(lambda connection: list(connection.execute(query).scalars()))
         if not texts:
-            raise NotFound(f"no rollout '{rollout_id}'; `penstock rollout list` shows those there are")
+            raise NotFound(f"no rollout '{rollout_id[:_SHOWN]}'; `penstock rollout list` shows those there are")
         return [decode_entry(text) for text in texts]
 
     async def note(self, record: AuditRecord) -> None:
@@ -186,7 +192,7 @@ class SqlStore:
         return await self._write(work)
 
     async def done_by(self, request_id: str) -> AuditRecord | None:
-        """Return what a request did."""
+        """Return what a request did, or found done."""
         query = select(AUDIT.c.document).where(AUDIT.c.request_id == _plain(request_id))
         text = await self._database.run(lambda connection: connection.execute(query).scalar())
         return None if text is None else decode_record(text)
@@ -230,6 +236,10 @@ class SqlStore:
         return await self._database.run(fenced)
 
 
+def _decoded(texts: Sequence[str]) -> list[Rollout]:
+    return [decode_rollout(text) for text in texts]
+
+
 def _book(connection: Connection) -> RouteBook:
     # One statement, so that both tables are seen at the same moment.
     joined = select(ROUTE_TABLE.c.generation, ROUTES.c.model, ROUTES.c.changed, ROUTES.c.document).select_from(
@@ -245,16 +255,26 @@ def _book(connection: Connection) -> RouteBook:
 
 
 def _note(connection: Connection, record: AuditRecord) -> None:
-    named = record.request_id if record.outcome is AuditOutcome.DONE else ""
     connection.execute(
         insert(AUDIT).values(
             model=_plain(record.model)[:255],
             rollout_id=record.rollout and _plain(record.rollout)[:300],
             actor=_plain(record.actor)[:200],
-            request_id=_plain(named)[:200] or None,
+            request_id=_remembered(connection, record),
             document=encode_record(record),
         )
     )
+
+
+def _remembered(connection: Connection, record: AuditRecord) -> str | None:
+    """Return by which request the record is found again: the first that did something, or found it done."""
+    named = _plain(record.request_id)[:200]
+    if not named or record.outcome is AuditOutcome.REFUSED:
+        return None
+    if record.outcome is AuditOutcome.REPEATED:
+        known = select(AUDIT.c.id).where(AUDIT.c.request_id == named)
+        return named if connection.execute(known).first() is None else None
+    return named
 
 
 def _plain(text: str) -> str:

@@ -195,7 +195,7 @@ class AuditStore(Protocol):
         ...
 
     async def done_by(self, request_id: str) -> AuditRecord | None:
-        """Return the record of what a request did; None where it did nothing.
+        """Return the first record of what a request did, or found done already; None where there is none.
 
         Raises:
             Unavailable: The database does not answer.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from services.controller.background import BackgroundOwner
@@ -60,11 +60,11 @@ class Warmups(BackgroundOwner[str]):
         result = self._results.pop(model, None)
         return result if result is not None and result.versions == versions else None
 
-    def forget(self, model: str) -> None:
-        """Drop what is known of a model and end what is under way: it was another rollout's."""
-        self._results.pop(model, None)
-        self._retry_at.pop(model, None)
-        self._running.cancel(model)
+    def keep(self, models: Collection[str]) -> None:
+        """Drop what is known of every model but these, and end what is under way: it was another rollout's."""
+        self._running.keep(lambda model: model in models)
+        self._results = {model: result for model, result in self._results.items() if model in models}
+        self._retry_at = {model: at for model, at in self._retry_at.items() if model in models}
 
     def drop(self) -> None:
         """Begin anew: end what is under way, and forget how the others ended."""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from services.controller.background import BackgroundOwner
 from services.controller.webhooks.caller import WebhookCaller
 from services.controller.webhooks.documents import call_document
-from services.core.rollouts.rollout import Rollout
+from services.core.rollouts.rollout import Phase, Rollout
 from services.core.rollouts.webhook import Occasion, Webhook
 
 _LOG = logging.getLogger(__name__)
 EVERY_S = 5.0
+# Without whose good answers a rollout does not leave a phase.
+_AWAITED: dict[Phase, frozenset[Occasion]] = {
+    Phase.PREPARING: frozenset({Occasion.CONFIRM_ROLLOUT}),
+    Phase.WARMING: frozenset({Occasion.PRE_ROLLOUT}),
+    Phase.PROGRESSING: frozenset({Occasion.CONFIRM_TRAFFIC_INCREASE, Occasion.CONFIRM_PROMOTION}),
+}
 
 # One question: the rollout, the webhook, and the step at which it is asked.
 _Key = tuple[str, str, int]
@@ -25,7 +31,6 @@ class _Asked:
     times: int = 0
     answered: bool = False
     problem: str = ""
-    optional: bool = False
 
 
 class Questions(BackgroundOwner[_Key]):
@@ -44,12 +49,8 @@ class Questions(BackgroundOwner[_Key]):
 
     def confirmed(self, rollout: Rollout, occasion: Occasion) -> str | None:
         """Return None once every webhook of an occasion has given a good answer, else what is waited for."""
-        open_ = [
-            f"webhook {webhook.name}{f': {asked.problem}' if asked.problem else ''}"
-            for webhook in _of(rollout, occasion)
-            if not (asked := self._ask(rollout, webhook)).answered
-        ]
-        return "; ".join(open_) or None
+        asked = ((webhook, self._ask(rollout, webhook)) for webhook in _of(rollout, occasion))
+        return "; ".join(_said(webhook, each) for webhook, each in asked if not each.answered) or None
 
     def refused(self, rollout: Rollout, occasion: Occasion) -> str | None:
         """Return which webhook of an occasion had no good answer after all of its retries; None where none."""
@@ -64,19 +65,15 @@ class Questions(BackgroundOwner[_Key]):
         answered = [webhook.name for webhook in _of(rollout, occasion) if self._ask(rollout, webhook).answered]
         return answered[0] if answered else None
 
-    def waiting(self, rollout_id: str) -> list[str]:
-        """Return the webhooks whose good answer a rollout waits for, and what they said."""
-        return [
-            f"webhook {name}{f': {asked.problem}' if asked.problem else ''}"
-            for (rollout, name, _), asked in self._asked.items()
-            if rollout == rollout_id and not asked.answered and not asked.optional
-        ]
+    def waiting(self, rollout: Rollout) -> list[str]:
+        """Return the webhooks that were asked and whose good answer a rollout waits for, and what they said."""
+        found = ((webhook, self._asked.get(_key(rollout, webhook))) for webhook in awaited(rollout))
+        return [_said(webhook, asked) for webhook, asked in found if asked is not None and not asked.answered]
 
-    def forget(self, rollout_id: str) -> None:
-        """Drop what is known of a rollout that is over."""
-        for key in [key for key in self._asked if key[0] == rollout_id]:
-            self._running.cancel(key)
-            del self._asked[key]
+    def keep(self, rollouts: Collection[str]) -> None:
+        """Drop what is known of every rollout but these, and end what is asked for others."""
+        self._running.keep(lambda key: key[0] in rollouts)
+        self._asked = {key: asked for key, asked in self._asked.items() if key[0] in rollouts}
 
     def drop(self) -> None:
         """Begin anew: end what is under way, and forget what was answered."""
@@ -88,7 +85,7 @@ class Questions(BackgroundOwner[_Key]):
         key, now = _key(rollout, webhook), self._clock()
         asked = self._asked.get(key)
         if asked is None:
-            asked = self._asked[key] = _Asked(now - self._every_s, optional=webhook.occasion is Occasion.ROLLBACK)
+            asked = self._asked[key] = _Asked(now - self._every_s)
         if not asked.answered and key not in self._running and now - asked.asked_at >= self._every_s:
             asked.asked_at = now
             self._running.begin(key, self._call(rollout, webhook, asked), f"webhook {webhook.name} of {rollout.id}")
@@ -100,6 +97,16 @@ class Questions(BackgroundOwner[_Key]):
         asked.answered, asked.problem = answer.good, answer.words
         if not answer.good and webhook.occasion is not Occasion.ROLLBACK:
             _LOG.info("rollout %s waits for webhook %s: %s", rollout.id, webhook.name, answer.words)
+
+
+def awaited(rollout: Rollout) -> list[Webhook]:
+    """Return the webhooks that can hold a rollout in its present phase."""
+    occasions = _AWAITED.get(rollout.phase, frozenset())
+    return [webhook for webhook in rollout.spec.webhooks if webhook.occasion in occasions]
+
+
+def _said(webhook: Webhook, asked: _Asked) -> str:
+    return f"webhook {webhook.name}{f': {asked.problem}' if asked.problem else ''}"
 
 
 def _of(rollout: Rollout, occasion: Occasion) -> Iterable[Webhook]:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from services.controller.election.leadership import Mandate
-from services.controller.webhooks.questions import Questions
+from services.controller.webhooks.questions import Questions, awaited
 from services.core.rollouts.rollout import Rollout
-from services.core.rollouts.webhook import Occasion
-
-_AWAITED = frozenset(
-    {Occasion.CONFIRM_ROLLOUT, Occasion.PRE_ROLLOUT, Occasion.CONFIRM_TRAFFIC_INCREASE, Occasion.CONFIRM_PROMOTION}
-)
 
 
 class Waits:
@@ -27,7 +22,7 @@ class Waits:
     def of(self, rollout: Rollout) -> list[str]:
         """Return which answers a rollout waits for, or that they are known elsewhere, where there may be any."""
         if self._mandate.held:
-            return self._questions.waiting(rollout.id)
-        if rollout.phase.terminal or not any(each.occasion in _AWAITED for each in rollout.spec.webhooks):
+            return self._questions.waiting(rollout)
+        if not awaited(rollout):
             return []
         return [f"webhooks, perhaps: only the controller that leads knows, and {self._mandate.refusal()}"]

@@ -13,6 +13,10 @@ from services.core.route import Route
 
 ROUTE = "route"
 PRUNE = "prune"
+MAX_REASON = 4000
+"""Longest reason in a record, characters; the history of a rollout has the whole."""
+# The log is kept for ever, and whoever reaches the port can write to it: nothing in a record is without a bound.
+_LONGEST = {"actor": 200, "model": 255, "rollout": 300, "reason": MAX_REASON}
 
 
 class AuditOutcome(StrEnum):
@@ -44,7 +48,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """One attempt to change something.
+    """One attempt to change something. Texts that are too long are cut, and end with an ellipsis then.
 
     Attributes:
         at: When, seconds since the epoch.
@@ -71,6 +75,12 @@ class AuditRecord:
     reason: str
     instance: str
     request_id: str = ""
+
+    def __post_init__(self) -> None:
+        for name, most in _LONGEST.items():
+            text = getattr(self, name)
+            if text is not None and len(text) > most:
+                object.__setattr__(self, name, f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}")
 
 
 def standing_of(rollout: Rollout) -> Standing:

@@ -99,6 +99,10 @@ class Reading:
     value: float | None
     problem: str = ""
 
+    def after(self, last_at: float) -> Reading:
+        """Return the same as made after another one, also where the clock was set back between the two."""
+        return self if self.at > last_at else replace(self, at=math.nextafter(last_at, math.inf))
+
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
@@ -110,7 +114,8 @@ class Measurements:
         errors: Measurements without a value.
         errors_in_a_row: Of these, the last ones that followed each other.
         last: The last value; None before the first.
-        last_at: When the last measurement was made, seconds since the epoch; 0 before the first.
+        last_at: When the last measurement was made, seconds since the epoch; 0 before the first. Of two measurements
+            the later one has the later time, whatever the clock says.
         problem: Why the last measurement had no value; empty where it had one.
     """
 

@@ -24,7 +24,7 @@ _STANDS = {
     Phase.CONCLUDED: "The comparison with {arms} ended well; version {stable} has all traffic.",
     Phase.PROMOTED: "Version {candidate} was promoted and has all traffic.",
     Phase.ROLLED_BACK: "Version {candidate} was rolled back; version {stable} has all traffic.",
-    Phase.ABORTED: "Stopped by a person; version {stable} has all traffic.",
+    Phase.ABORTED: "Stopped; version {stable} has all traffic.",
     Phase.FAILED: "Version {candidate} never got traffic; version {stable} has all of it.",
 }
 _WHAT_IT_MEANS = {

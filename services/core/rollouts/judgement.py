@@ -5,23 +5,25 @@ Looking costs nothing, because every bound holds at all times at once: it is don
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.core.analysis.assessment import assess
 from services.core.analysis.verdict import Outcome
 from services.core.rollouts.event import Event, EventKind
 from services.core.rollouts.rollout import Phase, Rollout
 
 
-def judge(rollout: Rollout, now: float) -> Event | None:
+def judge(rollout: Rollout, now: float, waits: Sequence[str] = ()) -> Event | None:
     """Return the event that the evidence or the clock calls for, or None where nothing is new.
 
     Args:
         rollout: The present state, with all evidence absorbed.
         now: Seconds since the epoch.
+        waits: Which answers of others it waits for, and what they said.
     """
     longest = rollout.spec.max_step_duration_s
     if rollout.phase.early and now - rollout.phase_entered_at > longest:
-        what = "loaded" if rollout.phase is Phase.PREPARING else "warm"
-        return Event(EventKind.EXPIRED, reason=f"version {rollout.candidate} was not {what} within {longest:g} s")
+        return Event(EventKind.EXPIRED, reason=_overdue(rollout, waits))
     if not rollout.phase.weighted:
         return None
     verdict = assess(rollout.terms, rollout.evidence.seen)
@@ -33,3 +35,12 @@ def judge(rollout: Rollout, now: float) -> Event | None:
     if passes or verdict != rollout.verdict:
         return Event(EventKind.ASSESSED, verdict=verdict)
     return None
+
+
+def _overdue(rollout: Rollout, waits: Sequence[str]) -> str:
+    """Say what did not come in time before the first step."""
+    within = f"within {rollout.spec.max_step_duration_s:g} s"
+    if waits:
+        return f"no good answer {within}: {'; '.join(waits)}"
+    what = "loaded" if rollout.phase is Phase.PREPARING else "warm"
+    return f"version {rollout.candidate} was not {what} {within}"

@@ -26,7 +26,7 @@ class Phase(StrEnum):
     PAUSED = "paused"  # a person holds the weight; harm still rolls back
     PROMOTING = "promoting"  # the candidate has all traffic; gateways are letting go of the old version
     ROLLING_BACK = "rolling_back"  # stable has all traffic; gateways are letting go of the candidate
-    ABORTING = "aborting"  # the same, because a person said so
+    ABORTING = "aborting"  # the same, because somebody said so
     CONCLUDING = "concluding"  # the same, because a shadow or an A/B test is over; no harm was shown
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"

@@ -67,8 +67,8 @@ def _is_shadow(rollout: Rollout) -> bool:
     return rollout.spec.strategy is Strategy.SHADOW
 
 
-def _ends_without_promotion(rollout: Rollout, event: Event, _now: float) -> bool:
-    """Whether an A/B test is for a person to decide, or has no winner."""
+def ends_without_promotion(rollout: Rollout, event: Event) -> bool:
+    """Return whether what has passed is an A/B test that is for a person to decide, or has no winner."""
     experiment = rollout.spec.experiment
     return experiment is not None and (experiment.on_win is OnWin.CONCLUDE or winner_of(event.verdict) is None)
 
@@ -95,7 +95,7 @@ METRIC_LOST_PAUSES = Guard(
 SHADOW_PASSED = Guard("shadow passed", lambda r, e, now: _is_shadow(r) and _may_leave_step(r, e, now))
 EXPERIMENT_DECIDED = Guard(
     "A/B decided, nothing to promote",
-    lambda r, e, now: _ends_without_promotion(r, e, now) and _may_leave_step(r, e, now),
+    lambda r, e, now: ends_without_promotion(r, e) and _may_leave_step(r, e, now),
 )
 LAST_STEP_PASSED = Guard("last step passed", lambda r, e, now: r.on_last_step and _may_leave_step(r, e, now))
 STEP_PASSED = Guard("step passed", lambda r, e, now: not r.on_last_step and _may_leave_step(r, e, now))

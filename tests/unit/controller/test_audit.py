@@ -8,6 +8,7 @@ import pytest
 
 from services.cli.rollout_text import AUDIT_COLUMNS, audit_row
 from services.controller.api.rest import rest_app
+from services.controller.storage.audit_documents import encode_record
 from services.controller.storage.store import AuditQuery
 from services.core.errors import Conflict, InvalidRequest, NotFound
 from services.core.rollouts.audit import AuditOutcome, AuditRecord
@@ -106,6 +107,42 @@ async def test_a_verb_that_is_repeated_is_answered_also_when_the_state_has_moved
     assert (await world.operations.steer(rollout.id, pause, "r-2")).phase is Phase.PROGRESSING
     with pytest.raises(InvalidRequest, match="r-2"):
         await world.operations.steer(rollout.id, Event(EventKind.ABORT, "ada"), "r-2")
+
+
+async def test_a_request_that_asked_for_what_was_so_already_is_not_done_later(world: ControlPlane) -> None:
+    rollout = await world.operations.start(SPEC, "ada")
+    await world.tick(4)
+    pause = Event(EventKind.PAUSE, "ada")
+    await world.operations.steer(rollout.id, Event(EventKind.PAUSE, "bob"))
+    assert (await world.operations.steer(rollout.id, pause, "r-1")).phase is Phase.PAUSED
+    await world.operations.steer(rollout.id, Event(EventKind.RESUME, "bob"))
+    for _ in range(2):
+        assert (await world.operations.steer(rollout.id, pause, "r-1")).phase is Phase.PROGRESSING
+    with pytest.raises(InvalidRequest, match="r-1"):
+        await world.operations.steer(rollout.id, Event(EventKind.ABORT, "ada"), "r-1")
+
+
+async def test_a_request_that_was_refused_may_be_made_again(world: ControlPlane) -> None:
+    rollout = await world.operations.start(SPEC, "ada")
+    pause = Event(EventKind.PAUSE, "ada")
+    with pytest.raises(Conflict):
+        await world.operations.steer(rollout.id, pause, "r-1")
+    await world.tick(4)
+    assert (await world.operations.steer(rollout.id, pause, "r-1")).phase is Phase.PAUSED
+
+
+async def test_nothing_in_a_record_is_without_a_bound(world: ControlPlane) -> None:
+    long = "m" * 1_000_000
+    with pytest.raises(NotFound):
+        await world.operations.start(RolloutSpec(long, 2), "ada")
+    with pytest.raises(NotFound):
+        await world.operations.steer(f"{long}-1", Event(EventKind.ABORT, "ada", long))
+    refused = [record for record in await records(world) if record.outcome is AuditOutcome.REFUSED]
+    assert len(refused) == 2
+    for record in refused:
+        assert len(encode_record(record)) < 10_000
+        assert record.model.endswith("\N{HORIZONTAL ELLIPSIS}")
+    assert refused[0].reason.endswith("\N{HORIZONTAL ELLIPSIS}")
 
 
 @pytest.mark.parametrize(

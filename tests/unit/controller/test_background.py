@@ -20,13 +20,12 @@ async def test_a_key_has_work_until_it_ends_and_its_owner_is_told() -> None:
     assert ended == ["a"]
 
 
-async def test_one_is_cancelled_alone_and_all_at_the_end() -> None:
+async def test_what_is_not_wanted_is_cancelled_alone_and_all_at_the_end() -> None:
     ended: list[str] = []
     async with Background[str](ended.append) as background:
         for key in ("a", "b"):
             background.begin(key, asyncio.Event().wait(), f"work {key}")  # type: ignore[arg-type]  # it never returns
-        background.cancel("a")
-        background.cancel("none")
+        background.keep(lambda key: key == "b")
         await asyncio.sleep(0.01)
         assert ended == ["a"]
     assert ended == ["a", "b"]

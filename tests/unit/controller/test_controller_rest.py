@@ -1,11 +1,15 @@
+import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from services.controller.api.rest import rest_app
+from services.controller.api.rest_models import RolloutModel
 from services.core.rollouts.rollout import Phase, Rollout
+from services.triton.layout import RepositoryLayout
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 from tests.fakes.store import FakeStore
 
@@ -90,6 +94,8 @@ async def test_a_verb_without_a_body_is_anonymous(client: httpx2.AsyncClient, wo
         ({"steps": [{"weight_percent": 0, "mirror_percent": 5}]}, 400, "1 to 99"),
         ({"copies": {"floor_percent": 95}}, 400, "floor_percent"),
         ({"actor": ""}, 400, "actor"),
+        ({"model": "m" * 129}, 400, "at most 128 characters"),
+        ({"copies": {"slice_key": "k" * 9000}}, 400, "slice_key"),
     ],
 )
 async def test_a_wrong_rollout_is_refused_with_words_and_not_started(
@@ -112,6 +118,55 @@ async def test_malformed_and_oversized_bodies_are_refused(client: httpx2.AsyncCl
     assert "1048576" in large.json()["error"]
     no_number = b'{"model": "digits", "version": 2, "max_step_duration_s": NaN}'
     assert (await client.post("/v1/rollouts", content=no_number, headers=json_type)).status_code == 400
+
+
+def test_the_longest_name_of_a_model_is_the_repositorys(tmp_path: Path) -> None:
+    names = ["m" * 128, "n" * 129]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.pbtxt").touch()
+    assert RepositoryLayout(tmp_path).models() == names[:1]
+    assert RolloutModel(model=names[0], version=2).model == names[0]
+
+
+# JSON can name half of a pair of UTF-16, which no database and no answer can hold.
+HALF = "\\ud800"
+ASKED = '{"model": "digits", "version": 2'
+HOOK = f'{ASKED}, "webhooks": [{{"name": "told", "occasion": "event", "url": "http://told/", "metadata": '
+METRIC = f'{ASKED}, "metrics": [{{"name": "clicks", "at_most": 1, "query": '
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/rollouts", f'{{"model": "{HALF}", "version": 2}}'),
+        ("/v1/rollouts", f'{ASKED}, "actor": "{HALF}"}}'),
+        ("/v1/rollouts", f'{ASKED}, "request_id": "{HALF}"}}'),
+        ("/v1/rollouts", f'{ASKED}, "{HALF}": 2}}'),
+        ("/v1/rollouts", f'{ASKED}, "copies": {{"slice_key": "{HALF}"}}}}'),
+        ("/v1/rollouts", f'{HOOK}{{"key": "{HALF}"}}}}]}}'),
+        ("/v1/rollouts", f'{HOOK}{{"{HALF}": "value"}}}}]}}'),
+        ("/v1/rollouts", f'{METRIC}"{HALF}"}}]}}'),
+        ("/v1/plans", f'{{"model": "{HALF}", "version": 2}}'),
+        ("/v1/rollouts/digits-1/abort", f'{{"reason": "{HALF}"}}'),
+        ("/v1/rollouts/digits-1/abort", f'{{"actor": "{HALF}"}}'),
+        ("/v1/rollouts/digits-1/abort", f'{{"request_id": "{HALF}"}}'),
+    ],
+    ids=[
+        *("model", "actor", "request id", "name of a field", "slice", "value of metadata", "key of metadata", "query"),
+        *("planned model", "reason", "actor of a verb", "request id of a verb"),
+    ],
+)
+async def test_a_text_that_is_no_text_is_a_clients_mistake(
+    client: httpx2.AsyncClient, world: ControlPlane, path: str, body: str
+) -> None:
+    await start(client)
+    assert json.loads(body)
+    refused = await client.post(path, content=body.encode(), headers={"content-type": "application/json"})
+    assert refused.status_code == 400, refused.text
+    assert refused.json()["error"]
+    assert (await world.rollout("digits-1")).phase is Phase.PREPARING
+    assert [rollout.id for rollout in await world.store.find()] == ["digits-1"]
 
 
 async def test_a_second_rollout_is_refused_by_name(client: httpx2.AsyncClient) -> None:

@@ -184,9 +184,10 @@ async def test_nothing_is_done_without_a_name_and_a_reason(
         {"origin": "null"},
         {"sec-fetch-site": "same-site", "origin": "http://controller"},
         {"origin": "http://controller:81", "sec-fetch-site": "same-origin"},
+        {"origin": "http://[", "sec-fetch-site": "same-origin"},
         {},
     ],
-    ids=["cross-site", "foreign origin", "null origin", "same site", "another port", "nothing said"],
+    ids=["cross-site", "foreign origin", "null origin", "same site", "another port", "no origin", "nothing said"],
 )
 async def test_a_form_from_anywhere_else_changes_nothing(
     client: httpx2.AsyncClient, world: ControlPlane, headers: dict[str, str]
@@ -229,7 +230,7 @@ async def test_a_foreign_page_cannot_use_the_api_of_a_persons_browser(
     client: httpx2.AsyncClient, world: ControlPlane, path: str
 ) -> None:
     await begin(client, world)
-    for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
+    for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}, {"origin": "http://["}):
         assert (await client.post(path, headers=headers)).status_code == 403
     assert (await world.rollout("digits-1")).phase is Phase.PROGRESSING
     assert (await client.get("/v1/rollouts", headers={"sec-fetch-site": "cross-site"})).status_code == 200

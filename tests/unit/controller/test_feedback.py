@@ -17,6 +17,7 @@ from services.core.rollouts.experiment import Experiment, OnWin, OutcomeKind, Ou
 from services.core.rollouts.feedback import Feedback, Taken
 from services.core.rollouts.rollout import Phase, Rollout
 from services.core.rollouts.rollout_spec import OnInconclusive, RolloutSpec, Step, Strategy
+from services.core.rollouts.webhook import Occasion, Webhook
 from services.core.route import Arm, Route
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
@@ -94,6 +95,25 @@ async def test_no_lift_is_concluded_without_a_winner() -> None:
         ended = await over(world, rollout)
         assert ended.phase is Phase.CONCLUDED
         assert "no arm wins" in ended.reason
+
+
+@pytest.mark.parametrize(
+    ("on_win", "best", "phase"),
+    [
+        (OnWin.CONCLUDE, 0.8, Phase.CONCLUDED),
+        (OnWin.PROMOTE, 0.4, Phase.CONCLUDED),
+        (OnWin.PROMOTE, 0.8, Phase.PROGRESSING),
+    ],
+    ids=["for a person to decide", "no winner", "a winner"],
+)
+async def test_a_promotion_is_to_be_confirmed_only_where_one_follows(on_win: OnWin, best: float, phase: Phase) -> None:
+    gate = Webhook("gate", Occasion.CONFIRM_PROMOTION, "http://gate/x")
+    asked = replace(EXPERIMENT, min_lift=0.5, on_win=on_win)
+    async with running(replace(SPEC, experiment=asked, webhooks=(gate,))) as (world, rollout):
+        world.listeners.answers = {"gate": 403}
+        await feed(world, {1: 0.4, 2: 0.4, 3: best}, 1_000)
+        assert (await over(world, rollout)).phase is phase
+        assert bool(world.listeners.of("gate")) is (phase is Phase.PROGRESSING)
 
 
 async def test_without_feedback_nothing_wins_and_the_test_ends_inconclusive() -> None:

@@ -11,9 +11,9 @@ import pytest
 from services.controller.measuring import Measuring
 from services.controller.prometheus_query import PrometheusQuery
 from services.controller.webhooks.caller import WebhookCaller
-from services.core.errors import PenstockError, Unavailable, UpstreamFailure
-from services.core.rollouts.custom_metric import CustomMetric
-from services.core.rollouts.rollout import Phase, new_rollout
+from services.core.errors import ConfigurationError, PenstockError, Unavailable, UpstreamFailure
+from services.core.rollouts.custom_metric import CustomMetric, Reading
+from services.core.rollouts.rollout import Phase, Rollout, new_rollout
 from services.core.rollouts.rollout_spec import RolloutSpec, Step
 from tests.fakes.clock import FakeClock
 from tests.fakes.control_plane import ControlPlane, FakeRepository
@@ -71,14 +71,60 @@ async def test_measurements_outlive_the_controller() -> None:
         assert (await world.rollout(rollout.id)).evidence.measurements["memory"].errors >= 1
 
 
+def measuring_with(prometheus: FakePrometheus, clock: FakeClock) -> Measuring:
+    return Measuring(prometheus, WebhookCaller("", clock), clock, clock.monotonic)
+
+
+async def measured(measuring: Measuring, rollout: Rollout) -> Rollout:
+    """Take what there is into the evidence, as a tick does, and let what is due be measured."""
+    evidence = rollout.evidence
+    for metric, reading in measuring.take(rollout):
+        evidence = evidence.measured(metric, reading)
+    await measuring.idle()
+    return replace(rollout, evidence=evidence)
+
+
+async def test_a_clock_that_is_set_back_keeps_nothing_from_being_measured_and_calls_nobody_more_often() -> None:
+    prometheus, clock = FakePrometheus(), FakeClock()
+    rollout = new_rollout(SPEC, 1, clock())
+    clock.set(-600.0)  # right after the step began
+    async with measuring_with(prometheus, clock) as measuring:
+        for seconds in range(8):
+            if seconds == 4:
+                clock.set(-600.0)
+            rollout = await measured(measuring, rollout)
+            clock.advance(1.0)
+        seen = rollout.evidence.measurements["memory"]
+        assert (seen.good, len(prometheus.queries)) == (4, 4), "every other second"
+    async with measuring_with(prometheus, clock) as after_a_restart:
+        clock.set(-600.0)
+        rollout = await measured(after_a_restart, rollout)
+        rollout = await measured(after_a_restart, rollout)
+        assert rollout.evidence.measurements["memory"].good == 5
+
+
+async def test_a_measurement_that_was_stored_by_another_controller_is_not_made_again_at_once() -> None:
+    prometheus, clock = FakePrometheus(), FakeClock()
+    rollout = new_rollout(SPEC, 1, clock())
+    evidence = rollout.evidence.measured(MEMORY, Reading(clock(), 1.0))
+    rollout = replace(rollout, evidence=evidence)
+    async with measuring_with(prometheus, clock) as measuring:
+        clock.advance(1.0)
+        await measured(measuring, rollout)
+        assert prometheus.queries == []
+        clock.advance(1.0)
+        await measured(measuring, rollout)
+        assert len(prometheus.queries) == 1
+
+
 async def test_what_was_measured_before_a_step_began_says_nothing_of_it() -> None:
     prometheus, clock = FakePrometheus(), FakeClock()
-    rollout = replace(new_rollout(SPEC, 1, clock()), step_entered_at=clock())
-    async with Measuring(prometheus, WebhookCaller("", clock), clock) as measuring:
+    rollout = new_rollout(SPEC, 1, clock())
+    async with measuring_with(prometheus, clock) as measuring:
         assert list(measuring.take(rollout)) == []
         await measuring.idle()
         clock.advance(1.0)
-        later = replace(rollout, step_entered_at=clock())
+        later = replace(rollout, step=1, step_entered_at=clock())
         assert list(measuring.take(later)) == [], "it was measured under the weight before"
         await measuring.idle()
         [(metric, reading)] = measuring.take(later)
@@ -89,8 +135,8 @@ async def test_what_was_measured_before_a_step_began_says_nothing_of_it() -> Non
 async def test_a_rollout_that_is_over_and_a_lead_that_ends_leave_nothing_behind() -> None:
     prometheus, clock = FakePrometheus(), FakeClock()
     rollout = new_rollout(SPEC, 1, clock())
-    async with Measuring(prometheus, WebhookCaller("", clock), clock) as measuring:
-        ends: tuple[Callable[[], None], ...] = (partial(measuring.forget, rollout), measuring.drop)
+    async with measuring_with(prometheus, clock) as measuring:
+        ends: tuple[Callable[[], None], ...] = (partial(measuring.keep, {"digits-7"}), measuring.drop)
         for end in ends:
             list(measuring.take(rollout))
             await measuring.idle()
@@ -142,6 +188,25 @@ async def test_whatever_is_not_one_number_is_an_error_with_words(status: int, bo
 
 async def test_a_prometheus_that_is_away_is_said_to_be() -> None:
     prometheus = PrometheusQuery("http://127.0.0.1:1")
+    with pytest.raises(Unavailable, match="does not answer"):
+        await prometheus.value("up")
+    await prometheus.aclose()
+
+
+@pytest.mark.parametrize(
+    "url", ["prometheus:9090", "ftp://prometheus", "http://", "http://[", "http://p:99999", "http://p:x", ""]
+)
+def test_an_address_that_no_prometheus_can_have_is_refused_with_words(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"controller\.prometheus_url is .* such as http://prometheus:9090"):
+        PrometheusQuery(url)
+
+
+@pytest.mark.parametrize("error", [httpx2.InvalidURL("no URL"), ValueError("no name"), OSError("no route")])
+async def test_a_query_that_cannot_even_be_sent_is_a_measurement_without_a_value(error: Exception) -> None:
+    def fail(_: httpx2.Request) -> httpx2.Response:
+        raise error
+
+    prometheus = PrometheusQuery("http://p", httpx2.MockTransport(fail))
     with pytest.raises(Unavailable, match="does not answer"):
         await prometheus.value("up")
     await prometheus.aclose()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from services.controller.storage.documents import decode_rollout, encode_rollout, judged_document, judged_from
 from services.controller.versions.memory_watch import MemoryWatch
 from services.controller.versions.preflights import Preflights
+from services.controller.versions.repository_reads import RepositoryReads
 from services.core.analysis.assessment import assess
 from services.core.analysis.verdict import Outcome
 from services.core.errors import NotFound
@@ -245,13 +248,16 @@ class _Stuck(FakeMemorySource):
 async def test_nothing_is_left_behind_by_a_rollout_that_is_over_or_a_lead_that_ends() -> None:
     source, clock = _Stuck(), FakeClock()
     rollout = new_rollout(SPEC, 1, clock())
-    async with MemoryWatch(source, clock) as watch, Preflights(source, modest_need) as preflights:
+    async with (
+        MemoryWatch(source, clock, clock.monotonic) as watch,
+        Preflights(source, modest_need, RepositoryReads()) as preflights,
+    ):
         assert watch.take(rollout) is None
         preflights.ensure(rollout)
         preflights.ensure(rollout)
         await asyncio.sleep(0.05)
         assert source.looks == 2
-        watch.forget(rollout)
+        watch.keep({"digits-7"})
         preflights.drop()
         await watch.idle()
         await preflights.idle()
@@ -264,10 +270,79 @@ async def test_a_repository_that_cannot_be_read_leaves_the_reason_to_the_load() 
         raise NotFound(f"model '{model}' has no version {challengers[0]}")
 
     rollout = new_rollout(SPEC, 1, 0.0)
-    async with Preflights(FakeMemorySource(), lost) as preflights:
+    async with Preflights(FakeMemorySource(), lost, RepositoryReads()) as preflights:
         preflights.ensure(rollout)
         await preflights.idle()
         found = preflights.result(rollout)
     assert found is not None
     assert found.may_load
     assert "has no version 2" in found.text
+
+
+async def test_a_repository_that_does_not_answer_is_waited_for() -> None:
+    answers = threading.Event()
+
+    def late(model: str, stable: int, challengers: tuple[int, ...]) -> Need:
+        answers.wait(20)
+        return modest_need(model, stable, challengers)
+
+    rollout = new_rollout(SPEC, 1, 0.0)
+    async with Preflights(FakeMemorySource(), late, RepositoryReads(timeout_s=0.05)) as preflights:
+        for _ in range(10):
+            preflights.ensure(rollout)
+            await preflights.idle()
+            assert preflights.result(rollout) is None, "nothing is loaded from a repository that says nothing"
+        answers.set()
+        while preflights.result(rollout) is None:
+            preflights.ensure(rollout)
+            await preflights.idle()
+
+
+async def test_a_repository_that_refuses_to_be_read_leaves_the_reason_to_the_load_too() -> None:
+    def denied(model: str, stable: int, challengers: tuple[int, ...]) -> Need:
+        raise PermissionError(13, "Permission denied", f"/models/{model}")
+
+    rollout = new_rollout(SPEC, 1, 0.0)
+    async with Preflights(FakeMemorySource(), denied, RepositoryReads()) as preflights:
+        preflights.ensure(rollout)
+        await preflights.idle()
+        found = preflights.result(rollout)
+    assert found is not None
+    assert "Permission denied" in found.text
+
+
+async def looked(watch: MemoryWatch, rollout: Rollout) -> Rollout:
+    """Take what was seen into the evidence, as a tick does, and let what is due be looked at."""
+    reading, evidence = watch.take(rollout), rollout.evidence
+    if reading is not None:
+        evidence = evidence.with_memory(reading, ("digits", 1), ("digits", 2))
+    await watch.idle()
+    return replace(rollout, evidence=evidence)
+
+
+@pytest.mark.parametrize("by_s", [-600.0, 600.0])
+async def test_samples_are_as_far_apart_as_they_were_taken_whoever_sets_the_clock(by_s: float) -> None:
+    clock = FakeClock()
+    rollout = new_rollout(replace(SPEC, memory=replace(WATCHED, interval_s=2.0)), 1, clock())
+    async with MemoryWatch(FakeMemorySource(), clock, clock.monotonic) as watch:
+        for seconds in range(10):
+            if seconds == 4:
+                clock.set(by_s)
+            rollout = await looked(watch, rollout)
+            clock.advance(1.0)
+    [known] = rollout.evidence.memory.servers.values()
+    gaps = [after.at - before.at for before, after in pairwise(known.samples)]
+    assert gaps == [2.0] * len(gaps)
+    assert len(gaps) >= 2
+
+
+async def test_memory_is_looked_at_where_the_look_before_seems_to_be_in_the_future() -> None:
+    clock, source = FakeClock(), FakeMemorySource()
+    rollout = new_rollout(replace(SPEC, memory=replace(WATCHED, interval_s=2.0)), 1, clock())
+    async with MemoryWatch(source, clock, clock.monotonic) as watch:
+        rollout = await looked(watch, await looked(watch, rollout))
+    clock.set(-600.0)
+    async with MemoryWatch(source, clock, clock.monotonic) as another:
+        rollout = await looked(another, await looked(another, rollout))
+    [known] = rollout.evidence.memory.servers.values()
+    assert [after.at - before.at for before, after in pairwise(known.samples)] == [2.0]

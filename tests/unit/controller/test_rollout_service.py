@@ -286,6 +286,13 @@ async def test_errors_have_the_words_of_rest_and_the_right_status(served: Served
         ("ListRollouts", pb.ListRolloutsRequest(limit=0), grpc.StatusCode.INVALID_ARGUMENT, "limit is 0"),
         ("ListAudit", pb.ListAuditRequest(before=2**31), grpc.StatusCode.INVALID_ARGUMENT, "before"),
         (
+            "StartRollout",
+            pb.StartRolloutRequest(spec=pb.RolloutSpec(model="m" * 129, version=2)),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "at most 128 characters",
+        ),
+        ("Abort", pb.VerbRequest(id="x" * 100_000), grpc.StatusCode.NOT_FOUND, "no rollout"),
+        (
             "Abort",
             pb.VerbRequest(id="digits-1", reason="x" * MAX_REQUEST_BYTES),
             grpc.StatusCode.RESOURCE_EXHAUSTED,

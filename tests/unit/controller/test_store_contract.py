@@ -244,6 +244,25 @@ async def test_a_request_is_done_once(store: Store) -> None:
     await store.note(record_of("pause", request_id="r-1", outcome=AuditOutcome.REPEATED))
 
 
+async def test_a_request_that_found_done_what_it_asks_for_is_remembered_too(store: Store) -> None:
+    created = await created_in(store)
+    for outcome in (AuditOutcome.REFUSED, AuditOutcome.REPEATED, AuditOutcome.REPEATED):
+        assert await store.done_by("r-1") is None or outcome is AuditOutcome.REPEATED
+        await store.note(record_of("pause", request_id="r-1", outcome=outcome))
+    found = await store.done_by("r-1")
+    assert found is not None
+    assert found.outcome is AuditOutcome.REPEATED
+    with pytest.raises(Conflict):
+        await store.save(created, None, record_of("pause", request_id="r-1"))
+
+
+async def test_an_id_without_an_end_is_not_told_without_an_end(store: Store) -> None:
+    for read in (store.get, store.history):
+        with pytest.raises(NotFound, match="no rollout 'xxx") as error:
+            await read("x" * 1_000_000)
+        assert len(error.value.message) < 1_000
+
+
 async def test_a_text_with_a_nul_is_found_nowhere_and_refused_nowhere(store: Store) -> None:
     with pytest.raises(NotFound):
         await store.get("digits\0-1")

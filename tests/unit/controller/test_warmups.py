@@ -108,7 +108,9 @@ async def test_what_an_earlier_rollout_found_says_nothing_of_a_later_one() -> No
         await world.tick(4)
         assert (await world.rollout(first.id)).phase is Phase.WARMING
         await world.operations.steer(first.id, Event(EventKind.ABORT, "ada"))
-        await world.tick(2)
+        await world.tick()
+        assert not [task for task in asyncio.all_tasks() if "warm digits" in task.get_name()], "it goes no further"
+        await world.tick()
         world.warmer.stuck = set()
         second = await world.operations.start(SPEC, "ada")
         await world.tick(5)

@@ -13,10 +13,12 @@ import httpx2
 import orjson
 import pytest
 
+from services.controller.dashboard.words import EXPERIMENT_PHASES, PHASES
 from services.controller.webhooks.caller import DELIVERY_HEADER, SIGNATURE_HEADER, WebhookCaller, signature
 from services.controller.webhooks.hosts import AllowedHosts
 from services.core.errors import InvalidRequest
 from services.core.rollouts.custom_metric import CustomMetric
+from services.core.rollouts.event import Event, EventKind
 from services.core.rollouts.rollout import Phase, Rollout
 from services.core.rollouts.rollout_spec import RolloutSpec, Step, Strategy
 from services.core.rollouts.webhook import Occasion, Webhook
@@ -65,6 +67,51 @@ async def test_a_rollout_begins_once_it_is_confirmed() -> None:
         assert (await phase_of(world, rollout))[0] is Phase.PROGRESSING
 
 
+async def test_one_that_is_never_confirmed_ends_and_says_who_did_not() -> None:
+    async with begun(hook("gate", Occasion.CONFIRM_ROLLOUT), gate=403) as (world, rollout):
+        await world.tick(70)
+        found = await world.rollout(rollout.id)
+        assert found.phase is Phase.FAILED
+        waited = "webhook gate: http://gate/hook answered 403: not yet"
+        assert found.reason == f"inconclusive: no good answer within 60 s: {waited}"
+
+
+async def waits(world: ControlPlane, rollout: Rollout) -> list[str]:
+    lines, _ = await world.insight.explain(rollout.id)
+    return [line for line in lines if line.startswith("Waits for")]
+
+
+async def test_a_rollout_that_is_aborted_before_its_traffic_waits_for_nobody_and_leaves_nothing_behind() -> None:
+    async with begun(hook("gate", Occasion.CONFIRM_ROLLOUT), gate=403) as (world, rollout):
+        await world.tick(8)
+        assert await waits(world, rollout)
+        assert world.preflights.result(rollout) is not None
+        await world.operations.steer(rollout.id, Event(EventKind.ABORT, "ada"))
+        assert await waits(world, rollout) == []
+        await world.tick()
+        assert world.preflights.result(rollout) is None
+        asked = len(world.listeners.of("gate"))
+        again = await world.operations.start(rollout.spec, "ada")
+        await world.tick(5)
+        assert len(world.listeners.of("gate")) > asked, "the next rollout asks for itself"
+        assert len(await waits(world, again)) == 1
+
+
+@pytest.mark.parametrize("verb", [EventKind.PAUSE, EventKind.PROMOTE, EventKind.ABORT])
+async def test_a_person_who_decides_is_waited_for_and_not_a_webhook(verb: EventKind) -> None:
+    async with begun(hook("increase", Occasion.CONFIRM_TRAFFIC_INCREASE), increase=503) as (world, rollout):
+        await world.tick(20)
+        assert await waits(world, rollout)
+        await world.operations.steer(rollout.id, Event(verb, "ada"))
+        assert await waits(world, rollout) == []
+        await world.tick()
+        assert await waits(world, rollout) == []
+        if verb is EventKind.PAUSE:
+            await world.operations.steer(rollout.id, Event(EventKind.RESUME, "ada"))
+            await world.tick()
+            assert len(await waits(world, rollout)) == 1
+
+
 @pytest.mark.parametrize("status", [500, 302, 0])
 async def test_a_candidate_whose_acceptance_test_fails_gets_no_traffic(status: int) -> None:
     async with begun(hook("accept", Occasion.PRE_ROLLOUT, retries=1), accept=status) as (world, rollout):
@@ -102,6 +149,9 @@ async def test_one_that_calls_for_a_rollback_aborts() -> None:
         assert (await phase_of(world, rollout))[0] is Phase.ABORTED
         line = next(line for line in await world.operations.history(rollout.id) if line.target is Phase.ABORTING)
         assert (line.actor, line.event) == ("webhook alarm", "abort")
+        lines, _ = await world.insight.explain(rollout.id)
+        assert "Stopped; version 1 has all traffic." in lines, "and nobody says that a person did it"
+        assert not [words for words in (*PHASES.values(), *EXPERIMENT_PHASES.values()) if "person said" in words]
 
 
 async def test_every_change_is_told_in_order_and_the_end_once() -> None:
