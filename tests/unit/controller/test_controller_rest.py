@@ -101,6 +101,31 @@ async def test_a_wrong_rollout_is_refused_with_words_and_not_started(
     assert await world.store.find() == []
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": "letters"},
+        {"version": 9},
+        {"version": 1},
+        {"webhooks": [{"name": "a", "occasion": "event", "url": "http://169.254.169.254/"}]},
+    ],
+)
+async def test_a_plan_is_refused_for_what_a_start_is_refused_for(
+    client: httpx2.AsyncClient, fields: dict[str, object]
+) -> None:
+    refused = await start(client, **fields)
+    asked = {"model": "digits", "version": 2, "steps": FAST} | fields
+    planned = await client.post("/v1/plans", json=asked)
+    assert planned.status_code in {400, 404}
+    assert (planned.status_code, planned.json()) == (refused.status_code, refused.json())
+
+
+async def test_a_plan_for_afterwards_is_made_while_a_rollout_is_under_way(client: httpx2.AsyncClient) -> None:
+    await start(client)
+    planned = await client.post("/v1/plans", json={"model": "digits", "version": 2, "steps": FAST})
+    assert planned.status_code == 200
+
+
 async def test_malformed_and_oversized_bodies_are_refused(client: httpx2.AsyncClient) -> None:
     json_type = {"content-type": "application/json"}
     for body in (b"{", b"[]", b"null", b"\xff"):
