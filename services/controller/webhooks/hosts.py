@@ -44,7 +44,7 @@ class AllowedHosts:
             allowed = ", ".join(self._patterns) or "none"
             return (
                 f"host '{host}' is not among those that webhooks may call ({allowed}); "
-                "controller.webhook_hosts (PENSTOCK_CONTROLLER__WEBHOOK_HOSTS) names them"
+                "controller.webhook_hosts (PENSTOCK_CONTROLLER_WEBHOOK_HOSTS) names them"
             )
         return _forbidden(host, [host])
 
