@@ -12,7 +12,15 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+    ValidationError,
+)
 
 from services.cli.yamlfile import load_yaml
 from services.core.errors import ConfigurationError
@@ -31,6 +39,7 @@ SETTINGS_FILE = "penstock.yaml"
 
 # Read by single commands, not part of the settings file.
 _OTHER_VARIABLES = frozenset({"PENSTOCK_CONTROLLER_URL", "PENSTOCK_GATEWAY_URL", "PENSTOCK_SIGN_KEY"})
+_IN_CLEAR = "secrets in clear"
 
 _TRITONS = (
     "The Tritons as HOST:HTTPPORT[/GRPCPORT[/MEMORYPORT]], separated by commas, or dns:NAME:HTTPPORT[/...] for all "
@@ -41,6 +50,14 @@ _CONTROLLERS = (
 )
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _secret_in_json(secret: SecretStr, info: SerializationInfo) -> str:
+    return secret.get_secret_value() if _IN_CLEAR in (info.context or ()) else str(secret)
+
+
+SecretText = Annotated[SecretStr, PlainSerializer(_secret_in_json, str, when_used="json")]
+"""A setting that is shown as stars, unless ``in_clear`` is asked for it."""
 
 
 class Section(BaseModel):
@@ -76,7 +93,7 @@ class ControllerSettings(Section):
     http_port: Port = 9000
     grpc_port: Port = 9001
     database_url: str | None = Field(None, description="SQLAlchemy URL; default is SQLite in the state directory.")
-    webhook_secret: SecretStr = Field(SecretStr(""), description="Calls of rollouts' webhooks are signed with it.")
+    webhook_secret: SecretText = Field(SecretStr(""), description="Calls of rollouts' webhooks are signed with it.")
     webhook_hosts: list[str] = Field(["*"], description="Hosts that webhooks may call; `*` stands for any part.")
     prometheus_url: str | None = Field(None, description="Prometheus that custom metrics of rollouts are asked from.")
     audit_days: int | None = Field(
@@ -122,6 +139,11 @@ class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     controller: ControllerSettings = ControllerSettings()
     triton: TritonSettings = TritonSettings()
+
+
+def in_clear(settings: Settings) -> dict[str, Any]:
+    """Return the settings as JSON has them, with every secret: for a process of ours to read, never for a person."""
+    return settings.model_dump(mode="json", context={_IN_CLEAR})
 
 
 def listening(settings: Settings) -> dict[str, tuple[str, int]]:
