@@ -262,6 +262,19 @@ def test_the_flags_of_an_ab_test_go_over_the_file(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("strategy", [None, "canary", "blue-green", "shadow"])
+def test_the_runtime_of_an_ab_test_leaves_the_steps_of_no_other_strategy_out(
+    strategy: str | None, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"--min-runtime .* A/B test"):
+        body(strategy=strategy, min_runtime="1h")
+    file = tmp_path / "rollout.yaml"
+    file.write_text("strategy: ab\n")
+    assert body(file=file, min_runtime="1h")["steps"] == [{"weight_percent": 50, "duration_s": 3600.0}]
+    with pytest.raises(ConfigurationError, match="the strategy is shadow"):
+        body(file=file, strategy="shadow", min_runtime="1h")
+
+
 @pytest.mark.parametrize(
     ("text", "outcome"),
     [
