@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx2
 import pytest
 from click.testing import CliRunner
+from click.types import FloatParamType
 
 from services.cli.controller_client import ControllerClient
 from services.cli.rollout import plan, rollout, start
@@ -137,6 +139,28 @@ def test_something_that_is_no_controller_is_said_to_be_none(answer: bytes) -> No
 def test_a_url_that_is_none_is_refused() -> None:
     with pytest.raises((InvalidRequest, Unavailable)), ControllerClient("not a url") as client:
         client.get("/v1/rollouts")
+
+
+@pytest.mark.parametrize("document", [{"a": float("nan")}, {"reason": b"\xff".decode(errors="surrogateescape")}])
+def test_what_no_request_can_carry_is_refused(document: dict[str, Any]) -> None:
+    with answering(200, b"{}") as client, pytest.raises(InvalidRequest, match="cannot be sent"):
+        client.post("/v1/rollouts", document)
+
+
+def test_a_control_character_in_a_name_is_refused() -> None:
+    with answering(200, b"{}") as client, pytest.raises(InvalidRequest, match="no control character"):
+        client.get("/v1/rollouts/digits\n1")
+
+
+@pytest.mark.parametrize("verb", [start, plan], ids=["start", "plan"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_every_number_of_a_rollout_must_be_finite(verb: click.Command, value: str) -> None:
+    numbers = [option.opts[0] for option in verb.params if isinstance(option.type, FloatParamType)]
+    assert {"--max-error-increase", "--memory-window-s"} <= set(numbers)
+    for option in numbers:
+        done = CliRunner().invoke(verb, ["digits", "--version", "2", f"{option}={value}"])
+        assert done.exit_code == 2
+        assert f"'{value}' is no finite number" in done.output
 
 
 @pytest.fixture(scope="module")
