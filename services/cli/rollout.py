@@ -26,7 +26,7 @@ from services.cli.rollout_text import (
     list_row,
     one_line,
 )
-from services.core.errors import MissingDependency, PenstockError
+from services.core.errors import MissingDependency, Unavailable, UpstreamFailure
 
 _WATCH_S = 1.0
 _FAILED = 1
@@ -114,8 +114,12 @@ def get(console: Console, rollout_id: str, watch: bool, url: str) -> int:
     return _FAILED if watch and found["phase"] != "promoted" else 0
 
 
-def _watched(console: Console, client: ControllerClient, rollout_id: str) -> Any:
-    """Print a line at every change, through restarts of the controller, and return the rollout when it is over."""
+def _watched(console: Console, client: ControllerClient, rollout_id: str, every_s: float = _WATCH_S) -> Any:
+    """Print a line at every change, through restarts of the controller, and return the rollout when it is over.
+
+    Raises:
+        PenstockError: The controller answers, and not with the rollout: it is not there any more, or cannot be read.
+    """
     shown, away = "", False
     known = client.get(f"/v1/rollouts/{rollout_id}")
     while True:
@@ -126,10 +130,10 @@ def _watched(console: Console, client: ControllerClient, rollout_id: str) -> Any
         if not known["active"]:
             console.say(known["reason"])
             return known
-        time.sleep(_WATCH_S)
+        time.sleep(every_s)
         try:
             known, away = client.get(f"/v1/rollouts/{rollout_id}"), False
-        except PenstockError as error:
+        except (Unavailable, UpstreamFailure) as error:
             if not away:
                 console.warn(f"waiting for the controller: {error.message}")
             away = True

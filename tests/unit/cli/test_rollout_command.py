@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 from click.types import FloatParamType
 
+from services.cli.console import Console
 from services.cli.controller_client import ControllerClient
-from services.cli.rollout import plan, rollout, start
+from services.cli.rollout import _watched, plan, rollout, start
 from services.cli.rollout_replay import replayed
 from services.cli.rollout_start import body_of, duration_s, step_of
 from services.cli.rollout_text import HISTORY_COLUMNS, LIST_COLUMNS, describe, history_row, list_row, one_line
@@ -195,6 +196,31 @@ def test_a_rollout_is_told_with_its_reason_evidence_and_checks(
     assert len(str(row[-1])) < len(rollout["reason"]), "a list has a line for each rollout, not a paragraph"
     assert "version 1 -> 2" in one_line(rollout)
     assert json.dumps(rollout)
+
+
+def test_watching_outlasts_a_controller_that_is_away_and_ends_where_it_has_no_such_rollout(
+    told: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    active = told[0] | {"active": True}
+    answers: list[httpx2.Response | Exception] = [
+        httpx2.Response(200, json=active),
+        httpx2.Response(503, json={"error": "no leader"}),
+        httpx2.ConnectError("refused"),
+        httpx2.Response(502, text="a proxy"),
+        httpx2.Response(200, json=active),
+        httpx2.Response(404, json={"error": "no rollout digits-1"}),
+    ]
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    transport = httpx2.MockTransport(answer)
+    with ControllerClient("http://controller", transport) as client, pytest.raises(NotFound, match="no rollout"):
+        _watched(Console(), client, "digits-1", every_s=0.0)
+    assert answers == []
 
 
 def test_the_history_has_a_row_with_a_reason_for_every_step(
