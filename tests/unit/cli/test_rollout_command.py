@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from services.core.errors import (
     UpstreamFailure,
 )
 from services.core.memory.terms import LeakCheck, MemoryTerms
+from services.core.rollouts.rollout_spec import AnalysisConfig, RolloutSpec, Step, Strategy
+from services.core.rollouts.start_command import start_command
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 
@@ -323,6 +326,26 @@ def test_the_runtime_of_an_ab_test_leaves_the_steps_of_no_other_strategy_out(
     assert body(file=file, min_runtime="1h")["steps"] == [{"weight_percent": 50, "duration_s": 3600.0}]
     with pytest.raises(ConfigurationError, match="the strategy is shadow"):
         body(file=file, strategy="shadow", min_runtime="1h")
+
+
+def test_a_command_that_is_proposed_asks_for_what_its_numbers_were_worked_out_from() -> None:
+    shadow = RolloutSpec(
+        "digits",
+        3,
+        Strategy.SHADOW,
+        steps=(Step(0, 90.5, 100, 40),),
+        analysis=AnalysisConfig(max_p99_ratio=2.0, slow_s=0.25, false_rollback_bound=1e-9),
+        max_step_duration_s=30 * 86_400.0,
+        memory=MemoryTerms(leak_check=LeakCheck.REQUIRE, window_s=900.0),
+    )
+    canary = RolloutSpec("digits", 3, steps=(Step(1, 0.25, 7), Step(60, 60, 200, 5)))
+    for spec in (shadow, canary, RolloutSpec("digits", 3)):
+        words = shlex.split(start_command(spec))
+        assert words[:3] == ["penstock", "rollout", "start"]
+        asked = start.make_context("start", words[3:]).params
+        for name in ("url", "actor", "request_id"):
+            del asked[name]
+        assert RolloutModel.model_validate(body_of(**asked)).spec() == spec
 
 
 @pytest.mark.parametrize(
