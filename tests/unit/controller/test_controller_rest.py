@@ -89,6 +89,7 @@ async def test_a_verb_without_a_body_is_anonymous(client: httpx2.AsyncClient, wo
         ({"strategy": "shadow", "steps": [{"weight_percent": 0}]}, 400, "needs a mirror_percent"),
         ({"steps": [{"weight_percent": 0, "mirror_percent": 5}]}, 400, "1 to 99"),
         ({"copies": {"floor_percent": 95}}, 400, "floor_percent"),
+        ({"webhooks": [{"name": "a", "occasion": "event", "url": "http://[::1/x"}]}, 400, "http://[::1/x"),
         ({"actor": ""}, 400, "actor"),
     ],
 )
