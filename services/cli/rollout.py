@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -237,6 +238,7 @@ def selftest(console: Console) -> int:
     except ImportError as error:
         raise MissingDependency(f"the load generator cannot be imported: {error}", LOADTEST_REMEDY) from error
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends, like Ctrl-C, with everything that was started
     with tempfile.TemporaryDirectory(prefix="penstock-selftest-") as folder:
         ended = run(SCENARIOS, Path(folder), console.say)
     rows = [
