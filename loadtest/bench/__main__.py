@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from loadtest.bench.part import Part
 from loadtest.bench.ports import free_ports
 from loadtest.bench.report import Comparison, as_json, compare, markdown, targets_table
 from loadtest.bench.system import System
+from loadtest.bench.variables import of_gateways
 from loadtest.bench.variants import Variant, parse, scaling, tracing
 from loadtest.run import EXIT_FAILED, run_command
 
@@ -77,8 +79,8 @@ def main(
 ) -> None:
     """Compare the gateway with Triton direct on models that do next to nothing.
 
-    Variables PENSTOCK_... reach every gateway. Exit codes: 0 measured, 1 a request failed (with --strict: or a target
-    was not met), 2 a wrong option or interrupted, 3 something is not installed.
+    Variables PENSTOCK_GATEWAY_... reach every gateway. Exit codes: 0 measured, 1 a request failed (with --strict: or a
+    target was not met), 2 a wrong option or interrupted, 3 something is not installed.
     """
     if quick:
         rounds, seconds = 1, 0.3
@@ -110,7 +112,8 @@ class Bench:
         self._workers = workers
         program = find_h2load(_say)
         self._h2load = H2Load(program, folder)
-        self._facts = machine_facts(program) | {"workers": workers}
+        self._variables = of_gateways(os.environ)
+        self._facts = machine_facts(program, self._variables) | {"workers": workers}
         publish(folder / "repository")
 
     def speed(
@@ -160,7 +163,7 @@ class Bench:
 
     def _system(self) -> System:
         _say("starting Triton, controller and gateway")
-        return System(self._folder / "repository", self._folder, self._workers)
+        return System(self._folder / "repository", self._folder, self._workers, variables=self._variables)
 
 
 def _judged(comparisons: Sequence[Comparison]) -> dict[tuple[Case, str], float]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from typing import Any
 import psutil
 
 
-def machine_facts(h2load: str) -> dict[str, Any]:
+def machine_facts(h2load: str, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return date, processor, versions and the settings that the environment makes.
 
     Args:
         h2load: Path of the load generator.
+        variables: What of the environment reaches the gateways.
     """
     version = subprocess.run([h2load, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
     return {
@@ -25,7 +26,7 @@ def machine_facts(h2load: str) -> dict[str, Any]:
         "cores": psutil.cpu_count() or 0,
         "python": platform.python_version(),
         "h2load": version.strip(),
-        "environment": {key: value for key, value in sorted(os.environ.items()) if key.startswith("PENSTOCK_")},
+        "environment": dict(sorted((variables or {}).items())),
     }
 
 

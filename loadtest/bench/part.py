@@ -6,15 +6,26 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
+from loadtest.bench.variables import inherited
 from services.core.errors import PenstockError
 
 STOP_TIMEOUT_S = 40.0
 KILL_TIMEOUT_S = 10.0
+
+
+def owned(command: Sequence[str]) -> list[str]:
+    """Return the command line that runs a command and gets it a SIGTERM when this process ends, even by a kill.
+
+    The thread that starts it must be the main one: its end counts.
+    """
+    owner = ("-m", "services.process.die_with_parent", str(os.getpid()), str(int(signal.SIGTERM)))
+    return [sys.executable, *owner, *command]
 
 
 class Part:
@@ -33,7 +44,7 @@ class Part:
         rest: See above.
         grpc: See above.
         metrics: See above.
-        environment: Variables over those of this process.
+        environment: Variables over those of this process, of which it gets no settings (``variables.inherited``).
     """
 
     def __init__(
@@ -59,7 +70,7 @@ class Part:
             # A group of its own: a Ctrl-C must not reach it before the measurement has ended.
             self._process = subprocess.Popen(
                 self._command,
-                env={**os.environ, **self._environment},
+                env={**inherited(os.environ), **self._environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

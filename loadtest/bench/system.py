@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +14,7 @@ from typing import Any, Self
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
-from loadtest.bench.part import Part
+from loadtest.bench.part import Part, owned
 from loadtest.bench.ports import free_ports
 from loadtest.connection import HttpConnection
 from loadtest.record import Failure
@@ -31,6 +29,8 @@ _POLL_S = 0.1
 class System:
     """Tritons, a controller and a gateway that serve one repository. A context: it ends what it started.
 
+    They end with this process as well, however that ends: enter it in the main thread.
+
     Attributes:
         tritons: The replicas, ``direct`` the first of them; each has the whole repository.
         controller: The controller.
@@ -43,8 +43,9 @@ class System:
         folder: Where state, settings and logs (``<part>.log``) go.
         workers: Worker processes of the gateway.
         tritons: Number of replicas.
-        settings: Further settings of all parts, nested as in ``penstock.yaml``; variables ``PENSTOCK_...`` of this
-            process count too, and over them.
+        settings: Further settings of all parts, nested as in ``penstock.yaml``.
+        variables: Environment of all gateways, over the settings. What of this process's own they and the other parts
+            get has no settings.
     """
 
     def __init__(
@@ -54,11 +55,14 @@ class System:
         workers: int = 2,
         tritons: int = 1,
         settings: Mapping[str, Any] | None = None,
+        *,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.models = _models(repository)
         self._repository = repository
         self._folder = folder
         self._settings = dict(settings or {})
+        self._variables = dict(variables or {})
         # Four in a row each: the gateway takes a Triton's gRPC port to be the one after HTTP's.
         ports = free_ports(4 * (tritons + 2))
         fours = [ports[first : first + 4] for first in range(0, len(ports), 4)]
@@ -151,7 +155,8 @@ class System:
 
     def _gateway(self, name: str, workers: int, settings: Mapping[str, Any], ports: Sequence[int]) -> Part:
         where = ("--triton", self._addresses(), "--controller", self.controller.grpc)
-        return _verb(self._folder, name, "gateway", ports, settings, "--workers", str(workers), *where)
+        options = ("--workers", str(workers), *where)
+        return _verb(self._folder, name, "gateway", ports, settings, *options, variables=self._variables)
 
     def _addresses(self) -> str:
         return ",".join(triton.rest for triton in self.tritons)
@@ -170,7 +175,7 @@ def lone_triton(repository: Path, folder: Path, timeout_s: float = START_TIMEOUT
         PenstockError: It ended by itself, or it takes too long.
     """
     absolute = str(repository.absolute())
-    part = _verb(folder, "triton", "triton", free_ports(4), {}, "--repository", absolute, owned=True)
+    part = _verb(folder, "triton", "triton", free_ports(4), {}, "--repository", absolute)
     part.start()
     try:
         deadline = time.monotonic() + timeout_s
@@ -203,7 +208,7 @@ def lone_gateway(
         PenstockError: It ended by itself, or it takes too long.
     """
     where = ("--triton", triton, "--controller", controller, "--workers", str(workers))
-    part = _verb(folder, "gateway", "gateway", free_ports(3), settings or {}, *where, owned=True)
+    part = _verb(folder, "gateway", "gateway", free_ports(3), settings or {}, *where)
     part.start()
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -248,20 +253,25 @@ def _verb(
     ports: Sequence[int],
     settings: Mapping[str, Any],
     *options: str,
-    owned: bool = False,
+    variables: Mapping[str, str] | None = None,
 ) -> Part:
-    """Return a ``penstock`` verb as a part that was not started yet; ``owned`` ends it when this process is killed."""
-    owner = ("-m", "services.process.die_with_parent", str(os.getpid()), str(int(signal.SIGTERM)), sys.executable)
+    """Return a ``penstock`` verb as a part that was not started yet, and ends when this process does."""
     given = dict(zip(("http", "grpc", "metrics", "memory"), ports, strict=False))
     local = {kind: f"127.0.0.1:{port}" for kind, port in given.items()}
     command = [
-        *(sys.executable, *(owner if owned else ())),
-        *("-m", "services.cli.main", verb, *_config(folder, name, settings)),
+        *(sys.executable, "-m", "services.cli.main", verb, *_config(folder, name, settings)),
         *("--state-dir", str(folder / name), *options),
         *(word for kind, port in given.items() for word in (f"--{kind}-port", str(port))),
     ]
-    log = folder / f"{name}.log"
-    return Part(name, command, log, rest=local["http"], grpc=local["grpc"], metrics=local.get("metrics", ""))
+    return Part(
+        name,
+        owned(command),
+        folder / f"{name}.log",
+        rest=local["http"],
+        grpc=local["grpc"],
+        metrics=local.get("metrics", ""),
+        environment=variables,
+    )
 
 
 def _config(folder: Path, name: str, settings: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from loadtest.bench.part import owned
 from loadtest.bench.system import System, get
 from loadtest.connection import HttpConnection
 from loadtest.record import Failure
@@ -160,10 +161,10 @@ def wait_until(holds: Callable[[], bool], otherwise: str, timeout_s: float) -> N
 @contextmanager
 def traffic(system: System, data: Path, folder: Path, rate_per_s: float = RATE_PER_S) -> Iterator[None]:
     """Send requests over REST and gRPC until the end; then ``traffic.log`` in the folder has what became of them."""
-    words = [sys.executable, "-m", "loadtest.traffic", "--rest", system.gateway.rest, "--grpc", system.gateway.grpc]
+    words = ["-m", "loadtest.traffic", "--rest", system.gateway.rest, "--grpc", system.gateway.grpc]
     words += ["--model", MODEL, "--rate", f"{rate_per_s:g}", "--data", str(data), "--json"]
     with (folder / "traffic.log").open("wb") as log:
-        sender = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        sender = subprocess.Popen(owned([sys.executable, *words]), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
             yield
             if (status := sender.poll()) is not None:

@@ -82,11 +82,20 @@ class ControllerClient:
             PenstockError: The controller refuses, or does not answer.
         """
         given = {name: value for name, value in query.items() if value is not None}
-        return self._send(self._client.build_request("GET", path, params=given))
+        return self._send(self._request("GET", path, params=given))
 
     def post(self, path: str, document: Any) -> Any:
         """Send a document and return the answer; errors as in ``get``."""
-        return self._send(self._client.build_request("POST", path, json=document))
+        return self._send(self._request("POST", path, json=document))
+
+    def _request(self, method: str, path: str, **content: Any) -> httpx2.Request:
+        try:
+            return self._client.build_request(method, path, **content)
+        except (ValueError, httpx2.InvalidURL) as error:
+            raise InvalidRequest(
+                f"{method} {path!r} cannot be sent ({error}); expected finite numbers, UTF-8 text, and no control "
+                "character in a name"
+            ) from error
 
     def _send(self, request: httpx2.Request) -> Any:
         try:

@@ -41,10 +41,19 @@ def demo(console: Console, file: Path | None, state_dir: Path | None, leave: boo
     if not RECIPE.is_file():
         raise ConfigurationError(f"no recipe at {RECIPE}; the demo runs from a checkout of the project")
     require(settings, extras=("build", "loadtest"))
-    workspace = settings.state_dir / "demo"
     with ProcessLock(settings.state_dir / "demo.lock", f"a demo with the state directory {settings.state_dir}"):
-        here = settings.model_copy(update={"state_dir": workspace, "repository": workspace / "model_repository"})
-        return asyncio.run(_run(console, here, leave=leave))
+        return asyncio.run(_run(console, apart(settings), leave=leave))
+
+
+def apart(settings: Settings) -> Settings:
+    """Return the settings of the demo: where and how everything runs as asked for, on state of its own alone.
+
+    Its controller must not join others at a database that was named for these, and its versions are not signed.
+    """
+    workspace = settings.state_dir / "demo"
+    controller = settings.controller.model_copy(update={"database_url": None})
+    own = {"state_dir": workspace, "repository": workspace / "model_repository", "public_key": None}
+    return settings.model_copy(update={**own, "controller": controller})
 
 
 async def _run(console: Console, settings: Settings, *, leave: bool) -> int:

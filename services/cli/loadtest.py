@@ -15,15 +15,16 @@ from typing import Any
 
 import click
 
+from services.cli.finite_float import FiniteFloat
 from services.cli.yamlfile import load_yaml
 from services.core.errors import MissingDependency
 
 
 @click.command()
 @click.argument("slo", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--rate", type=float, help="Requests per second, over the file's.")
-@click.option("--duration", type=float, help="Measured seconds, over the file's.")
-@click.option("--warm-up", type=float, help="Warm-up seconds, over the file's.")
+@click.option("--rate", type=FiniteFloat(), help="Requests per second, over the file's.")
+@click.option("--duration", type=FiniteFloat(), help="Measured seconds, over the file's.")
+@click.option("--warm-up", type=FiniteFloat(), help="Warm-up seconds, over the file's.")
 @click.option("--rest", help="HOST:PORT of the REST target, over the file's.")
 @click.option("--grpc", help="HOST:PORT of the gRPC target, over the file's.")
 @click.option("--protocol", type=click.Choice(["rest", "grpc", "both"]), help="What to send with, over the file's.")

@@ -7,12 +7,15 @@ from typing import Any
 
 import click
 
+from services.cli.finite_float import FiniteFloat
 from services.core.memory.terms import LeakCheck, OnUnknown
 
 _PREFIX = "memory_"
 
 OPTIONS = (
-    click.option("--memory-reserve", type=float, help="Share of each Triton's memory that the candidate must leave."),
+    click.option(
+        "--memory-reserve", type=FiniteFloat(), help="Share of each Triton's memory that the candidate must leave."
+    ),
     click.option(
         "--memory-on-unknown",
         type=click.Choice([one.value for one in OnUnknown]),
@@ -23,10 +26,14 @@ OPTIONS = (
         type=click.Choice([one.value for one in LeakCheck]),
         help="watch: a leak that is shown rolls back. require: no step passes unwatched.  [default: watch]",
     ),
-    click.option("--memory-max-growth-mib-per-h", type=float, help="Allowed growth beyond stable's, MiB an hour, or"),
-    click.option("--memory-max-growth-share-per-h", type=float, help="this share of its size an hour, if it is more."),
-    click.option("--memory-window-s", type=float, help="Shortest time that a leak is shown by, seconds."),
-    click.option("--memory-interval-s", type=float, help="Time between two samples, seconds."),
+    click.option(
+        "--memory-max-growth-mib-per-h", type=FiniteFloat(), help="Allowed growth beyond stable's, MiB an hour, or"
+    ),
+    click.option(
+        "--memory-max-growth-share-per-h", type=FiniteFloat(), help="this share of its size an hour, if it is more."
+    ),
+    click.option("--memory-window-s", type=FiniteFloat(), help="Shortest time that a leak is shown by, seconds."),
+    click.option("--memory-interval-s", type=FiniteFloat(), help="Time between two samples, seconds."),
 )
 """The options; each is named after its key in the section ``memory`` of a rollout's file."""
 

@@ -12,6 +12,7 @@ import click
 
 from services.cli.console import Console
 from services.cli.controller_client import ControllerClient, controller_option
+from services.cli.finite_float import FiniteRange
 from services.core.errors import IntegrityError, MissingDependency, NotFound, UpstreamFailure
 from services.core.records.manifest import MANIFEST_FILE, Manifest, MetricEntry
 from services.triton.layout import CONFIG, RepositoryLayout
@@ -188,7 +189,7 @@ def pull(
 @click.option("--delay-us", metavar="N,N", help="Queue delays to try, in microseconds; default is 0 .. half the bound.")
 @click.option("--preferred", metavar="NAME,NAME", help="Preferred batches to try: none, full, halves (and full).")
 @click.option("--rows", type=click.IntRange(min=1), default=1, show_default=True, help="Rows of one request.")
-@click.option("--window-s", type=click.FloatRange(min=0.5), default=3.0, show_default=True, help="One measurement.")
+@click.option("--window-s", type=FiniteRange(min=0.5), default=3.0, show_default=True, help="One measurement.")
 @click.option("--trials", type=click.IntRange(min=1), help="Most configurations to measure; default is a third of all.")
 @click.option("--exhaustive", is_flag=True, help="Measure every configuration, to compare.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the arrivals.")

@@ -76,21 +76,28 @@ async def send_paced(
         rate_per_s: Most of them in a second.
         at_once: Most of them without an answer.
         over: Set when to stop: the next request is not sent.
+
+    Raises:
+        PenstockError: There is something wrong with a request before it is sent; nothing more is waited for.
     """
     sent, places, began = Sent(), asyncio.Semaphore(at_once), time.monotonic()
     due = began
-    async with asyncio.TaskGroup() as group:
-        for body in bodies:
-            await places.acquire()
-            due = max(due, time.monotonic() - 1 / rate_per_s)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(due - time.monotonic()):
-                    await over.wait()
-            if over.is_set():
-                sent.ended_early = True
-                break
-            due += 1 / rate_per_s
-            group.create_task(_send(client, path, body, sent)).add_done_callback(lambda _: places.release())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for body in bodies:
+                await places.acquire()
+                due = max(due, time.monotonic() - 1 / rate_per_s)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(due - time.monotonic()):
+                        await over.wait()
+                if over.is_set():
+                    sent.ended_early = True
+                    break
+                due += 1 / rate_per_s
+                group.create_task(_send(client, path, body, sent)).add_done_callback(lambda _: places.release())
+    except BaseExceptionGroup as several:
+        # One error and its words instead of a group, which nobody expects here.
+        raise several.exceptions[0] from None
     sent.seconds = time.monotonic() - began
     return sent
 

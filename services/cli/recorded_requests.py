@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ _DTYPES: dict[str, npt.DTypeLike] = {
     "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
 _BYTES = "BYTES"
+# What a file that is no npz file, or a damaged one, has NumPy and its zip reader raise.
+_NO_NPZ = (OSError, ValueError, EOFError, RuntimeError, MemoryError, AttributeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +51,42 @@ def recorded(path: Path, model: str, inputs: tuple[TensorSpec, ...]) -> Iterator
         inputs: These, batch dimension first where the model has one.
 
     Raises:
-        ConfigurationError: The file cannot be read, or a request in it is none.
+        ConfigurationError: The file cannot be read, or not a second time, has no request, or one in it is none.
     """
+    _expect_regular(path)
     return _rows(path, model, inputs) if path.suffix == ".npz" else _lines(path)
 
 
+def _expect_regular(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise _unread(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise ConfigurationError(
+            f"{path}: is no regular file, and is read once to be checked and again to be sent; write what comes out of "
+            "a pipe into a file first"
+        )
+
+
 def _lines(path: Path) -> Iterator[Body]:
-    number = 0
+    any_request = False
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if text := line.strip():
                     yield _line(path, number, text)
+                    any_request = True
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); give recorded requests") from error
-    if not number:
-        raise ConfigurationError(f"{path}: is empty; expected the JSON body of an inference request on each line")
+        raise _unread(path, error) from error
+    if not any_request:
+        raise ConfigurationError(
+            f"{path}: is empty, but for blank lines; expected the JSON body of an inference request on each line"
+        )
+
+
+def _unread(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"{path}: cannot be read ({error.strerror}); give recorded requests")
 
 
 def _line(path: Path, number: int, text: bytes) -> Body:
@@ -87,16 +111,24 @@ def _rows(path: Path, model: str, inputs: tuple[TensorSpec, ...]) -> Iterator[Bo
     counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) != 1:
         raise ConfigurationError(f"{path}: the arrays have {counts} items; expected the same number of each")
+    if not all(counts.values()):
+        raise ConfigurationError(f"{path}: {', '.join(sorted(counts))} without a single item; expected one per request")
     cast = {name: _cast(path, model, known[name], array) for name, array in arrays.items()}
     return (_row(known, cast, number) for number in range(next(iter(counts.values()))))
 
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays: dict[str, npt.NDArray[Any]] = {name: archive[name] for name in archive if name != LABELS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ConfigurationError(f"{path}: is a single array (npy); expected an npz file, as numpy.savez writes it")
+        with archive:
+            arrays: dict[str, Any] = {name: archive[name] for name in archive if name != LABELS}
+    except _NO_NPZ as error:
         raise ConfigurationError(f"{path}: cannot be read as an npz file ({error})") from error
+    # What is in the archive and no array comes as bytes.
+    if strange := sorted(name for name, array in arrays.items() if not isinstance(array, np.ndarray)):
+        raise ConfigurationError(f"{path}: holds {', '.join(strange)}, which is no array; expected arrays alone")
     scalars = sorted(name for name, array in arrays.items() if not array.ndim)
     if not arrays or scalars:
         found = f"{', '.join(scalars)} without a dimension" if scalars else "no array"

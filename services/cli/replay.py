@@ -14,10 +14,11 @@ import orjson
 
 from services.cli.console import Console
 from services.cli.controller_client import ControllerClient, controller_option
+from services.cli.finite_float import FiniteRange
 from services.cli.paced_sending import Sent, send_paced
 from services.cli.recorded_requests import recorded
 from services.cli.rollout_text import one_line
-from services.core.errors import InvalidRequest, NotFound, PenstockError, Unavailable, UpstreamFailure
+from services.core.errors import InvalidRequest, NotFound, Unavailable, UpstreamFailure
 from services.core.inference import TensorSpec
 from services.core.rollouts.forecast import duration
 from services.core.rollouts.rollout import Phase
@@ -37,10 +38,10 @@ _DEFAULT_GATEWAY = "http://127.0.0.1:8000"
     required=True,
     help="npz file with an array for each input, or the JSON bodies of inference requests, one to a line.",
 )
-@click.option("--rate", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True, help="A second.")
+@click.option("--rate", type=FiniteRange(0, min_open=True), default=20.0, show_default=True, help="A second.")
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="How often each is sent.")
 @click.option("--at-once", type=click.IntRange(1, 1024), default=32, show_default=True, help="Most without an answer.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="Seconds.")
+@click.option("--timeout", type=FiniteRange(0, min_open=True), default=10.0, show_default=True, help="Seconds.")
 @click.option("--rollout", help="Begin when this rollout's steps do, and stop when it is over.")
 @click.option("--gateway", default=_DEFAULT_GATEWAY, envvar="PENSTOCK_GATEWAY_URL", show_default=True, help="Its REST.")
 @controller_option
@@ -116,7 +117,11 @@ class _Watch:
         await self._begun.wait()
 
     async def look(self) -> None:
-        """Look again and again; while the controller is away the last state stands."""
+        """Look again and again; while the controller is away the last state stands.
+
+        Raises:
+            PenstockError: The controller answers, and not with the rollout.
+        """
         away = False
         try:
             while self.latest["active"]:
@@ -125,7 +130,7 @@ class _Watch:
                 await asyncio.sleep(_LOOK_S)
                 try:
                     self.latest, away = await asyncio.to_thread(self._controller.get, self._path), False
-                except PenstockError as error:
+                except (Unavailable, UpstreamFailure) as error:
                     if not away:
                         self._console.warn(f"waiting for the controller: {error.message}")
                     away = True
@@ -145,7 +150,7 @@ async def _replayed(console: Console, gateway: str, sending: _Sending, timeout_s
         try:
             if watch is not None:
                 await watch.begun()
-            return await send_paced(
+            sent = await send_paced(
                 client,
                 f"/v2/models/{quote(sending.model, safe='')}/infer",
                 bodies,
@@ -153,6 +158,9 @@ async def _replayed(console: Console, gateway: str, sending: _Sending, timeout_s
                 at_once=sending.at_once,
                 over=asyncio.Event() if watch is None else watch.over,
             )
+            if looking is not None and looking.done():
+                looking.result()  # raises what kept it from looking on
+            return sent
         finally:
             if looking is not None:
                 looking.cancel()

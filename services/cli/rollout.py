@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from services.cli.rollout_text import (
     list_row,
     one_line,
 )
-from services.core.errors import MissingDependency, PenstockError
+from services.core.errors import MissingDependency, Unavailable, UpstreamFailure
 
 _WATCH_S = 1.0
 _FAILED = 1
@@ -114,8 +115,12 @@ def get(console: Console, rollout_id: str, watch: bool, url: str) -> int:
     return _FAILED if watch and found["phase"] != "promoted" else 0
 
 
-def _watched(console: Console, client: ControllerClient, rollout_id: str) -> Any:
-    """Print a line at every change, through restarts of the controller, and return the rollout when it is over."""
+def _watched(console: Console, client: ControllerClient, rollout_id: str, every_s: float = _WATCH_S) -> Any:
+    """Print a line at every change, through restarts of the controller, and return the rollout when it is over.
+
+    Raises:
+        PenstockError: The controller answers, and not with the rollout: it is not there any more, or cannot be read.
+    """
     shown, away = "", False
     known = client.get(f"/v1/rollouts/{rollout_id}")
     while True:
@@ -126,10 +131,10 @@ def _watched(console: Console, client: ControllerClient, rollout_id: str) -> Any
         if not known["active"]:
             console.say(known["reason"])
             return known
-        time.sleep(_WATCH_S)
+        time.sleep(every_s)
         try:
             known, away = client.get(f"/v1/rollouts/{rollout_id}"), False
-        except PenstockError as error:
+        except (Unavailable, UpstreamFailure) as error:
             if not away:
                 console.warn(f"waiting for the controller: {error.message}")
             away = True
@@ -233,6 +238,7 @@ def selftest(console: Console) -> int:
     except ImportError as error:
         raise MissingDependency(f"the load generator cannot be imported: {error}", LOADTEST_REMEDY) from error
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends, like Ctrl-C, with everything that was started
     with tempfile.TemporaryDirectory(prefix="penstock-selftest-") as folder:
         ended = run(SCENARIOS, Path(folder), console.say)
     rows = [

@@ -9,6 +9,7 @@ import click
 
 from services.core.errors import ConfigurationError
 from services.core.rollouts.experiment import OnWin
+from services.core.rollouts.rollout_spec import Strategy
 
 _ARM = re.compile(r"(\d+):(\d+)")
 _NUMBER = r"-?\d+(?:\.\d+)?"
@@ -69,7 +70,7 @@ def with_experiment(
     """Return the body of a request with the flags of an A/B test over what is there.
 
     Raises:
-        ConfigurationError: A flag has another form.
+        ConfigurationError: A flag has another form, or says how long the step of an A/B test takes and this is none.
     """
     said: dict[str, Any] = {
         "outcome": None if outcome is None else _outcome(outcome),
@@ -83,9 +84,19 @@ def with_experiment(
     if said:
         body = {**body, "experiment": (body.get("experiment") or {}) | said}
     if min_runtime_s is not None:
+        _expect_ab(body)
         first, *others = body.get("steps") or [{"weight_percent": _DEFAULT_WEIGHT}]
         body = {**body, "steps": [{**first, "duration_s": min_runtime_s}, *others]}
     return body
+
+
+def _expect_ab(body: dict[str, Any]) -> None:
+    strategy = body.get("strategy") or Strategy.CANARY.value
+    if strategy != Strategy.AB.value:
+        raise ConfigurationError(
+            f"--min-runtime is of an A/B test, and the strategy is {strategy}; say --strategy ab, or say how long each "
+            "step takes with --step, for example 5:30s"
+        )
 
 
 def _arm(text: str) -> dict[str, int]:

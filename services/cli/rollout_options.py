@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from services.cli.controller_client import controller_option
+from services.cli.finite_float import FiniteFloat
 from services.cli.memory_options import OPTIONS
 from services.cli.rollout_experiment import EXPERIMENT_OPTIONS
 from services.core.rollouts.rollout_spec import OnInconclusive, Strategy
@@ -47,7 +48,7 @@ def asked_options(command: Any) -> Any:
             type=click.Choice([strategy.value for strategy in Strategy]),
             help="How it gets its traffic.  [default: canary]",
         ),
-        *(click.option(name, type=float, help=words) for name, words in _TOLERANCES.items()),
+        *(click.option(name, type=FiniteFloat(), help=words) for name, words in _TOLERANCES.items()),
         click.option("--max-step-duration", metavar="DURATION", help="A step without a pass by then is inconclusive."),
         click.option(
             "--on-inconclusive",

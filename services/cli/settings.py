@@ -1,6 +1,7 @@
 """The settings of ``penstock up`` and ``penstock demo``: defaults, then the file, then the environment, then flags.
 
-A variable is named after its place in the file: ``gateway: {http_port: 0}`` is ``PENSTOCK_GATEWAY_HTTP_PORT=0``.
+A variable is named after its place in the file: ``gateway: {http_port: 0}`` is ``PENSTOCK_GATEWAY_HTTP_PORT=0``. A
+list is separated by commas in it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+    ValidationError,
+)
 
 from services.cli.yamlfile import load_yaml
 from services.core.errors import ConfigurationError
@@ -29,7 +38,8 @@ PREFIX = "PENSTOCK_"
 SETTINGS_FILE = "penstock.yaml"
 
 # Read by single commands, not part of the settings file.
-_OTHER_VARIABLES = frozenset({"PENSTOCK_CONTROLLER_URL", "PENSTOCK_SIGN_KEY"})
+_OTHER_VARIABLES = frozenset({"PENSTOCK_CONTROLLER_URL", "PENSTOCK_GATEWAY_URL", "PENSTOCK_SIGN_KEY"})
+_IN_CLEAR = "secrets in clear"
 
 _TRITONS = (
     "The Tritons as HOST:HTTPPORT[/GRPCPORT[/MEMORYPORT]], separated by commas, or dns:NAME:HTTPPORT[/...] for all "
@@ -40,6 +50,14 @@ _CONTROLLERS = (
 )
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _secret_in_json(secret: SecretStr, info: SerializationInfo) -> str:
+    return secret.get_secret_value() if _IN_CLEAR in (info.context or ()) else str(secret)
+
+
+SecretText = Annotated[SecretStr, PlainSerializer(_secret_in_json, str, when_used="json")]
+"""A setting that is shown as stars, unless ``in_clear`` is asked for it."""
 
 
 class Section(BaseModel):
@@ -75,7 +93,7 @@ class ControllerSettings(Section):
     http_port: Port = 9000
     grpc_port: Port = 9001
     database_url: str | None = Field(None, description="SQLAlchemy URL; default is SQLite in the state directory.")
-    webhook_secret: SecretStr = Field(SecretStr(""), description="Calls of rollouts' webhooks are signed with it.")
+    webhook_secret: SecretText = Field(SecretStr(""), description="Calls of rollouts' webhooks are signed with it.")
     webhook_hosts: list[str] = Field(["*"], description="Hosts that webhooks may call; `*` stands for any part.")
     prometheus_url: str | None = Field(None, description="Prometheus that custom metrics of rollouts are asked from.")
     audit_days: int | None = Field(
@@ -123,6 +141,11 @@ class Settings(Section):
     triton: TritonSettings = TritonSettings()
 
 
+def in_clear(settings: Settings) -> dict[str, Any]:
+    """Return the settings as JSON has them, with every secret: for a process of ours to read, never for a person."""
+    return settings.model_dump(mode="json", context={_IN_CLEAR})
+
+
 def listening(settings: Settings) -> dict[str, tuple[str, int]]:
     """Return host and port of everything that listens, by setting; of a further Triton with its number."""
     gateway, controller, triton = settings.gateway, settings.controller, settings.triton
@@ -168,7 +191,7 @@ def triton_targets(settings: Settings, asked: str | None, setting: str) -> Targe
 
 def under_section(section: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return a verb's flags under their dotted names: those of no section as they are, the rest in ``section``."""
-    of_no_section = {place[0] for place in _places() if len(place) == 1}
+    of_no_section = {place[0] for place in places() if len(place) == 1}
     return {name if name in of_no_section else f"{section}.{name}": value for name, value in flags.items()}
 
 
@@ -187,8 +210,9 @@ def load_settings(environment: Mapping[str, str], file: Path | None, flags: Mapp
     from_file = load_yaml(path, Settings) if file is not None or path.is_file() else Settings()
     merged = from_file.model_dump()
     origins: dict[tuple[str, ...], str] = {}
+    types = places()
     for place, variable in _variables(environment).items():
-        _put(merged, place, environment[variable])
+        _put(merged, place, _said(environment[variable], types[place]))
         origins[place] = variable
     for name, value in flags.items():
         if value is not None:
@@ -202,7 +226,7 @@ def load_settings(environment: Mapping[str, str], file: Path | None, flags: Mapp
 
 
 def _variables(environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
-    known = {PREFIX + "_".join(place).upper(): place for place in _places()}
+    known = {variable_of(place): place for place in places()}
     found: dict[tuple[str, ...], str] = {}
     for variable in environment:
         if not variable.startswith(PREFIX) or variable in _OTHER_VARIABLES:
@@ -215,16 +239,29 @@ def _variables(environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
     return found
 
 
-def _places() -> list[tuple[str, ...]]:
-    return list(_places_in(Settings))
+def places() -> dict[tuple[str, ...], Any]:
+    """Return where every setting is in the file, from the top, and its type."""
+    return dict(_places_in(Settings))
 
 
-def _places_in(section: type[Any]) -> Iterator[tuple[str, ...]]:
+def variable_of(place: tuple[str, ...]) -> str:
+    """Return the name of the environment variable of a place."""
+    return PREFIX + "_".join(place).upper()
+
+
+def _places_in(section: type[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, annotation in get_type_hints(section).items():
         if isinstance(annotation, type) and (issubclass(annotation, Section) or is_dataclass(annotation)):
-            yield from ((name, *inner) for inner in _places_in(annotation))
+            yield from (((name, *inner), found) for inner, found in _places_in(annotation))
         elif get_origin(annotation) is not ClassVar and name in _fields_of(section):
-            yield (name,)
+            yield (name,), annotation
+
+
+def _said(text: str, annotation: Any) -> str | list[str]:
+    """Return what a variable says of a setting of this type."""
+    if get_origin(annotation) is not list:
+        return text
+    return [item for part in text.split(",") if (item := part.strip())]
 
 
 def _fields_of(section: type[Any]) -> Collection[str]:

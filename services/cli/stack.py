@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import yaml
 
 from services.cli.earlier_run import PART_MODULE, up_lock
-from services.cli.settings import TRITON_PORTS, Settings, listening, setting_of
+from services.cli.settings import TRITON_PORTS, Settings, in_clear, listening, setting_of
 from services.core.address import Address
 from services.core.errors import ConfigurationError, Unavailable
 from services.process.backoff import Backoff
@@ -269,7 +270,7 @@ class Stack:
     def _write_settings(self) -> None:
         """Write the settings in force, with every address chosen, for the parts to read."""
         endpoints = self.endpoints
-        document = self._settings.model_dump(mode="json")
+        document = in_clear(self._settings)
         document["repository"] = str(self._settings.repository.absolute())
         document["state_dir"] = str(self._state_dir)
         if self._settings.public_key is not None:
@@ -288,9 +289,7 @@ class Stack:
             "triton": endpoints.triton_replicas,
             "controller": str(Address(endpoints.controller_host, endpoints.controller_grpc_port)),
         }
-        # JSON is YAML; readable by its owner only, for a database's URL may hold a password.
-        self._settings_path.touch(mode=0o600)
-        self._settings_path.write_text(json.dumps(document, indent=2) + "\n")
+        _write_for_owner(self._settings_path, yaml.safe_dump(document, sort_keys=False))
 
     def _log_path(self, name: str) -> Path:
         return self._state_dir / "logs" / f"{name}.log"
@@ -305,6 +304,14 @@ class Stack:
         parts = {part.name: part.pid for part in self.parts}
         document = {"pid": os.getpid(), "parts": parts, "endpoints": asdict(self.endpoints)}
         (self._state_dir / "run.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _write_for_owner(path: Path, text: str) -> None:
+    """Write a file that nobody else can read at any moment: it holds secrets. One that was there is replaced."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 async def _answers(client: httpx2.AsyncClient, url: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -15,6 +17,8 @@ from services.core.errors import ConfigurationError
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
+# What PyYAML raises, beside its own errors, for a value that has the form of a date or a number only.
+_WRONG_SCALAR = (ValueError, LookupError, AttributeError, OverflowError)
 
 
 def load_yaml(path: Path, model: type[Model]) -> Model:
@@ -51,28 +55,62 @@ def _compose(path: Path) -> yaml.Node:
 def _construct(path: Path, tree: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
-        _refuse_duplicates(path, tree)
+        _refuse_wrong_keys(path, tree)
         return loader.construct_document(tree)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
+    except _WRONG_SCALAR as error:
+        raise _wrong_scalar(path, tree, error) from error
     finally:
         loader.dispose()
 
 
-def _refuse_duplicates(path: Path, node: yaml.Node) -> None:
+def _wrong_scalar(path: Path, tree: yaml.Node, error: Exception) -> ConfigurationError:
+    """Return the error for a value that looks like a date or a number, and is none."""
+    loader = yaml.SafeLoader("")
+    for node in _scalars(tree):
+        try:
+            with suppress(yaml.YAMLError):  # such as a merge key, which is nothing by itself
+                loader.construct_object(node)
+        except _WRONG_SCALAR as fault:
+            line, kind = node.start_mark.line + 1, node.tag.rpartition(":")[2]
+            return ConfigurationError(
+                f"{path}:{line}: '{node.value}' is no {kind} ({fault}); correct it, or quote it where it is a text"
+            )
+    return ConfigurationError(f"{path}: not valid YAML: {error}")
+
+
+def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    elif isinstance(node, yaml.MappingNode):
+        for pair in node.value:
+            for part in pair:
+                yield from _scalars(part)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _scalars(item)
+
+
+def _refuse_wrong_keys(path: Path, node: yaml.Node) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigurationError(
+                    f"{path}:{line}: a key is a list or a mapping; expected a text, in quotes where it begins with a "
+                    "bracket or a brace"
+                )
             if key.value in seen:
                 raise ConfigurationError(
                     f"{path}:{line}: key '{key.value}' is there twice, first in line {seen[key.value]}"
                 )
             seen[key.value] = line
-            _refuse_duplicates(path, value)
+            _refuse_wrong_keys(path, value)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_duplicates(path, item)
+            _refuse_wrong_keys(path, item)
 
 
 def _describe(path: Path, tree: yaml.Node, model: type[BaseModel], fault: ErrorDetails) -> str:

@@ -27,6 +27,7 @@ from services.controller.election.governor import Governor
 from services.controller.election.leadership import Election, Leader, Mandate
 from services.controller.election.postgres_election import PostgresElection
 from services.controller.election.sole_election import SoleElection, sole_lock
+from services.controller.eligibility import Eligibility
 from services.controller.events.event_feed import EventFeed
 from services.controller.events.event_routes import add_events
 from services.controller.events.watch import Watch
@@ -172,14 +173,12 @@ async def _run(
         newcomers=newcomers,
         mandate=mandate,
     )
+    eligibility = Eligibility(ledger, measuring, caller, published=layout, reads=RepositoryReads())
     operations = Operations(
         ledger=ledger,
         store=store,
         loader=loader,
-        measuring=measuring,
-        caller=caller,
-        published=layout,
-        reads=RepositoryReads(),
+        eligibility=eligibility,
         wake=reconciler.wake,
         clock=time.time,
         mandate=mandate,
@@ -212,7 +211,7 @@ async def _run(
         operations=operations, overview=overview, ledger=ledger, watch=watch, feed=feed, clock=time.time
     )
 
-    insight = Insight(ledger=ledger, store=store, fleet=fleet, clock=time.time, waiting=waits.of)
+    insight = Insight(eligibility=eligibility, store=store, fleet=fleet, clock=time.time, waiting=waits.of)
     to_leader, feedback = ToLeader(mandate), FeedbackIntake(ledger, mandate)
     metrics = ControllerMetrics(ledger, fleet, reconciler, mandate, caller, announcer=announcer)
     rest = rest_app(operations, overview, insight, metrics, dashboard=dashboard, to_leader=to_leader, feedback=feedback)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from services.controller.eligibility import Eligibility
 from services.controller.gateways.fleet import Fleet
-from services.controller.ledger import Ledger
 from services.controller.storage.store import Store
 from services.controller.webhooks.delivery import undelivered_words
-from services.core.errors import NotFound
 from services.core.rollouts.explanation import explain_rollout
 from services.core.rollouts.forecast import Forecast, forecast
 from services.core.rollouts.rollout import Rollout
@@ -22,7 +21,7 @@ class Insight:
     """Explanations, forecasts and plans. They take some tenths of a second of CPU, so they are made in a thread.
 
     Args:
-        ledger: The present routes.
+        eligibility: Says which rollouts can be done at all.
         store: The rollouts and their history.
         fleet: What the gateways answered lately.
         clock: Wall clock, seconds since the epoch.
@@ -32,13 +31,13 @@ class Insight:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        eligibility: Eligibility,
         store: Store,
         fleet: Fleet,
         clock: Callable[[], float],
         waiting: Callable[[Rollout], Sequence[str]],
     ) -> None:
-        self._ledger, self._store, self._fleet, self._clock = ledger, store, fleet, clock
+        self._eligibility, self._store, self._fleet, self._clock = eligibility, store, fleet, clock
         self._waiting = waiting
 
     async def explain(self, rollout_id: str) -> tuple[list[str], Forecast | None]:
@@ -61,13 +60,10 @@ class Insight:
         """Return how long each step will take at the traffic of the last minute.
 
         Raises:
-            NotFound: The model is not served.
+            NotFound, InvalidRequest: It could not be started at all; as in ``Eligibility.stable_for``.
         """
-        route = self._ledger.routes.get(spec.model)
-        if route is None:
-            served = ", ".join(sorted(self._ledger.routes)) or "none"
-            raise NotFound(f"model '{spec.model}' is not served; served models: {served}")
-        seen, seconds = self._fleet.recent.answered(spec.model, route.stable, Role.STABLE)
+        stable = self._eligibility.stable_for(spec, await self._eligibility.published(spec.model))
+        seen, seconds = self._fleet.recent.answered(spec.model, stable, Role.STABLE)
         return await asyncio.to_thread(planned, spec, seen, seconds)
 
 

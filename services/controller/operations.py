@@ -5,18 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 from services.controller.election.leadership import Mandate
+from services.controller.eligibility import Eligibility
 from services.controller.ledger import Ledger
-from services.controller.measuring import Measuring
 from services.controller.storage.store import AuditPage, AuditQuery, Store
 from services.controller.versions.loader import Loader
-from services.controller.versions.published import Published
-from services.controller.versions.repository_reads import RepositoryReads
-from services.controller.webhooks.caller import WebhookCaller
 from services.controller.webhooks.delivery import Undelivered
-from services.core.errors import Conflict, InvalidRequest, NotFound, PenstockError, Unavailable
+from services.core.errors import Conflict, InvalidRequest, PenstockError, Unavailable
 from services.core.rollouts.actions import SetRoute, actions_of
 from services.core.rollouts.audit import AuditOutcome, AuditRecord, standing_of
 from services.core.rollouts.event import Event, EventKind
@@ -54,10 +50,8 @@ class Operations:
     Args:
         ledger: The stored state; written under its lock.
         store: Read directly for rollouts that are over, for history and for the audit log.
-        measuring: Whether there is a source of custom metrics.
         loader: Told to forget old failures when a rollout begins.
-        published: The model repository.
-        reads: Reads of the repository that a start makes.
+        eligibility: Says which rollouts can be done at all.
         wake: Called after every change: the loop shall not wait for its next tick.
         clock: Wall clock, seconds since the epoch.
         mandate: Whether this process leads; one that does not changes nothing.
@@ -69,10 +63,7 @@ class Operations:
         ledger: Ledger,
         store: Store,
         loader: Loader,
-        measuring: Measuring,
-        caller: WebhookCaller,
-        published: Published,
-        reads: RepositoryReads,
+        eligibility: Eligibility,
         wake: Callable[[], None],
         clock: Callable[[], float],
         mandate: Mandate,
@@ -80,10 +71,7 @@ class Operations:
         self._ledger = ledger
         self._store = store
         self._loader = loader
-        self._measuring = measuring
-        self._caller = caller
-        self._published = published
-        self._reads = reads
+        self._eligibility = eligibility
         self._wake = wake
         self._clock = clock
         self._mandate = mandate
@@ -105,14 +93,15 @@ class Operations:
         """
         attempt = _Attempt(actor, _START, spec.model, None, f"version {spec.version}", request_id)
         try:
-            published = await self._reads.read(partial(self._versions, spec.model))
+            published = await self._eligibility.published(spec.model)
             async with self._ledger.lock:
                 await self._read_as_leader()
                 if (done := await self._done_before(attempt)) is not None:
                     if done.spec != spec:
                         raise _reused(request_id, done.id)
                     return done
-                stable = self._check(spec, published)
+                self._expect_none_under_way(spec.model)
+                stable = self._eligibility.stable_for(spec, published)
                 self._loader.forget(spec.model)
                 rollout = new_rollout(spec, stable, self._clock())
                 created = await self._ledger.create(rollout, beginning(rollout, actor), request_id)
@@ -223,39 +212,10 @@ class Operations:
         for listener in self._listeners:
             listener(record)
 
-    def _versions(self, model: str) -> list[int]:
-        """Return what is published now, not at the last tick: a rollout may follow a build at once."""
-        try:
-            return self._published.versions(model)
-        except NotFound:
-            return []
-
-    def _check(self, spec: RolloutSpec, published: list[int]) -> int:
-        """Return the stable version that a candidate is to replace, if it may."""
-        if spec.metrics and not self._measuring.possible:
-            raise InvalidRequest(
-                f"metric '{spec.metrics[0].name}' is asked for and nobody said where metrics are; set "
-                "controller.prometheus_url (PENSTOCK_CONTROLLER_PROMETHEUS_URL) to a Prometheus"
-            )
-        for webhook in spec.webhooks:
-            if problem := self._caller.problem(webhook):
-                raise InvalidRequest(f"webhook '{webhook.name}': {problem}")
-        route = self._ledger.routes.get(spec.model)
-        if route is None:
-            served = ", ".join(sorted(self._ledger.routes)) or "none"
-            raise NotFound(f"model '{spec.model}' is not served; served models: {served}")
-        active = self._ledger.active.get(spec.model)
+    def _expect_none_under_way(self, model: str) -> None:
+        active = self._ledger.active.get(model)
         if active is not None:
-            raise Conflict(f"model '{spec.model}' has rollout {active.id} under way; abort it or wait until it is over")
-        for version in spec.challengers:
-            if version == route.stable:
-                raise InvalidRequest(
-                    f"version {version} of '{spec.model}' is the stable one already; name another version"
-                )
-            if version not in published:
-                found = ", ".join(map(str, published)) or "none"
-                raise NotFound(f"model '{spec.model}' has no published version {version}; published: {found}")
-        return route.stable
+            raise Conflict(f"model '{model}' has rollout {active.id} under way; abort it or wait until it is over")
 
 
 def _reused(request_id: str, what: str) -> InvalidRequest:

@@ -15,6 +15,7 @@ from services.controller.api.rest import rest_app
 from services.controller.api.rollout_service import RolloutService
 from services.controller.dashboard.pages import Dashboard
 from services.controller.election.leadership import Leader, Mandate
+from services.controller.eligibility import Eligibility
 from services.controller.events.event_feed import EventFeed
 from services.controller.events.event_routes import add_events
 from services.controller.events.watch import Watch
@@ -158,14 +159,12 @@ class ControlPlane:
             newcomers=self.newcomers,
             mandate=self.mandate,
         )
+        eligibility = Eligibility(self.ledger, self.measuring, caller, published=self.repository, reads=self.reads)
         self.operations = Operations(
             ledger=self.ledger,
             store=store,
             loader=self.loader,
-            measuring=self.measuring,
-            caller=caller,
-            published=self.repository,
-            reads=self.reads,
+            eligibility=eligibility,
             wake=self.reconciler.wake,
             clock=self.clock,
             mandate=self.mandate,
@@ -183,7 +182,7 @@ class ControlPlane:
         )
         self.feedback = FeedbackIntake(self.ledger, self.mandate)
         self.insight = Insight(
-            ledger=self.ledger, store=self.store, fleet=self.fleet, clock=self.clock, waiting=waits.of
+            eligibility=eligibility, store=self.store, fleet=self.fleet, clock=self.clock, waiting=waits.of
         )
         self.metrics = ControllerMetrics(
             self.ledger, self.fleet, self.reconciler, self.mandate, caller, announcer=self.announcer

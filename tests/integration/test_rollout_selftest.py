@@ -1,10 +1,13 @@
 """``penstock rollout selftest``: known faults behind a candidate, in front of a real Triton."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from loadtest.selftest.experiment import run
@@ -32,3 +35,24 @@ def test_a_gate_that_is_wrong_is_said_to_be(tmp_path: Path) -> None:
     ]
     ended = run(wrong, tmp_path, lambda _: None)
     assert [one.right for one in ended] == [False, False]
+
+
+def test_a_selftest_that_is_ended_early_ends_what_it_started(tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "services.cli.main", "rollout", "selftest"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    selftest = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert selftest.stdout is not None
+    for line in selftest.stdout:
+        if line.startswith("version 2:"):
+            break
+    started = psutil.Process(selftest.pid).children(recursive=True)
+    commands = [" ".join(one.cmdline()) for one in started]
+    for part in ("tritonserver", "main controller", "main gateway", "loadtest.traffic"):
+        assert any(part in words for words in commands), commands
+    selftest.send_signal(signal.SIGTERM)
+    _, err = selftest.communicate(timeout=120)
+    assert selftest.returncode == 130, err
+    assert "Traceback" not in err
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert alive == []
+    assert list(tmp_path.glob("penstock-selftest-*")) == []

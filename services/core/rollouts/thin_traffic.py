@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from services.core.counts.tally import Tally
+from services.core.memory.terms import LeakCheck
 from services.core.rollouts.forecast import StepPlan, duration, plan
-from services.core.rollouts.rollout_spec import STEPS_OF, RolloutSpec, Strategy
+from services.core.rollouts.rollout_spec import LONGEST_STEP_S, STEPS_OF, RolloutSpec, Strategy
+from services.core.rollouts.start_command import only_in_a_file, start_command
 
 REPLAY_S = 600.0
 """In about this time a proposed replay is over."""
@@ -127,9 +129,8 @@ def _replay(spec: RolloutSpec, seen: Tally, elapsed_s: float) -> Proposal | None
     """Propose a shadow that compares both versions on recorded inputs, unless that is what was asked for."""
     shadow = spec
     if spec.strategy is not Strategy.SHADOW:
-        steps = STEPS_OF[Strategy.SHADOW]
-        longest_s = max(spec.max_step_duration_s, *(step.duration_s for step in steps))
-        shadow = replace(spec, strategy=Strategy.SHADOW, steps=steps, max_step_duration_s=longest_s)
+        longest_s = max(spec.max_step_duration_s, LONGEST_STEP_S[Strategy.SHADOW])
+        shadow = replace(spec, strategy=Strategy.SHADOW, steps=STEPS_OF[Strategy.SHADOW], max_step_duration_s=longest_s)
     [step, *_] = plan(shadow, seen, elapsed_s)
     if step.requests is None or step.seconds is None:
         return None
@@ -137,10 +138,11 @@ def _replay(spec: RolloutSpec, seen: Tally, elapsed_s: float) -> Proposal | None
     requests = _round_up(step.requests / share)
     rate = _round_up(requests / REPLAY_S)
     seconds = requests / rate
+    unsaid = only_in_a_file(shadow)
+    same = f" with a --file that says {', '.join(unsaid)} as here" if unsaid else ""
     text = (
-        f"replay about {requests:,} recorded requests to a shadow, off the clients' path: `penstock rollout start "
-        f"{spec.model} --version {spec.version} --strategy shadow`, then `penstock replay {spec.model} --data FILE "
-        f"--rate {rate} --rollout ID`, {duration(seconds)}"
+        f"replay about {requests:,} recorded requests to a shadow, off the clients' path: `{start_command(shadow)}`"
+        f"{same}, then `penstock replay {spec.model} --data FILE --rate {rate} --rollout ID`, {duration(seconds)}"
     )
     return Proposal(Remedy.SHADOW_REPLAY, float(rate), requests, seconds, text)
 
@@ -152,13 +154,19 @@ def _synthetic(spec: RolloutSpec, steps: Sequence[StepPlan], per_s: float) -> Pr
         return None
     factor = max(seconds) / spec.max_step_duration_s
     rate = _round_up(per_s * (factor - 1))
-    together = sum(seconds) / factor
+    together = sum(max(_least_s(spec, index), each / factor) for index, each in enumerate(seconds))
     requests = _round_up(rate * together)
     text = (
         f"send about {rate} requests/s more while it runs, {requests:,} in all: `penstock loadtest FILE --rate {rate}` "
         f"or recorded ones with `penstock replay {spec.model} --data FILE --rate {rate}`: {duration(together)} then"
     )
     return Proposal(Remedy.SYNTHETIC_LOAD, float(rate), requests, together, text)
+
+
+def _least_s(spec: RolloutSpec, index: int) -> float:
+    """Return what a step takes however much traffic there is, seconds."""
+    watched = not index and spec.memory.leak_check is LeakCheck.REQUIRE
+    return max(spec.steps[index].duration_s, spec.memory.window_s if watched else 0.0)
 
 
 def _in_time(steps: Sequence[StepPlan]) -> bool:

@@ -58,12 +58,11 @@ class Webhook:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
         sizes = [len(text) for pair in self.metadata.items() for text in pair]
         rules = {
             "expected a name of lower-case letters, digits, '-' and '_'": _NAME.fullmatch(self.name),
             f"url '{self.url[:200]}'; expected http:// or https:// and a host": (
-                parts.scheme in {"http", "https"} and parts.hostname and len(self.url) <= _LONGEST_URL
+                _names_a_host(self.url) and len(self.url) <= _LONGEST_URL
             ),
             f"expected a timeout_s up to {_LONGEST_TIMEOUT_S:g}": 0.0 < self.timeout_s <= _LONGEST_TIMEOUT_S,
             "expected an interval_s from 1 to 3600": 1.0 <= self.interval_s <= 3600.0,  # noqa: PLR2004 - an hour
@@ -88,3 +87,11 @@ class Webhook:
             failure_limit=self.retries,
             consecutive_error_limit=self.retries,
         )
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no IPv6 address
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,14 @@ import httpx2
 import numpy as np
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from services.cli.console import Console
+from services.cli.controller_client import ControllerClient
 from services.cli.paced_sending import Sent, send_paced
 from services.cli.recorded_requests import Body, recorded
-from services.core.errors import ConfigurationError
+from services.cli.replay import _Watch, replay
+from services.core.errors import ConfigurationError, NotFound
 from services.core.inference import TensorSpec
 from tests.fakes import aio
 
@@ -89,6 +96,69 @@ def test_arrays_of_different_lengths_and_files_that_are_none_are_refused(tmp_pat
             read(tmp_path / name)
 
 
+def test_what_can_be_read_once_only_is_refused(tmp_path: Path) -> None:
+    for name in ("log.jsonl", "rows.npz"):
+        end, other_end = os.pipe()
+        os.write(other_end, b'{"inputs": []}\n')
+        os.close(other_end)
+        (tmp_path / name).symlink_to(f"/dev/fd/{end}")
+        try:
+            with pytest.raises(ConfigurationError, match="is no regular file"):
+                read(tmp_path / name)
+        finally:
+            os.close(end)
+
+
+def test_a_file_without_a_request_is_refused_before_any_is_sent(tmp_path: Path) -> None:
+    blank = tmp_path / "log.jsonl"
+    blank.write_text("\n  \n\n")
+    with pytest.raises(ConfigurationError, match="is empty, but for blank lines"):
+        read(blank)
+    with pytest.raises(ConfigurationError, match="x without a single item"):
+        read(saved(tmp_path, x=np.zeros((0, 3), np.float32)))
+
+
+def test_an_archive_that_is_another_or_damaged_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.npz"
+    with path.open("wb") as file:
+        np.save(file, np.zeros((2, 3), np.float32))
+    with pytest.raises(ConfigurationError, match="is a single array"):
+        read(path)
+
+    np.savez_compressed(path, x=np.zeros((2, 3), np.float32))
+    data = bytearray(path.read_bytes())
+    begin = data.index(b"x.npy") + len(b"x.npy") + int.from_bytes(data[28:30], "little")
+    data[begin : begin + 4] = b"\xff" * 4  # where the deflated bytes begin: no such kind of block
+    path.write_bytes(data)
+    with pytest.raises(ConfigurationError, match="cannot be read as an npz file"):
+        read(path)
+
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "no array")
+    with pytest.raises(ConfigurationError, match=r"holds readme\.txt, which is no array"):
+        read(path)
+
+
+@pytest.mark.parametrize("option", ["--rate", "--timeout"])
+@pytest.mark.parametrize("value", ["nan", "inf", "0"])
+def test_a_rate_that_is_none_is_wrong_usage(option: str, value: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(replay, ["m", "--data", str(tmp_path / "log.jsonl"), option, value])
+    assert done.exit_code == 2
+    assert option in done.output
+
+
+def test_a_replay_waits_for_a_controller_that_is_away_and_not_for_a_rollout_that_is_gone() -> None:
+    active = {"model": "m", "phase": "preparing", "active": True}
+    answers = [httpx2.Response(200, json=active), httpx2.Response(503, json={"error": "no leader"})]
+    answers += [httpx2.Response(404, json={"error": "no rollout m-1"})]
+    transport = httpx2.MockTransport(lambda _: answers.pop(0))
+    with ControllerClient("http://controller", transport) as controller:
+        watch = _Watch(Console(), controller, "m-1", "m")
+        with pytest.raises(NotFound, match="no rollout m-1"):
+            aio.run(watch.look())
+    assert watch.over.is_set()
+
+
 class Gateway:
     """Answers after a while; fails the request whose number it is told."""
 
@@ -131,6 +201,19 @@ def test_every_request_is_sent_once_in_order_and_failures_are_told_apart() -> No
     assert "ReadTimeout" in sent.said["no answer"]
     assert sent.latency.total == 18
     assert not sent.ended_early
+
+
+def test_a_request_that_cannot_be_read_ends_it_with_its_own_words() -> None:
+    def broken() -> Iterator[Body]:
+        yield Body(b"0", 1)
+        raise ConfigurationError("log.jsonl:2: is no JSON")
+
+    async def sent() -> None:
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(Gateway()), base_url="http://g") as client:
+            await send_paced(client, "/infer", broken(), rate_per_s=1e4, at_once=8, over=asyncio.Event())
+
+    with pytest.raises(ConfigurationError, match="is no JSON"):
+        aio.run(sent())
 
 
 def test_the_rate_is_kept_and_no_more_are_under_way_than_allowed() -> None:

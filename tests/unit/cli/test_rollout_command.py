@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx2
 import pytest
 from click.testing import CliRunner
+from click.types import FloatParamType
 
+from services.cli.console import Console
 from services.cli.controller_client import ControllerClient
-from services.cli.rollout import plan, rollout, start
+from services.cli.rollout import _watched, plan, rollout, start
 from services.cli.rollout_replay import replayed
 from services.cli.rollout_start import body_of, duration_s, step_of
 from services.cli.rollout_text import HISTORY_COLUMNS, LIST_COLUMNS, describe, history_row, list_row, one_line
@@ -26,6 +30,8 @@ from services.core.errors import (
     UpstreamFailure,
 )
 from services.core.memory.terms import LeakCheck, MemoryTerms
+from services.core.rollouts.rollout_spec import AnalysisConfig, RolloutSpec, Step, Strategy
+from services.core.rollouts.start_command import start_command
 from tests.fakes.control_plane import ControlPlane, FakeRepository
 
 
@@ -139,6 +145,28 @@ def test_a_url_that_is_none_is_refused() -> None:
         client.get("/v1/rollouts")
 
 
+@pytest.mark.parametrize("document", [{"a": float("nan")}, {"reason": b"\xff".decode(errors="surrogateescape")}])
+def test_what_no_request_can_carry_is_refused(document: dict[str, Any]) -> None:
+    with answering(200, b"{}") as client, pytest.raises(InvalidRequest, match="cannot be sent"):
+        client.post("/v1/rollouts", document)
+
+
+def test_a_control_character_in_a_name_is_refused() -> None:
+    with answering(200, b"{}") as client, pytest.raises(InvalidRequest, match="no control character"):
+        client.get("/v1/rollouts/digits\n1")
+
+
+@pytest.mark.parametrize("verb", [start, plan], ids=["start", "plan"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_every_number_of_a_rollout_must_be_finite(verb: click.Command, value: str) -> None:
+    numbers = [option.opts[0] for option in verb.params if isinstance(option.type, FloatParamType)]
+    assert {"--max-error-increase", "--memory-window-s"} <= set(numbers)
+    for option in numbers:
+        done = CliRunner().invoke(verb, ["digits", "--version", "2", f"{option}={value}"])
+        assert done.exit_code == 2
+        assert f"'{value}' is no finite number" in done.output
+
+
 @pytest.fixture(scope="module")
 def told() -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A rollout that is over, and its history, as the controller's REST gives them."""
@@ -171,6 +199,31 @@ def test_a_rollout_is_told_with_its_reason_evidence_and_checks(
     assert len(str(row[-1])) < len(rollout["reason"]), "a list has a line for each rollout, not a paragraph"
     assert "version 1 -> 2" in one_line(rollout)
     assert json.dumps(rollout)
+
+
+def test_watching_outlasts_a_controller_that_is_away_and_ends_where_it_has_no_such_rollout(
+    told: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    active = told[0] | {"active": True}
+    answers: list[httpx2.Response | Exception] = [
+        httpx2.Response(200, json=active),
+        httpx2.Response(503, json={"error": "no leader"}),
+        httpx2.ConnectError("refused"),
+        httpx2.Response(502, text="a proxy"),
+        httpx2.Response(200, json=active),
+        httpx2.Response(404, json={"error": "no rollout digits-1"}),
+    ]
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    transport = httpx2.MockTransport(answer)
+    with ControllerClient("http://controller", transport) as client, pytest.raises(NotFound, match="no rollout"):
+        _watched(Console(), client, "digits-1", every_s=0.0)
+    assert answers == []
 
 
 def test_the_history_has_a_row_with_a_reason_for_every_step(
@@ -260,6 +313,39 @@ def test_the_flags_of_an_ab_test_go_over_the_file(tmp_path: Path) -> None:
         "min_lift": 0.02,
         "min_outcomes": 7,
     }
+
+
+@pytest.mark.parametrize("strategy", [None, "canary", "blue-green", "shadow"])
+def test_the_runtime_of_an_ab_test_leaves_the_steps_of_no_other_strategy_out(
+    strategy: str | None, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"--min-runtime .* A/B test"):
+        body(strategy=strategy, min_runtime="1h")
+    file = tmp_path / "rollout.yaml"
+    file.write_text("strategy: ab\n")
+    assert body(file=file, min_runtime="1h")["steps"] == [{"weight_percent": 50, "duration_s": 3600.0}]
+    with pytest.raises(ConfigurationError, match="the strategy is shadow"):
+        body(file=file, strategy="shadow", min_runtime="1h")
+
+
+def test_a_command_that_is_proposed_asks_for_what_its_numbers_were_worked_out_from() -> None:
+    shadow = RolloutSpec(
+        "digits",
+        3,
+        Strategy.SHADOW,
+        steps=(Step(0, 90.5, 100, 40),),
+        analysis=AnalysisConfig(max_p99_ratio=2.0, slow_s=0.25, false_rollback_bound=1e-9),
+        max_step_duration_s=30 * 86_400.0,
+        memory=MemoryTerms(leak_check=LeakCheck.REQUIRE, window_s=900.0),
+    )
+    canary = RolloutSpec("digits", 3, steps=(Step(1, 0.25, 7), Step(60, 60, 200, 5)))
+    for spec in (shadow, canary, RolloutSpec("digits", 3)):
+        words = shlex.split(start_command(spec))
+        assert words[:3] == ["penstock", "rollout", "start"]
+        asked = start.make_context("start", words[3:]).params
+        for name in ("url", "actor", "request_id"):
+            del asked[name]
+        assert RolloutModel.model_validate(body_of(**asked)).spec() == spec
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,12 @@ def test_a_right_file_is_read(tmp_path: Path) -> None:
         ("", ["file.yaml:1", "nothing"]),
         ("name: [\n", ["not valid YAML", "line 2"]),
         ("name: !!python/object/apply:os.system [ls]\n", ["not valid YAML"]),
+        ("name: a\nnamed: {{model}}\n", ["file.yaml:2", "a key is a list or a mapping", "quotes"]),
+        ("{{model}}: a\n", ["file.yaml:1", "a key is a list or a mapping"]),
+        ("name: a\nmany:\n- rate: 2026-02-30\n", ["file.yaml:3", "'2026-02-30' is no timestamp", "quote it"]),
+        ("inner: &it {rate: 1}\nmany:\n- <<: *it\n  rate: 2026-02-30\n", ["file.yaml:4", "is no timestamp"]),
+        ("name: !!int many\n", ["file.yaml:1", "'many' is no int"]),
+        ("name: !!bool perhaps\n", ["file.yaml:1", "'perhaps' is no bool"]),
     ],
 )
 def test_a_wrong_file_is_an_error_that_names_the_place_and_the_remedy(

@@ -93,6 +93,7 @@ async def test_a_verb_without_a_body_is_anonymous(client: httpx2.AsyncClient, wo
         ({"strategy": "shadow", "steps": [{"weight_percent": 0}]}, 400, "needs a mirror_percent"),
         ({"steps": [{"weight_percent": 0, "mirror_percent": 5}]}, 400, "1 to 99"),
         ({"copies": {"floor_percent": 95}}, 400, "floor_percent"),
+        ({"webhooks": [{"name": "a", "occasion": "event", "url": "http://[::1/x"}]}, 400, "http://[::1/x"),
         ({"actor": ""}, 400, "actor"),
         ({"model": "m" * 129}, 400, "at most 128 characters"),
         ({"copies": {"slice_key": "k" * 9000}}, 400, "slice_key"),
@@ -105,6 +106,31 @@ async def test_a_wrong_rollout_is_refused_with_words_and_not_started(
     assert refused.status_code == status
     assert words in refused.json()["error"]
     assert await world.store.find() == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": "letters"},
+        {"version": 9},
+        {"version": 1},
+        {"webhooks": [{"name": "a", "occasion": "event", "url": "http://169.254.169.254/"}]},
+    ],
+)
+async def test_a_plan_is_refused_for_what_a_start_is_refused_for(
+    client: httpx2.AsyncClient, fields: dict[str, object]
+) -> None:
+    refused = await start(client, **fields)
+    asked = {"model": "digits", "version": 2, "steps": FAST} | fields
+    planned = await client.post("/v1/plans", json=asked)
+    assert planned.status_code in {400, 404}
+    assert (planned.status_code, planned.json()) == (refused.status_code, refused.json())
+
+
+async def test_a_plan_for_afterwards_is_made_while_a_rollout_is_under_way(client: httpx2.AsyncClient) -> None:
+    await start(client)
+    planned = await client.post("/v1/plans", json={"model": "digits", "version": 2, "steps": FAST})
+    assert planned.status_code == 200
 
 
 async def test_malformed_and_oversized_bodies_are_refused(client: httpx2.AsyncClient) -> None:

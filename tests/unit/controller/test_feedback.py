@@ -264,6 +264,7 @@ async def test_a_test_that_has_its_fill_says_so(tmp_path: Any) -> None:
 async def test_a_plan_says_how_long_the_least_number_of_outcomes_takes() -> None:
     async with ControlPlane(repository=FakeRepository(digits=[1])) as world:
         await world.serve()
+        world.repository.published["digits"] = [1, 2, 3]
         await world.tick(20)
         many = replace(SPEC, max_step_duration_s=1e5, experiment=replace(EXPERIMENT, min_outcomes=60_000))
         few, most = await world.insight.plan(SPEC), await world.insight.plan(many)

@@ -200,6 +200,8 @@ async def test_without_a_secret_nothing_is_signed() -> None:
         ({"name": "A hook"}, "lower-case"),
         ({"url": "ftp://host/x"}, "http:// or https://"),
         ({"url": "http:///x"}, "a host"),
+        ({"url": "http://[::1/x"}, "a host"),
+        ({"url": "http://[nowhere]/x"}, "a host"),
         ({"timeout_s": 0.0}, "timeout_s"),
         ({"retries": -1}, "retries"),
         ({"metadata": {"k": "v" * 2000}}, "metadata"),

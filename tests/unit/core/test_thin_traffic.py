@@ -16,7 +16,7 @@ from services.core.rollouts.evidence import Seen
 from services.core.rollouts.experiment import Experiment, OutcomeSpec
 from services.core.rollouts.forecast import scaled
 from services.core.rollouts.rollout import terms_of
-from services.core.rollouts.rollout_spec import STEPS_OF, AnalysisConfig, RolloutSpec, Step, Strategy
+from services.core.rollouts.rollout_spec import STEPS_OF, AnalysisConfig, Copies, RolloutSpec, Step, Strategy
 from services.core.rollouts.thin_traffic import Proposal, Remedy, TrafficPlan, planned
 from services.core.route import Arm
 
@@ -52,6 +52,18 @@ def test_so_much_more_load_is_proposed_as_is_needed_and_not_much_more() -> None:
     assert proposal.requests == pytest.approx(proposal.rate_per_s * proposal.seconds, rel=0.12)
 
 
+def test_more_load_makes_no_step_shorter_than_it_was_asked_to_be() -> None:
+    spec = replace(SPEC, steps=(Step(5, 600, 200), Step(50, 60, 200)), max_step_duration_s=600.0)
+    proposal = by_remedy(planned(spec, seen(300), 60.0))[Remedy.SYNTHETIC_LOAD]
+    assert proposal.rate_per_s is not None
+    assert proposal.requests is not None
+    assert proposal.seconds is not None
+    then = planned(spec, scaled(seen(300), 1 + proposal.rate_per_s / 5), 60.0)
+    assert then.enough
+    assert then.seconds == pytest.approx(proposal.seconds, rel=0.1)
+    assert proposal.requests == pytest.approx(proposal.rate_per_s * proposal.seconds, rel=0.12)
+
+
 def test_the_proposed_replay_is_enough_for_a_shadow() -> None:
     proposal = by_remedy(planned(SPEC, seen(5_000), 2_500.0))[Remedy.SHADOW_REPLAY]
     assert proposal.requests is not None
@@ -72,6 +84,16 @@ def test_the_proposed_replay_is_enough_for_a_shadow() -> None:
     assert outcome(proposal.requests // 3) is not Outcome.PASS
     assert "--strategy shadow" in proposal.text
     assert f"--rate {proposal.rate_per_s:g}" in proposal.text
+
+
+def test_the_proposed_shadow_has_the_tolerances_that_its_numbers_come_from() -> None:
+    thin = (seen(5_000), 2_500.0)
+    plain = by_remedy(planned(SPEC, *thin))[Remedy.SHADOW_REPLAY]
+    assert "`penstock rollout start m --version 2 --strategy shadow`, then" in plain.text
+    loose = AnalysisConfig(max_disagreement=0.05, max_score_shift=None)
+    other = by_remedy(planned(replace(SPEC, analysis=loose, copies=Copies(slice_key="tenant")), *thin))
+    text = other[Remedy.SHADOW_REPLAY].text
+    assert "--strategy shadow --max-disagreement 0.05` with a --file that says analysis.max_score_shift, copies" in text
 
 
 def test_copies_are_proposed_where_they_alone_are_enough() -> None:

@@ -1,7 +1,9 @@
 """The system's parts start, end and are found again; variants and settings are read strictly."""
 
 import contextlib
+import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -10,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from loadtest.bench.model import LARGE, MODELS, SMALL
-from loadtest.bench.part import Part
+from loadtest.bench.part import Part, owned
 from loadtest.bench.ports import free_ports
-from loadtest.bench.system import merged
+from loadtest.bench.system import System, merged
+from loadtest.bench.variables import of_gateways
 from loadtest.bench.variants import Variant, parse, scaling, tracing
 from loadtest.connection import HttpConnection
 from loadtest.record import Failure
@@ -75,6 +78,50 @@ def test_restart_gives_a_new_process_and_kill_ends_it(tmp_path: Path) -> None:
     one.kill()
     assert not _runs(first)
     assert not _runs(second)
+
+
+def test_the_settings_of_a_shell_reach_no_part_and_what_is_set_on_purpose_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_CONTROLLER_DATABASE_URL", "postgresql://production/penstock")
+    monkeypatch.setenv("PENSTOCK_GATEWAY_LIMITS_MAX_RANK", "4")
+    monkeypatch.setenv("PENSTOCK_TRITON_EXECUTABLE", "/opt/tritonserver")
+    program = "import os; print(*sorted(f'{name}={os.environ[name]}' for name in os.environ if 'PENSTOCK' in name))"
+    one = Part(
+        "one",
+        [sys.executable, "-c", program],
+        tmp_path / "one.log",
+        rest="127.0.0.1:1",
+        environment={"PENSTOCK_GATEWAY_WORKERS": "3"},
+    )
+    one.start()
+    assert _within_10_s(lambda: one.died() is not None)
+    assert one.tail() == "PENSTOCK_GATEWAY_WORKERS=3 PENSTOCK_TRITON_EXECUTABLE=/opt/tritonserver"
+    assert of_gateways(os.environ) == {"PENSTOCK_GATEWAY_LIMITS_MAX_RANK": "4"}
+
+
+def test_gateways_alone_get_the_variables_of_a_system(tmp_path: Path) -> None:
+    system = System(tmp_path, tmp_path, variables={"PENSTOCK_GATEWAY_LIMITS_MAX_RANK": "4"})
+    assert [bool(part._environment) for part in system.parts] == [False, False, True]
+
+
+def test_every_part_of_a_system_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    pid_of = "open(sys.argv[1], 'w').write(str(os.getpid()))"
+    program = (
+        "import os, pathlib, signal, subprocess, sys, time\n"
+        "from loadtest.bench.part import owned\n"
+        f"child = [sys.executable, '-c', \"import os, sys, time; {pid_of}; time.sleep(60)\", sys.argv[1]]\n"
+        "subprocess.Popen(owned(child), start_new_session=True)\n"
+        "while not pathlib.Path(sys.argv[1]).exists() or not pathlib.Path(sys.argv[1]).read_text():\n"
+        "    time.sleep(0.02)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    pid = tmp_path / "pid"
+    done = subprocess.run([sys.executable, "-c", program, str(pid)], check=False, timeout=60)
+    assert done.returncode == -9
+    assert _within_10_s(lambda: not _runs(int(pid.read_text())))
+    for part in System(tmp_path, tmp_path).parts:
+        assert part._command[: len(owned([]))] == owned([])
 
 
 def test_free_ports_are_in_a_row_and_can_be_taken() -> None:
