@@ -44,10 +44,21 @@ def schema(console: Console, kind: str | None) -> None:
 @click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file; default is penstock.yaml.")
 @click.pass_obj
 def show(console: Console, file: Path | None) -> None:
-    """Print the settings in force: defaults, then the file, then the environment."""
+    """Print the settings in force: defaults, then the file, then the environment; without any password."""
     settings = load_settings(os.environ, file, {}).model_dump(mode="json")
+    controller = settings["controller"]
+    if controller["database_url"] is not None:
+        controller["database_url"] = without_password(controller["database_url"])
     console.say(json.dumps(settings, indent=2))
     console.result(settings)
+
+
+def without_password(url: str) -> str:
+    """Return a URL with stars for its password."""
+    head, at, place = url.rpartition("@")
+    scheme, slashes, login = head.partition("://")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{slashes}{user}:***{at}{place}" if at and colon else url
 
 
 @config.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import click
 import httpx2
@@ -48,6 +49,11 @@ def request_id_option(command: Any) -> Any:
         default="",
         help="A name for this request: sent again with it, it is answered and not done a second time.",
     )(command)
+
+
+def path_of(kind: str, name: str) -> str:
+    """Return the path of one of the controller's documents, whatever characters its name has."""
+    return f"/v1/{kind}/{quote(name.encode('utf-8', 'surrogateescape'), safe='')}"
 
 
 class ControllerClient:

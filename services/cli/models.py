@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli.console import Console
-from services.cli.controller_client import ControllerClient, controller_option
+from services.cli.controller_client import ControllerClient, controller_option, path_of
 from services.cli.finite_float import FiniteRange
 from services.core.errors import IntegrityError, MissingDependency, NotFound, UpstreamFailure
 from services.core.records.manifest import MANIFEST_FILE, Manifest, MetricEntry
@@ -245,7 +245,7 @@ def _in_service(url: str, model: str) -> frozenset[int]:
     """Return the versions that a controller has loaded, routes to, or rolls out."""
     with ControllerClient(url) as controller:
         try:
-            found = controller.get(f"/v1/models/{model}")
+            found = controller.get(path_of("models", model))
         except NotFound:
             return frozenset()  # it serves other models
     return frozenset({*found["loaded"], *(found[role] for role in ("stable", "candidate") if found[role] is not None)})

@@ -13,7 +13,7 @@ import httpx2
 import orjson
 
 from services.cli.console import Console
-from services.cli.controller_client import ControllerClient, controller_option
+from services.cli.controller_client import ControllerClient, controller_option, path_of
 from services.cli.finite_float import FiniteRange
 from services.cli.paced_sending import Sent, send_paced
 from services.cli.recorded_requests import recorded
@@ -104,7 +104,7 @@ class _Watch:
     """
 
     def __init__(self, console: Console, controller: ControllerClient, rollout_id: str, model: str) -> None:
-        self._console, self._controller, self._path = console, controller, f"/v1/rollouts/{rollout_id}"
+        self._console, self._controller, self._path = console, controller, path_of("rollouts", rollout_id)
         self._begun, self.over = asyncio.Event(), asyncio.Event()
         self.latest: dict[str, Any] = controller.get(self._path)
         if self.latest["model"] != model:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from services.cli.console import Console
-from services.cli.controller_client import ControllerClient, controller_option, request_id_option
+from services.cli.controller_client import ControllerClient, controller_option, path_of, request_id_option
 from services.cli.models import LOADTEST_REMEDY
 from services.cli.rollout_options import asked_options
 from services.cli.rollout_replay import replayed
@@ -88,8 +88,8 @@ def explain(console: Console, rollout_id: str, replay: bool, url: str) -> int:
     Exit codes: 0, and with --replay 1 where a verdict that was stored is not the one that its evidence gives.
     """
     with ControllerClient(url) as client:
-        told = client.get(f"/v1/rollouts/{rollout_id}/explanation")
-        lines = client.get(f"/v1/rollouts/{rollout_id}/history")["history"] if replay else []
+        told = client.get(f"{path_of('rollouts', rollout_id)}/explanation")
+        lines = client.get(f"{path_of('rollouts', rollout_id)}/history")["history"] if replay else []
     for line in told["lines"]:
         console.say(line)
     again = [replayed(line) for line in lines if line["judged"] is not None]
@@ -107,7 +107,7 @@ def explain(console: Console, rollout_id: str, replay: bool, url: str) -> int:
 def get(console: Console, rollout_id: str, watch: bool, url: str) -> int:
     """Show a rollout: where it stands, why, and on what evidence."""
     with ControllerClient(url) as client:
-        found = _watched(console, client, rollout_id) if watch else client.get(f"/v1/rollouts/{rollout_id}")
+        found = _watched(console, client, rollout_id) if watch else client.get(path_of("rollouts", rollout_id))
     if not watch:
         for line in describe(found):
             console.say(line)
@@ -122,7 +122,7 @@ def _watched(console: Console, client: ControllerClient, rollout_id: str, every_
         PenstockError: The controller answers, and not with the rollout: it is not there any more, or cannot be read.
     """
     shown, away = "", False
-    known = client.get(f"/v1/rollouts/{rollout_id}")
+    known = client.get(path_of("rollouts", rollout_id))
     while True:
         line = one_line(known)
         if line != shown:
@@ -133,7 +133,7 @@ def _watched(console: Console, client: ControllerClient, rollout_id: str, every_
             return known
         time.sleep(every_s)
         try:
-            known, away = client.get(f"/v1/rollouts/{rollout_id}"), False
+            known, away = client.get(path_of("rollouts", rollout_id)), False
         except (Unavailable, UpstreamFailure) as error:
             if not away:
                 console.warn(f"waiting for the controller: {error.message}")
@@ -164,7 +164,7 @@ def list_(console: Console, model: str | None, active: bool, limit: int, url: st
 def history(console: Console, rollout_id: str, url: str) -> None:
     """Tell why each step of a rollout was taken; with --json also every number of every verdict."""
     with ControllerClient(url) as client:
-        lines = client.get(f"/v1/rollouts/{rollout_id}/history")["history"]
+        lines = client.get(f"{path_of('rollouts', rollout_id)}/history")["history"]
     console.table(rollout_id, HISTORY_COLUMNS, [history_row(line) for line in lines])
     console.result(lines)
 
@@ -210,7 +210,7 @@ def _add_verb(verb: str, words: str) -> None:
     def steer(console: Console, /, *, rollout_id: str, reason: str, actor: str, request_id: str, url: str) -> None:
         said = {"actor": actor, "reason": reason, "request_id": request_id}
         with ControllerClient(url) as client:
-            steered = client.post(f"/v1/rollouts/{rollout_id}/{verb}", said)
+            steered = client.post(f"{path_of('rollouts', rollout_id)}/{verb}", said)
         console.say(f"{steered['id']}: {one_line(steered)}")
         console.result(steered)
 

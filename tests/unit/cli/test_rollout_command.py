@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from click.types import FloatParamType
 
 from services.cli.console import Console
-from services.cli.controller_client import ControllerClient
+from services.cli.controller_client import ControllerClient, path_of
 from services.cli.rollout import _watched, plan, rollout, start
 from services.cli.rollout_replay import replayed
 from services.cli.rollout_start import body_of, duration_s, step_of
@@ -154,6 +154,13 @@ def test_what_no_request_can_carry_is_refused(document: dict[str, Any]) -> None:
 def test_a_control_character_in_a_name_is_refused() -> None:
     with answering(200, b"{}") as client, pytest.raises(InvalidRequest, match="no control character"):
         client.get("/v1/rollouts/digits\n1")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("digits-1", "digits-1"), ("a?b#c/d", "a%3Fb%23c%2Fd"), ("caf\udce9\r", "caf%E9%0D")]
+)
+def test_a_name_stays_a_name_in_a_path(name: str, path: str) -> None:
+    assert path_of("rollouts", name) == f"/v1/rollouts/{path}"
 
 
 @pytest.mark.parametrize("verb", [start, plan], ids=["start", "plan"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from services.cli.main import cli
 from services.cli.settings import Settings, load_settings
@@ -66,3 +68,16 @@ def test_a_variable_of_one_command_is_no_unknown_setting_to_the_others() -> None
 def test_a_list_has_commas_in_a_variable(text: str, hosts: list[str]) -> None:
     settings = load_settings({"PENSTOCK_CONTROLLER_WEBHOOK_HOSTS": text}, None, {})
     assert settings.controller.webhook_hosts == hosts
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql+psycopg://ada:p@ss:word@db:5432/penstock", "postgresql+psycopg://ada:***@db:5432/penstock"),
+        ("postgresql+psycopg://ada@db/penstock", "postgresql+psycopg://ada@db/penstock"),
+        ("sqlite:////var/lib/penstock.db", "sqlite:////var/lib/penstock.db"),
+    ],
+)
+def test_the_settings_in_force_are_shown_without_the_databases_password(url: str, shown: str) -> None:
+    told = CliRunner().invoke(cli, ["config", "show"], env={"PENSTOCK_CONTROLLER_DATABASE_URL": url})
+    assert json.loads(told.output)["controller"]["database_url"] == shown
