@@ -27,8 +27,8 @@ from services.process.asgi_server import AsgiServer
 from services.process.ports import listen_shared, port_of
 from services.triton.shared_memory.arena import remove_abandoned
 
-# From SIGTERM a worker drains by itself; this much later it is killed.
-_GRACE_AFTER_DRAIN_S = 5.0
+# From SIGTERM a worker drains by itself; this much later it is killed. Its last report may take 5 s of it.
+_GRACE_AFTER_DRAIN_S = 8.0
 _POLL_S = 0.05
 _FORGOTTEN_AFTER_S = 60.0
 

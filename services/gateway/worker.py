@@ -112,7 +112,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
             await gateway.stop()
             for task in owned:
                 task.cancel()
-        await reporter.report()
+        await reporter.report_last()
     finally:
         await observation.aclose()
         await controllers.aclose()
