@@ -75,8 +75,7 @@ class Overview:
 
     def routes(self) -> dict[str, Any]:
         """Return the route table, and which workers serve with an older one."""
-        book = self._board.book
-        generation = book.generation if book else 0
+        generation = self._board.generation
         return {
             "generation": generation,
             "routes": [route_document(route) for _, route in sorted(self._ledger.routes.items())],

@@ -125,7 +125,7 @@ class ControlPlane:
         self.board = RouteBoard()
         self.mandate = Mandate(Leader(f"controller-{self.starts}", "here:9000", "here:9001"), self.clock, epoch=0)
         self.ledger = Ledger(store, self.board, self.mandate, self.clock)
-        self.fleet = Fleet(self.clock, stale_after_s=10.0)
+        self.fleet = Fleet(self.clock, lambda: self.board.generation, stale_after_s=10.0)
         self.group = ModelServerGroup(FakeMembers(self.servers), look_timeout_s=0.2, clock=self.clock)
         server = KillingModelServer(self.group if len(self.servers) > 1 else self.server, self.switch)
         self.loader = Loader(server, self.clock)

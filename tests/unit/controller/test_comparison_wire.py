@@ -112,7 +112,7 @@ def test_too_many_comparisons_or_one_twice_are_refused() -> None:
 
 
 def test_copies_count_in_either_direction_and_those_of_one_version_are_the_floor() -> None:
-    fleet = Fleet(FakeClock(), stale_after_s=10.0)
+    fleet = Fleet(FakeClock(), lambda: 5, stale_after_s=10.0)
     counted = {
         ("m", 1, 2): Comparison(PairCounts(10)),
         ("m", 2, 1): Comparison(PairCounts(200)),

@@ -34,7 +34,7 @@ class OneController:
     def __init__(self, board: RouteBoard) -> None:
         self.board = board
         self.mandate = Mandate(Leader("c", "here:9000", "here:9001"), FakeClock())
-        self.fleet = Fleet(FakeClock())
+        self.fleet = Fleet(FakeClock(), lambda: board.generation)
         self.server = grpc.aio.server()
         routes = RouteService(board, self.mandate)
         routes_pb2_grpc.add_RouteServiceServicer_to_server(routes, self.server)
