@@ -117,7 +117,7 @@ class MirrorSeries:
     def _count_output(self, output: OutputResult) -> None:
         known = self._outputs.get(output.name)
         if known is None:
-            if len(self._outputs) >= _MAX_OUTPUTS:
+            if len(self._outputs) >= _MAX_OUTPUTS or not self._recorder.fits(self._labels, output.name):
                 return
             known = self._outputs[output.name] = _OutputCells(self._recorder, (*self._labels, output.name))
         known.count(output)

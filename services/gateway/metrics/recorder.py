@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from services.core.counts.histogram import bucket_index
+from services.core.counts.report_bounds import MAX_NAME, MAX_OUTPUTS, fits
 from services.core.counts.value_histogram import CONFIDENCE, MEAN
 from services.gateway.metrics.series import (
     DIFFERENCE_CELLS,
@@ -33,7 +35,7 @@ from services.gateway.metrics.series import (
     VALUES,
 )
 from services.gateway.metrics.slab import SlabWriter
-from services.gateway.metrics.value_series import ValueSeries
+from services.gateway.metrics.value_series import NOT_COUNTED, ValueSeries
 
 # A vocabulary is no class list: beyond this the mix of predictions says nothing and only takes room.
 MAX_CLASSES = 4096
@@ -41,6 +43,7 @@ MAX_CLASSES = 4096
 MAX_PLAIN_SERIES = 4096
 # Two cells of a gauge: whether this worker has it (0 or 1), and its value.
 _GAUGE_CELLS = 2
+_SHOWN_NAME = 80  # characters of an output's name in the log
 
 _SIZES = {
     REQUEST: REQUEST_CELLS,
@@ -56,6 +59,8 @@ _SIZES = {
     **dict.fromkeys(GAUGES, _GAUGE_CELLS),
 }
 
+_log = logging.getLogger(__name__)
+
 
 class Recorder:
     """Gives out the series of one worker, each allocated when it is first counted.
@@ -65,6 +70,7 @@ class Recorder:
     """
 
     def __init__(self, slab: SlabWriter) -> None:
+        self._left_out: set[tuple[str, str, str]] = set()
         self._slab = slab
         self._requests: dict[tuple[str, str, int | None, str], RequestSeries] = {}
         self._answers: dict[tuple[str, int, str], AnswerSeries] = {}
@@ -133,6 +139,21 @@ class Recorder:
         """Return the first cell of a series; that of the family's overflow series when the slab is full."""
         start = self._slab.allocate((family, *labels), size)
         return self._overflow[family] if start is None else start
+
+    def fits(self, labels: tuple[str, ...], output: str) -> bool:
+        """Return whether an output's name has its place in a report; labels begin with model and version."""
+        if not fits(output):
+            self.leave_out(labels, output, f"its name has {len(output):,} characters; reports take {MAX_NAME:,}")
+            return False
+        return True
+
+    def leave_out(self, labels: tuple[str, ...], output: str, why: str) -> None:
+        """Log, once for a version, that an output is not compared with that of other versions."""
+        model, version = labels[:2]
+        if (model, version, output) not in self._left_out:
+            self._left_out.add((model, version, output))
+            words = "output '%s' of model '%s' version %s is not compared with other versions: %s"
+            _log.warning(words, output[:_SHOWN_NAME], model, version, why)
 
     def _plain_series(self, key: tuple[str, ...]) -> int:
         family, *labels = key
@@ -244,8 +265,8 @@ class AnswerSeries:
         self._labels = labels
         self._non_finite: int | None = None
         self._outputs: dict[str, tuple[int, int]] = {}
-        self.confidences = ValueSeries(self._cells, recorder.allocate, labels, CONFIDENCE)
-        self.means = ValueSeries(self._cells, recorder.allocate, labels, MEAN)
+        self.confidences = ValueSeries(self._cells, self._begin_values, CONFIDENCE)
+        self.means = ValueSeries(self._cells, self._begin_values, MEAN)
 
     def count_non_finite(self) -> None:
         """Count an answer that has a NaN or an infinity in it."""
@@ -254,12 +275,29 @@ class AnswerSeries:
         self._cells[self._non_finite] += 1
 
     def count_class(self, output: str, index: int, classes: int) -> None:
-        """Count one row whose best class is ``index`` of ``classes``; more than ``MAX_CLASSES`` are not counted."""
+        """Count one row whose best class is ``index`` of ``classes``.
+
+        More than ``MAX_CLASSES`` are not counted, nor is what has no place in a report.
+        """
         known = self._outputs.get(output)
         if known is None:
             if classes > MAX_CLASSES:
                 return
-            known = (self._recorder.allocate(PREDICTIONS, (*self._labels, output), classes), classes)
-            self._outputs[output] = known
+            known = self._outputs[output] = self._begin_classes(output, classes)
         if index < known[1]:
             self._cells[known[0] + index] += 1
+
+    def _begin_classes(self, output: str, classes: int) -> tuple[int, int]:
+        """Return the first cell of an output's classes and their number; 0 of them where it is not counted."""
+        if sum(size > 0 for _, size in self._outputs.values()) >= MAX_OUTPUTS:
+            self._recorder.leave_out(self._labels, output, f"{MAX_OUTPUTS} others with class labels are counted")
+            return NOT_COUNTED, 0
+        if not self._recorder.fits(self._labels, output):
+            return NOT_COUNTED, 0
+        return self._recorder.allocate(PREDICTIONS, (*self._labels, output), classes), classes
+
+    def _begin_values(self, kind: str, output: str) -> int:
+        """Return the first cell of a distribution of an output's values; ``NOT_COUNTED`` where there is none."""
+        if not self._recorder.fits(self._labels, output):
+            return NOT_COUNTED
+        return self._recorder.allocate(VALUES, (*self._labels, f"{kind}:{output}"), VALUE_CELLS)
