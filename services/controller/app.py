@@ -148,7 +148,7 @@ async def _run(
     caller = WebhookCaller(options.webhook_secret, time.time, AllowedHosts(options.webhook_hosts))
     measuring = Measuring(prometheus, caller, time.time)
     questions, announcer = Questions(caller, time.monotonic), Announcer(caller, store, mandate, time.time)
-    waits = Waits(questions, mandate)
+    waits = Waits(questions, mandate, fleet)
     ledger.on_change(announcer.wake)
     source = TritonMemory(tritons.addresses)
     preflights, memory = Preflights(source, partial(need_of, layout)), MemoryWatch(source, time.time)

@@ -31,7 +31,7 @@ class Overview:
         loader: Why the last loads failed.
         newcomers: Why models have no stable version yet.
         mandate: Who leads.
-        waiting: Says which answers a rollout waits for.
+        waiting: Says what a rollout waits for beside its evidence.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Overview:
         }
 
     def waits(self, rollout: Rollout) -> list[str]:
-        """Return which answers of webhooks a rollout waits for."""
+        """Return what a rollout waits for beside its evidence."""
         return list(self._waiting(rollout))
 
     def serving(self, model: str) -> dict[str, Any]:

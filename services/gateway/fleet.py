@@ -20,6 +20,7 @@ from services.gateway.metrics.merged import MergedSlabs
 from services.gateway.metrics.time_split import TimeSplit
 from services.gateway.metrics.triton_poll import TritonPoll
 from services.gateway.metrics.window import PERIOD_S, Window
+from services.gateway.rolling import Rolling
 from services.gateway.settings import GatewaySettings, WorkerSettings
 from services.gateway.slot import WorkerSlot
 from services.gateway.worker_process import WorkerProcess
@@ -63,7 +64,7 @@ class Fleet:
         Args:
             stop: Ends the gateway.
             roll: Replaces the workers one after the other whenever it is set; each successor listens before the old
-                worker drains.
+                worker drains. One whose counters have little room left is replaced without being asked.
 
         Raises:
             ConfigurationError: A port is taken, or the state directory cannot be used.
@@ -98,7 +99,7 @@ class Fleet:
                     tasks.create_task(self._remember()),
                     tasks.create_task(TritonPoll(self._slabs, self._split).run()),
                     tasks.create_task(self._announce(ports)),
-                    tasks.create_task(self._roll(roll)),
+                    tasks.create_task(Rolling(self._slots, roll).run()),
                 ]
                 await stop.wait()
                 async with asyncio.TaskGroup() as stops:
@@ -127,6 +128,7 @@ class Fleet:
             listeners=listeners,
             settings=partial(self._worker_settings, listeners),
             slab_dir=_slab_dir(self._settings.state_dir),
+            slab_bytes=self._settings.slab_bytes,
             slabs=self._slabs,
             grace_s=drain_s + _GRACE_AFTER_DRAIN_S,
         )
@@ -145,13 +147,6 @@ class Fleet:
             workers=settings.workers,
             behaviour=settings.behaviour,
         )
-
-    async def _roll(self, asked: asyncio.Event) -> None:
-        while True:
-            await asked.wait()
-            asked.clear()
-            for slot in self._slots:
-                await slot.replace()
 
     async def _remember(self) -> None:
         while True:

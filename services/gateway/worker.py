@@ -99,6 +99,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         lambda: tallies(counted.records(FAMILIES)),
         routes,
         comparisons=lambda: comparisons.comparisons(counted.records(comparisons.FAMILIES)),
+        without_room=lambda: observation.recorder.without_room,
     )
     try:
         async with asyncio.TaskGroup() as tasks:

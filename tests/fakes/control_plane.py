@@ -135,7 +135,7 @@ class ControlPlane:
         self.measuring = Measuring(self.prometheus, caller, self.clock)
         self.questions = Questions(caller, self.clock)
         self.announcer = Announcer(caller, self.store, self.mandate, self.clock)
-        waits = Waits(self.questions, self.mandate)
+        waits = Waits(self.questions, self.mandate, self.fleet)
         self.ledger.on_change(self.announcer.wake)
         self.preflights = Preflights(self.memory, modest_need)
         self.memory_watch = MemoryWatch(self.memory, self.clock)

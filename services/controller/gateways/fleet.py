@@ -21,6 +21,7 @@ _EMPTY = Tally()
 _UNCOMPARED = Comparison()
 _ADOPTIONS = 32
 _NO_TABLE = -1
+_WITHOUT_ROOM = "has no room left to count the model's answers until it is replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Report:
         served_generation: Generation of the route table that it serves with.
         tallies: Counts since its start, by model, version and role.
         comparisons: Copies since its start, by model, version that answered and version that got the copy.
+        without_room: Models that it cannot count completely; it tells nothing of them.
     """
 
     instance: str
@@ -40,6 +42,7 @@ class Report:
     served_generation: int
     tallies: Mapping[TallyKey, Tally]
     comparisons: Mapping[ComparisonKey, Comparison] = field(default_factory=dict)
+    without_room: frozenset[str] = frozenset()
 
     def compared(self, model: str, *pairs: tuple[int, int]) -> Comparison:
         """Return the sum of some pairs of versions."""
@@ -148,7 +151,7 @@ class Fleet:
         found: dict[str, Sighting] = {}
         for instance, worker in self._workers.items():
             report = worker.report
-            if report is None:
+            if report is None or model in report.without_room:
                 continue
             if report.served_generation > newest:
                 found[instance] = Sighting(report.sequence, _NO_TABLE)
@@ -163,6 +166,15 @@ class Fleet:
                 {arm: report.tallies.get((model, arm, Role.CANDIDATE), _EMPTY) for arm in arms},
             )
         return found
+
+    def uncounted(self, model: str) -> dict[str, str]:
+        """Return the live workers of whose answers by a model not everything is known, each with why."""
+        self._forget_silent()
+        return {
+            instance: "has not reported to this controller yet" if worker.report is None else _WITHOUT_ROOM
+            for instance, worker in self._workers.items()
+            if worker.report is None or model in worker.report.without_room
+        }
 
     def lagging(self, generation: int) -> frozenset[str]:
         """Return the live workers that serve with an older route table, or with one of another database."""

@@ -61,7 +61,12 @@ def report_from(message: statistics_pb2.StatisticsReport) -> Report:
             raise InvalidRequest(f"{instance} reports {key[0]} version {key[1]} as {key[2]} twice; send one tally each")
         tallies[key] = _tally(tally)
     return Report(
-        instance, message.sequence, message.served_generation, tallies, _comparisons(instance, message.comparisons)
+        instance,
+        message.sequence,
+        message.served_generation,
+        tallies,
+        _comparisons(instance, message.comparisons),
+        frozenset(message.without_room[:MAX_TALLIES]),
     )
 
 

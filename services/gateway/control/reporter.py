@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import grpc
 
@@ -33,6 +33,7 @@ class StatisticsReporter:
         instance: This worker's name.
         tallies: Gives the present cumulative tallies.
         comparisons: Gives the present cumulative comparisons.
+        without_room: Gives the models that cannot be counted completely.
         routes: For the generation that is served.
         period_s: Time from one report to the next.
         timeout_s: Longest time for one report.
@@ -46,6 +47,7 @@ class StatisticsReporter:
         routes: Routes,
         *,
         comparisons: Callable[[], Mapping[ComparisonKey, Comparison]] = dict,
+        without_room: Callable[[], Collection[str]] = frozenset,
         period_s: float = 1.0,
         timeout_s: float = 2.0,
     ) -> None:
@@ -53,6 +55,7 @@ class StatisticsReporter:
         self._instance = instance
         self._tallies = tallies
         self._comparisons = comparisons
+        self._without_room = without_room
         self._routes = routes
         self._period_s = period_s
         self._timeout_s = timeout_s
@@ -105,8 +108,14 @@ class StatisticsReporter:
     def _message(self) -> statistics_pb2.StatisticsReport:
         table = self._routes.table
         self._sequence += 1
-        generation = table.generation if table else 0
-        return report_from(self._instance, self._sequence, generation, self._tallies(), self._comparisons())
+        return report_from(
+            self._instance,
+            self._sequence,
+            table.generation if table else 0,
+            self._tallies(),
+            self._comparisons(),
+            without_room=self._without_room(),
+        )
 
     async def _send(self, message: statistics_pb2.StatisticsReport, controller: Controller) -> str | None:
         """Return None when the controller has taken a report, else why it has not."""

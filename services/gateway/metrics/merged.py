@@ -66,6 +66,16 @@ class MergedSlabs:
         """The oldest generation of the route table that a worker still serves with."""
         return min((slab.generation for slab in self._live.values()), default=0)
 
+    @property
+    def room_used(self) -> float:
+        """The share of its room for counters that the fullest worker has used, from 0 to 1."""
+        return max((slab.room_used for slab in self._live.values()), default=0.0)
+
+    @property
+    def without_room(self) -> int:
+        """The most models of which a worker cannot count everything any more."""
+        return max((slab.without_room for slab in self._live.values()), default=0)
+
 
 def _sum(total: Merged, records: Iterable[Record]) -> Merged:
     for key, values in records:

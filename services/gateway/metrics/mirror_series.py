@@ -81,6 +81,8 @@ class MirrorSeries:
 
     def _allocate_pairs(self) -> int:
         allocate, labels = self._recorder.allocate, self._labels
+        # Before any pair: where pairs are counted it is counted how many copies had no answer.
+        self._recorder.add(MIRROR, *labels, Outcome.FAILED, count=0)
         self._times = (
             allocate(MIRROR_TIME, (*labels, ORIGINAL), REQUEST_CELLS),
             allocate(MIRROR_TIME, (*labels, COPY), REQUEST_CELLS),

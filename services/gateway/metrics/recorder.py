@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from services.core.counts.histogram import bucket_index
 from services.core.counts.report_bounds import MAX_NAME, MAX_OUTPUTS, fits
 from services.core.counts.value_histogram import CONFIDENCE, MEAN
+from services.gateway.metrics import comparisons, tallies
 from services.gateway.metrics.series import (
     DIFFERENCE_CELLS,
     EXCHANGE,
     EXCHANGE_CELLS,
+    FAILED,
+    FAILURES,
     GAUGES,
     IN_FLIGHT,
     LABELS,
@@ -44,6 +47,8 @@ MAX_PLAIN_SERIES = 4096
 # Two cells of a gauge: whether this worker has it (0 or 1), and its value.
 _GAUGE_CELLS = 2
 _SHOWN_NAME = 80  # characters of an output's name in the log
+# What versions are judged by: what is missing of these must not look like nothing.
+_EVIDENCE = tallies.FAMILIES | comparisons.FAMILIES
 
 _SIZES = {
     REQUEST: REQUEST_CELLS,
@@ -67,9 +72,13 @@ class Recorder:
 
     Args:
         slab: Where the counts live.
+
+    Attributes:
+        without_room: Models of whose answers or copies something had no room: what is counted of them is no evidence.
     """
 
     def __init__(self, slab: SlabWriter) -> None:
+        self.without_room: set[str] = set()
         self._left_out: set[tuple[str, str, str]] = set()
         self._slab = slab
         self._requests: dict[tuple[str, str, int | None, str], RequestSeries] = {}
@@ -135,10 +144,23 @@ class Recorder:
         """The cells of the slab."""
         return self._slab.cells
 
-    def allocate(self, family: str, labels: tuple[str, ...], size: int) -> int:
-        """Return the first cell of a series; that of the family's overflow series when the slab is full."""
+    def allocate(self, family: str, labels: tuple[str, ...], size: int, instead: int | None = None) -> int:
+        """Return the first cell of a new series.
+
+        Args:
+            family: Its family.
+            labels: Values of the family's labels.
+            size: Number of cells.
+            instead: Where to count when the slab is full; by default in the family's overflow series, which is no
+                evidence.
+        """
         start = self._slab.allocate((family, *labels), size)
-        return self._overflow[family] if start is None else start
+        if start is not None:
+            return start
+        if instead is not None:
+            return instead
+        self._miss(family, labels)
+        return self._overflow[family]
 
     def fits(self, labels: tuple[str, ...], output: str) -> bool:
         """Return whether an output's name has its place in a report; labels begin with model and version."""
@@ -155,9 +177,24 @@ class Recorder:
             words = "output '%s' of model '%s' version %s is not compared with other versions: %s"
             _log.warning(words, output[:_SHOWN_NAME], model, version, why)
 
+    def _miss(self, family: str, labels: tuple[str, ...]) -> None:
+        """Note that the counts of a model have a gap from now on."""
+        if family not in _EVIDENCE:
+            return
+        model, version = labels[:2]
+        if version and model not in self.without_room:
+            self.without_room.add(model)
+            self._slab.set_without_room(len(self.without_room))
+            _log.warning(
+                "the memory of this worker's counters is full: model '%s' version %s cannot be counted completely; "
+                "until the worker is replaced its reports leave the model out, and rollouts of it wait",
+                model,
+                version,
+            )
+
     def _plain_series(self, key: tuple[str, ...]) -> int:
         family, *labels = key
-        if len(self._plain) >= MAX_PLAIN_SERIES:
+        if len(self._plain) >= MAX_PLAIN_SERIES and family not in _EVIDENCE:
             return self._overflow[family]
         cell = self._plain[key] = self.allocate(family, tuple(labels), _SIZES.get(family, 1))
         return cell
@@ -173,13 +210,14 @@ class Recorder:
 class RequestSeries:
     """Counts and times of the requests of one model, version, protocol and role."""
 
-    __slots__ = ("_answered", "_cells", "_in_flight", "_labels", "_outcomes", "_recorder")
+    __slots__ = ("_answered", "_cells", "_failures", "_in_flight", "_labels", "_outcomes", "_recorder")
 
     def __init__(self, recorder: Recorder, labels: tuple[str, ...]) -> None:
         self._recorder = recorder
         self._cells = recorder.cells
         self._labels = labels
         self._outcomes: dict[str, int] = {}
+        self._failures: int | None = None
         self._answered: tuple[int, ...] | None = None
         self._in_flight = 0
 
@@ -205,8 +243,7 @@ class RequestSeries:
         """
         base = self._outcomes.get(outcome)
         if base is None:
-            base = self._recorder.allocate(REQUEST, (*self._labels, outcome), REQUEST_CELLS)
-            self._outcomes[outcome] = base
+            base = self._outcomes[outcome] = self._begin(outcome)
         cells = self._cells
         cells[base] += int(duration_s * NS_PER_S)
         cells[base + 1 + bucket_index(duration_s)] += 1
@@ -242,6 +279,15 @@ class RequestSeries:
             cells[exchange + 2] += 1
             cells[exchange + 3] += ns
 
+    def _begin(self, outcome: str) -> int:
+        """Return the first cell of an outcome, which for failures without room is one of all of them."""
+        allocate, labels = self._recorder.allocate, self._labels
+        if self._failures is None and labels[1]:
+            # Before anything else of the version: where its answers are counted its failures are too.
+            self._failures = allocate(REQUEST, (*labels, FAILED), REQUEST_CELLS)
+        instead = self._failures if outcome in FAILURES else None
+        return allocate(REQUEST, (*labels, outcome), REQUEST_CELLS, instead)
+
     def _allocate(self) -> tuple[int, ...]:
         allocate, labels = self._recorder.allocate, self._labels
         stages = [allocate(STAGE, (*labels, stage), STAGE_CELLS) for stage in STAGES]
@@ -263,15 +309,14 @@ class AnswerSeries:
         self._recorder = recorder
         self._cells = recorder.cells
         self._labels = labels
-        self._non_finite: int | None = None
+        # Before any value of an answer: where those are counted it is counted which answers are not finite.
+        self._non_finite = recorder.allocate(NON_FINITE, labels, 1)
         self._outputs: dict[str, tuple[int, int]] = {}
         self.confidences = ValueSeries(self._cells, self._begin_values, CONFIDENCE)
         self.means = ValueSeries(self._cells, self._begin_values, MEAN)
 
     def count_non_finite(self) -> None:
         """Count an answer that has a NaN or an infinity in it."""
-        if self._non_finite is None:
-            self._non_finite = self._recorder.allocate(NON_FINITE, self._labels, 1)
         self._cells[self._non_finite] += 1
 
     def count_class(self, output: str, index: int, classes: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from services.core.counts.difference import BUCKET_COUNT as DIFFERENCE_BUCKET_COUNT
 from services.core.counts.histogram import BUCKET_COUNT, LatencyHistogram
 from services.core.counts.value_histogram import BIN_COUNT, ValueHistogram
+from services.core.errors import INTERNAL, STATUS
 from services.gateway.metrics.slab import SeriesKey, Values
 
 # Family names; a key is the family followed by its labels.
@@ -104,6 +105,11 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
 
 # What is counted when a slab has no room for another series; a model cannot have this name in Triton's repository.
 OVERFLOW: Final = "(overflow)"
+
+# The outcome of failures that have no room for a series of their own outcome.
+FAILED: Final = "failed"
+# Outcomes that count against the version that was asked.
+FAILURES: Final = frozenset({row.outcome for row in STATUS.values() if row.server_fault} | {INTERNAL.outcome, FAILED})
 
 # The stages of one answered request in their order; each begins where the one before it ends.
 # edge: parsing, choosing the version, validating. forward: everything between the admission and Triton's answer.

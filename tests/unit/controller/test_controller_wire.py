@@ -65,6 +65,11 @@ def test_outputs_beyond_a_bound_are_left_out_and_the_others_count() -> None:
     assert tally.predictions == dict.fromkeys(fitting[:MAX_OUTPUTS], (2,))
 
 
+def test_models_that_a_worker_has_no_room_to_count_are_named() -> None:
+    report = report_from(statistics_pb2.StatisticsReport(instance="a", sequence=1, without_room=["digits"]))
+    assert report.without_room == {"digits"}
+
+
 def test_a_report_without_a_name_or_with_a_tally_twice_is_refused_and_tallies_beyond_the_bound_are_left_out() -> None:
     with pytest.raises(InvalidRequest, match="instance"):
         report_from(statistics_pb2.StatisticsReport())

@@ -143,3 +143,27 @@ def test_the_wait_for_a_table_begins_when_it_is_served_and_not_with_one_of_anoth
     assert not fleet.has_let_go(6, linger_s=2)
     clock.advance(2)
     assert fleet.has_let_go(6, linger_s=2)
+
+
+def test_a_model_that_a_worker_has_no_room_to_count_is_not_seen_and_the_worker_is_named(
+    fleet: Fleet, clock: FakeClock
+) -> None:
+    fleet.report(report("a", requests=10))
+    fleet.report(report("b", requests=10))
+    clock.advance(5)
+    fleet.report(report("a", 2, requests=30))
+    fleet.report(Report("b", 2, 5, {}, {}, frozenset({"m"})))
+    assert fleet.sightings("m", 1, 2).keys() == {"a"}
+    assert fleet.sightings("other", 1, 2).keys() == {"a", "b"}
+    assert fleet.uncounted("m").keys() == {"b"}
+    assert fleet.uncounted("other") == {}
+    assert fleet.lagging(5) == frozenset(), "it serves all the same"
+    seen, seconds = fleet.recent.answered("m", 1, Role.STABLE)
+    assert (seen.requests, seconds) == (20, 5)
+
+
+def test_a_worker_that_was_known_before_a_restart_is_not_counted_until_it_reports(fleet: Fleet) -> None:
+    fleet.expect(["a"])
+    assert fleet.uncounted("m").keys() == {"a"}
+    fleet.report(report("a"))
+    assert fleet.uncounted("m") == {}

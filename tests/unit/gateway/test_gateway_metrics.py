@@ -233,7 +233,32 @@ def test_an_empty_gateway_shows_its_gauges_and_nothing_else(tmp_path: Path) -> N
     slabs.add("unopened", SlabReader(path))
     Recorder(SlabWriter(slab(tmp_path, "other")))
     slabs.add("idle", SlabReader(tmp_path / "other"))
-    assert {s.name for s in scrape(slabs)} == {"penstock_in_flight", "penstock_workers", "penstock_route_generation"}
+    assert {s.name for s in scrape(slabs)} == {
+        "penstock_in_flight",
+        "penstock_workers",
+        "penstock_route_generation",
+        "penstock_counter_room_used_ratio",
+        "penstock_models_without_counter_room",
+    }
+
+
+def test_a_scrape_tells_how_much_room_for_counters_the_fullest_worker_has_left(tmp_path: Path) -> None:
+    slabs, writers = MergedSlabs(), []
+    for name in ("a", "b"):
+        path = slab(tmp_path, name)
+        writers.append(SlabWriter(path))
+        slabs.add(name, SlabReader(path))
+    Recorder(writers[0])
+    writers[1].allocate(("x",), len(writers[1].cells) // 2)
+    seen = scrape(slabs)
+    assert value(seen, "penstock_counter_room_used_ratio") == pytest.approx(0.5, abs=0.01)
+    assert value(seen, "penstock_models_without_counter_room") == 0
+    writers[1].allocate(("y",), len(writers[1].cells) // 2 - 20)
+    Recorder(writers[0]).requests("rest", "digits", 1, "stable").finish("ok", 0.01)
+    writers[1].set_without_room(3)
+    seen = scrape(slabs)
+    assert value(seen, "penstock_counter_room_used_ratio") == pytest.approx(1.0, abs=0.01)
+    assert value(seen, "penstock_models_without_counter_room") == 3
 
 
 def test_classes_beyond_the_bound_are_not_counted(tmp_path: Path) -> None:
