@@ -17,6 +17,7 @@ from services.gateway.answer_memory import create_answer_memory
 from services.gateway.metrics.app import metrics_app
 from services.gateway.metrics.exposition import GatewayCollector
 from services.gateway.metrics.merged import MergedSlabs
+from services.gateway.metrics.series import REQUEST
 from services.gateway.metrics.time_split import TimeSplit
 from services.gateway.metrics.triton_poll import TritonPoll
 from services.gateway.metrics.window import PERIOD_S, Window
@@ -31,6 +32,8 @@ from services.triton.shared_memory.arena import remove_abandoned
 # From SIGTERM a worker drains by itself; this much later it is killed. Its last report may take 5 s of it.
 _GRACE_AFTER_DRAIN_S = 8.0
 _POLL_S = 0.05
+# What quantiles of the last minute are made of.
+_WINDOW_FAMILIES = frozenset({REQUEST})
 _FORGOTTEN_AFTER_S = 60.0
 
 
@@ -150,7 +153,7 @@ class Fleet:
 
     async def _remember(self) -> None:
         while True:
-            self._window.remember(time.monotonic(), self._slabs.merged())
+            self._window.remember(time.monotonic(), self._slabs.merged(_WINDOW_FAMILIES))
             await asyncio.sleep(PERIOD_S)
 
     async def _announce(self, ports: list[int]) -> None:

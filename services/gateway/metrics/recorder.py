@@ -26,7 +26,6 @@ from services.gateway.metrics.series import (
     NON_FINITE,
     NS_PER_S,
     OUTPUT_COUNTS,
-    OVERFLOW,
     PAIR_COUNTS,
     PREDICTIONS,
     REQUEST,
@@ -36,6 +35,7 @@ from services.gateway.metrics.series import (
     STAGES,
     VALUE_CELLS,
     VALUES,
+    overflow_key,
 )
 from services.gateway.metrics.slab import SlabWriter
 from services.gateway.metrics.value_series import NOT_COUNTED, ValueSeries
@@ -200,8 +200,7 @@ class Recorder:
         return cell
 
     def _overflow_series(self, family: str) -> int:
-        labels = (OVERFLOW, *("" for _ in LABELS[family][1:])) if LABELS[family] else ()
-        start = self._slab.allocate((family, *labels), _SIZES.get(family, 1))
+        start = self._slab.allocate(overflow_key(family), _SIZES.get(family, 1))
         if start is None:
             raise ValueError("the slab is too small for its overflow series; make it at least 1 MiB")
         return start

@@ -145,6 +145,11 @@ COPY: Final = "copy"
 NS_PER_S: Final = 1_000_000_000
 
 
+def overflow_key(family: str) -> SeriesKey:
+    """Return the key of a family's overflow series; that of its one series where it has no labels."""
+    return (family, OVERFLOW, *("" for _ in LABELS[family][1:])) if LABELS[family] else (family,)
+
+
 def stage_upper_bound_s(bucket: int) -> float:
     """Return the upper bound of a stage bucket in seconds; what is shorter by a nanosecond or more is in it."""
     return float(2**bucket) / NS_PER_S

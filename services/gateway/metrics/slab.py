@@ -135,6 +135,12 @@ class SlabReader:
         """The share of the cells that is taken, from 0 to 1."""
         return self._cells[_USED] / len(self._cells)
 
+    def keys(self) -> Iterator[SeriesKey]:
+        """Return the key of every series."""
+        if self._cells[0] == _MAGIC:
+            self._learn()
+        return (key for key, _, _ in self._known)
+
     def records(self, families: frozenset[str] | None = None) -> Iterator[Record]:
         """Return every series, or those of some families, with its values of this moment."""
         if self._cells[0] != _MAGIC:
