@@ -145,13 +145,14 @@ async def _run(
 
     repository, board = RepositoryWatch(layout, pace.observe_timeout_s), RouteBoard()
     ledger = Ledger(store, board, mandate, time.time)
-    fleet, loader = Fleet(time.monotonic, pace.stale_after_s), Loader(server, time.monotonic)
+    fleet = Fleet(time.monotonic, lambda: board.generation, pace.stale_after_s)
+    loader = Loader(server, time.monotonic)
     warmups = Warmups(TritonWarmer(tritons, layout), time.monotonic)
     prometheus = PrometheusQuery(options.prometheus_url) if options.prometheus_url else None
     caller = WebhookCaller(options.webhook_secret, time.time, AllowedHosts(options.webhook_hosts))
     measuring = Measuring(prometheus, caller, time.time, time.monotonic)
     questions, announcer = Questions(caller, time.monotonic), Announcer(caller, store, mandate, time.time)
-    waits = Waits(questions, mandate)
+    waits = Waits(questions, mandate, fleet)
     ledger.on_change(announcer.wake)
     source = TritonMemory(tritons.addresses)
     preflights = Preflights(source, partial(need_of, layout), RepositoryReads(_BACKGROUND_READ_S))

@@ -31,7 +31,7 @@ class Overview:
         loader: Why the last loads failed.
         newcomers: Why models have no stable version yet.
         mandate: Who leads.
-        waiting: Says which answers a rollout waits for.
+        waiting: Says what a rollout waits for beside its evidence.
     """
 
     def __init__(
@@ -75,8 +75,7 @@ class Overview:
 
     def routes(self) -> dict[str, Any]:
         """Return the route table, and which workers serve with an older one."""
-        book = self._board.book
-        generation = book.generation if book else 0
+        generation = self._board.generation
         return {
             "generation": generation,
             "routes": [route_document(route) for _, route in sorted(self._ledger.routes.items())],
@@ -85,7 +84,7 @@ class Overview:
         }
 
     def waits(self, rollout: Rollout) -> list[str]:
-        """Return which answers of webhooks a rollout waits for."""
+        """Return what a rollout waits for beside its evidence."""
         return list(self._waiting(rollout))
 
     def serving(self, model: str) -> dict[str, Any]:

@@ -230,8 +230,10 @@ class Reconciler:
         event = judge(rollout, now, self._questions.waiting(rollout))
         # Right after a start, workers that live have not reported yet: their silence is no reason to give up.
         if event is not None and not (event.kind is EventKind.EXPIRED and not self._fleet.settled):
-            # What was seen is no reason for more weight while Triton may have lost a version.
-            return replace(event, held=not self._has_both(rollout) or self._waits_for_a_word(rollout, event, now))
+            # What was seen is no reason for more weight while Triton may have lost a version, nor while a worker saw
+            # more than it can tell.
+            held = not self._has_both(rollout) or bool(self._fleet.uncounted(rollout.model))
+            return replace(event, held=held or self._waits_for_a_word(rollout, event, now))
         return self._drain_event(rollout, now) if rollout.phase.leaving else None
 
     def _has_both(self, rollout: Rollout) -> bool:

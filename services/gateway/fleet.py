@@ -18,9 +18,11 @@ from services.gateway.control.table_cache import TableCache
 from services.gateway.metrics.app import metrics_app
 from services.gateway.metrics.exposition import GatewayCollector
 from services.gateway.metrics.merged import MergedSlabs
+from services.gateway.metrics.series import REQUEST
 from services.gateway.metrics.time_split import TimeSplit
 from services.gateway.metrics.triton_poll import TritonPoll
 from services.gateway.metrics.window import PERIOD_S, Window
+from services.gateway.rolling import Rolling
 from services.gateway.settings import GatewaySettings, WorkerSettings
 from services.gateway.slot import WorkerSlot
 from services.gateway.worker_process import WorkerProcess
@@ -28,9 +30,11 @@ from services.process.asgi_server import AsgiServer
 from services.process.ports import listen_shared, port_of
 from services.triton.shared_memory.arena import remove_abandoned
 
-# From SIGTERM a worker drains by itself; this much later it is killed.
-_GRACE_AFTER_DRAIN_S = 5.0
+# From SIGTERM a worker drains by itself; this much later it is killed. Its last report may take 5 s of it.
+_GRACE_AFTER_DRAIN_S = 8.0
 _POLL_S = 0.05
+# What quantiles of the last minute are made of.
+_WINDOW_FAMILIES = frozenset({REQUEST})
 _FORGOTTEN_AFTER_S = 60.0
 
 
@@ -64,7 +68,7 @@ class Fleet:
         Args:
             stop: Ends the gateway.
             roll: Replaces the workers one after the other whenever it is set; each successor listens before the old
-                worker drains.
+                worker drains. One whose counters have little room left is replaced without being asked.
 
         Raises:
             ConfigurationError: A port is taken, or the state directory cannot be used.
@@ -99,7 +103,7 @@ class Fleet:
                     tasks.create_task(self._remember()),
                     tasks.create_task(TritonPoll(self._slabs, self._split).run()),
                     tasks.create_task(self._announce(ports)),
-                    tasks.create_task(self._roll(roll)),
+                    tasks.create_task(Rolling(self._slots, roll).run()),
                 ]
                 await stop.wait()
                 async with asyncio.TaskGroup() as stops:
@@ -128,6 +132,7 @@ class Fleet:
             listeners=listeners,
             settings=partial(self._worker_settings, listeners),
             slab_dir=_slab_dir(self._settings.state_dir),
+            slab_bytes=self._settings.slab_bytes,
             slabs=self._slabs,
             grace_s=drain_s + _GRACE_AFTER_DRAIN_S,
         )
@@ -147,16 +152,9 @@ class Fleet:
             behaviour=settings.behaviour,
         )
 
-    async def _roll(self, asked: asyncio.Event) -> None:
-        while True:
-            await asked.wait()
-            asked.clear()
-            for slot in self._slots:
-                await slot.replace()
-
     async def _remember(self) -> None:
         while True:
-            self._window.remember(time.monotonic(), self._slabs.merged())
+            self._window.remember(time.monotonic(), self._slabs.merged(_WINDOW_FAMILIES))
             await asyncio.sleep(PERIOD_S)
 
     async def _announce(self, ports: list[int]) -> None:

@@ -12,6 +12,7 @@ from services.core.replica_address import Targets
 from services.gateway.admission import AdmissionSettings
 from services.gateway.limits import Limits
 from services.gateway.logs import LogSettings
+from services.gateway.metrics.slab import SLAB_BYTES
 from services.gateway.mirroring.settings import MirrorSettings
 from services.gateway.tracing.settings import TracingSettings
 from services.triton.merging.settings import MergeSettings
@@ -97,6 +98,7 @@ class GatewaySettings:
         grpc_port: gRPC.
         metrics_port: Metrics of all workers.
         workers: Number of worker processes.
+        slab_bytes: Room for the counters of one worker.
     """
 
     behaviour: Behaviour
@@ -106,3 +108,4 @@ class GatewaySettings:
     grpc_port: int = 8001
     metrics_port: int = 8002
     workers: int = 2
+    slab_bytes: int = SLAB_BYTES

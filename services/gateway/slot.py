@@ -28,6 +28,10 @@ class Occupant(Protocol):
         """Whether its present process is on its way out, for whatever reason."""
         ...
 
+    def room_used(self) -> float:
+        """Return the share of the room for counters that its present process has used, from 0 to 1."""
+        ...
+
 
 class WorkerSlot:
     """Keeps one worker serving, and replaces it without a gap: the successor listens before the old one drains.
@@ -45,6 +49,11 @@ class WorkerSlot:
         self._lives: asyncio.TaskGroup | None = None
         self._changing = asyncio.Lock()
         self._stopping = asyncio.Event()
+
+    @property
+    def room_used(self) -> float:
+        """The share of the room for counters that the present worker has used, from 0 to 1."""
+        return 0.0 if self._current is None else self._current.room_used()
 
     async def run(self) -> None:
         """Serve until ``stop``."""

@@ -101,6 +101,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
         lambda: tallies(counted.records(FAMILIES)),
         routes,
         comparisons=lambda: comparisons.comparisons(counted.records(comparisons.FAMILIES)),
+        without_room=lambda: observation.recorder.without_room,
     )
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -114,7 +115,7 @@ async def run(settings: WorkerSettings, stop: asyncio.Event) -> None:
             await gateway.stop()
             for task in owned:
                 task.cancel()
-        await reporter.report()
+        await reporter.report_last()
     finally:
         await asyncio.to_thread(saver.close)
         await observation.aclose()

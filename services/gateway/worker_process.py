@@ -28,6 +28,7 @@ class WorkerProcess:
         listeners: Its listening sockets, HTTP and gRPC; they belong to the caller.
         settings: Gives what a life with this instance name and this slab is told.
         slab_dir: Where slabs are made.
+        slab_bytes: Size of a slab.
         slabs: Where its counts are added up.
         grace_s: Longest time from SIGTERM to its end.
     """
@@ -39,6 +40,7 @@ class WorkerProcess:
         listeners: tuple[socket.socket, socket.socket],
         settings: Callable[[str, Path], WorkerSettings],
         slab_dir: Path,
+        slab_bytes: int,
         slabs: MergedSlabs,
         grace_s: float,
     ) -> None:
@@ -46,6 +48,7 @@ class WorkerProcess:
         self._listeners = listeners
         self._settings = settings
         self._slab_dir = slab_dir
+        self._slab_bytes = slab_bytes
         self._slabs = slabs
         self._instance = ""
         self._reader: SlabReader | None = None
@@ -65,10 +68,14 @@ class WorkerProcess:
         """Whether its present process is on its way out."""
         return self._reader is not None and self._reader.state is WorkerState.DRAINING
 
+    def room_used(self) -> float:
+        """Return the share of the room for counters that its present process has used, from 0 to 1."""
+        return 0.0 if self._reader is None else self._reader.room_used
+
     def _spawn(self) -> ChildProcess:
         self._instance = f"{socket.gethostname()}-{self._number}-{uuid.uuid4().hex[:12]}"
         slab = self._slab_path()
-        create_slab_file(slab)
+        create_slab_file(slab, self._slab_bytes)
         self._reader = SlabReader(slab)
         self._slabs.add(self._instance, self._reader)
         argument = self._settings(self._instance, slab).to_argument()

@@ -26,6 +26,7 @@ class FakeGatewayWorker:
             every version, as far as its share goes.
         latency_s: Latency by version, seconds.
         differing: Share of the copied requests that a version answers otherwise than another one; exact.
+        without_room: Models of which it tells nothing, because it cannot count them completely.
         truth: Requests by model, version and role since its start.
     """
 
@@ -34,6 +35,7 @@ class FakeGatewayWorker:
         self.sequence = 0
         self.deaf = False
         self.mute = False
+        self.without_room: frozenset[str] = frozenset()
         self.error: dict[int, float] = {}
         self.odd: dict[int, int] = {}
         self.masked: dict[int, float] = {}
@@ -92,7 +94,12 @@ class FakeGatewayWorker:
             return
         self.sequence += 1
         report = Report(
-            self.instance, self.sequence, self._table.generation, dict(self.tallies), dict(self.comparisons)
+            self.instance,
+            self.sequence,
+            self._table.generation,
+            {key: tally for key, tally in self.tallies.items() if key[0] not in self.without_room},
+            {key: copies for key, copies in self.comparisons.items() if key[0] not in self.without_room},
+            self.without_room,
         )
         fleet.report(report)
 

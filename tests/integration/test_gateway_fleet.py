@@ -12,6 +12,10 @@ import numpy as np
 import orjson
 import pytest
 
+from services.core.address import Address
+from services.core.replica_address import ReplicaAddress
+from services.gateway.fleet import Endpoints, Fleet
+from services.gateway.settings import Behaviour, GatewaySettings
 from services.triton.http import HttpPool
 from tests.fakes.controller import controlling
 from tests.fakes.gateway import eventually, in_loop, serving
@@ -118,6 +122,34 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_counts_are_kept(tmp_p
             assert len(load.errors) <= 8
             answered = await gateway.metric("penstock_requests_total", outcome="ok")
             assert answered >= len(load.statuses)
+
+
+@in_loop
+async def test_a_worker_whose_counters_are_nearly_full_is_replaced_once_and_no_request_is_lost(tmp_path: Path) -> None:
+    async with serving() as triton, controlling() as controller:
+        await controller.publish(standard_table())
+        behaviour = Behaviour(
+            (ReplicaAddress("127.0.0.1", triton.gateway.http_port, 1),), (Address("127.0.0.1", controller.port),)
+        )
+        # One version's counters are more than a quarter of it beside what every worker has.
+        settings = GatewaySettings(
+            behaviour, tmp_path, http_port=0, grpc_port=0, metrics_port=0, workers=1, slab_bytes=140 * 1024
+        )
+        announced: asyncio.Future[Endpoints] = asyncio.get_running_loop().create_future()
+        stop = asyncio.Event()
+        running = asyncio.create_task(Fleet(settings, announced.set_result).run(stop, asyncio.Event()))
+        try:
+            await eventually(lambda: announced.done() or running.done())
+            port = int(announced.result().rest.rpartition(":")[2])
+            assert {await _ask(port) for _ in range(20)} == {200}
+            await eventually(lambda: len(set(controller.watchers)) == 2)
+            assert {await _ask(port) for _ in range(20)} == {200}
+        finally:
+            stop.set()
+            await running
+        latest = {report.instance: sum(tally.requests for tally in report.tallies) for report in controller.reports}
+        assert sum(latest.values()) == 40
+        assert len(latest) == 2
 
 
 @in_loop

@@ -43,7 +43,7 @@ class Controller:
 
     def __init__(self, fake: FakeController) -> None:
         self._fake = fake
-        self._fleet = Fleet(asyncio.get_running_loop().time, stale_after_s=60.0)
+        self._fleet = Fleet(asyncio.get_running_loop().time, lambda: 1000, stale_after_s=60.0)
         self._taken = 0
         self.evidence = Evidence()
 

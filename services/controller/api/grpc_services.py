@@ -92,8 +92,7 @@ class StatisticsService(statistics_pb2_grpc.StatisticsServiceServicer):  # type:
             self._fleet.report(report_from(request))
         except PenstockError as error:
             await _abort(context, error)
-        book = self._board.book
-        return statistics_pb2.StatisticsReceipt(generation=book.generation if book else 0)
+        return statistics_pb2.StatisticsReceipt(generation=self._board.generation)
 
 
 class FeedbackService(feedback_pb2_grpc.FeedbackServiceServicer):  # type: ignore[misc] # as above

@@ -48,7 +48,7 @@ class RolloutPage:
         purpose: What it is for.
         phase_words: What its phase means.
         reason: Why it is there.
-        waits: Which answers of webhooks it waits for.
+        waits: What it waits for beside its evidence.
         untold: What webhooks were not told.
         timing: How long it has been where it is.
         outlook: What is missing for a verdict; empty where none is waited for.
@@ -115,7 +115,7 @@ def rollout_page(
         serving: What ``Overview.serving`` says of its model.
         trend: The course of its present step, where it was followed.
         now: Seconds since the epoch.
-        waits: Which answers it waits for.
+        waits: What it waits for beside its evidence.
         untold: What its webhooks were not told.
         outlook: What ``Outlook`` says of it.
     """

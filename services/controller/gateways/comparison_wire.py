@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from services.core.counts.comparison import Comparison, OutputComparison, PairCounts
 from services.core.counts.difference import BUCKET_COUNT, DifferenceHistogram
 from services.core.counts.histogram import LatencyHistogram
+from services.core.counts.report_bounds import fits
 from services.core.errors import InvalidRequest
 
 MAX_OUTPUTS = 256
 MAX_REPORTED_SLICES = 128
-_MAX_NAME = 1024
 _MAX_COUNT = 2**53  # exact in JSON and in a float
 
 
 def comparison_from(message: Any, original: LatencyHistogram, copy: LatencyHistogram) -> Comparison:
     """Return the comparison in a message, with its latencies, which were checked already.
 
+    Outputs and slices beyond their bounds are left out.
+
     Raises:
-        InvalidRequest: It is beyond a bound, or contradicts itself.
+        InvalidRequest: It contradicts itself.
     """
-    if len(message.outputs) > MAX_OUTPUTS or len(message.slices) > MAX_REPORTED_SLICES:
-        raise InvalidRequest(
-            f"{message.model} compares {len(message.outputs)} outputs in {len(message.slices)} slices; expected at "
-            f"most {MAX_OUTPUTS} and {MAX_REPORTED_SLICES}"
-        )
+    outputs = (row for row in message.outputs if fits(row.output))
+    slices = (row for row in message.slices if fits(row.slice))
     return Comparison(
         _counts(message.all),
         _count(message.failed),
@@ -33,8 +33,8 @@ def comparison_from(message: Any, original: LatencyHistogram, copy: LatencyHisto
         _count(message.skipped),
         original,
         copy,
-        {_name("output", row.output): _output(row) for row in message.outputs},
-        {_name("slice", row.slice): _counts(row.counts) for row in message.slices},
+        {row.output: _output(row) for row in islice(outputs, MAX_OUTPUTS)},
+        {row.slice: _counts(row.counts) for row in islice(slices, MAX_REPORTED_SLICES)},
     )
 
 
@@ -79,12 +79,6 @@ def _counts(message: Any) -> PairCounts:
 def _count(value: int) -> int:
     if value > _MAX_COUNT:
         raise InvalidRequest(f"a count of a comparison is {value}; expected at most 2^53")
-    return value
-
-
-def _name(what: str, value: str) -> str:
-    if not 1 <= len(value) <= _MAX_NAME:
-        raise InvalidRequest(f"{what} has {len(value)} characters; expected 1 to {_MAX_NAME}")
     return value
 
 

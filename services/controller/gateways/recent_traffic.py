@@ -39,8 +39,8 @@ class RecentTraffic:
         total, seconds = _EMPTY, 0.0
         for states in self._states.values():
             (begun, earlier), (ended, latest) = states[0], states[-1]
-            if ended > begun:
-                key = (model, version, role)
-                total += latest.get(key, _EMPTY) - earlier.get(key, _EMPTY)
+            key = (model, version, role)
+            if ended > begun and key in latest:  # a worker without room for it tells nothing of it any more
+                total += latest[key] - earlier.get(key, _EMPTY)
                 seconds = max(seconds, ended - begun)
         return total, seconds

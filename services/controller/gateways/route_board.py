@@ -24,6 +24,11 @@ class RouteBoard:
         """The newest table, or None before the first."""
         return self._book
 
+    @property
+    def generation(self) -> int:
+        """The generation of the newest table; 0 before the first."""
+        return self._book.generation if self._book is not None else 0
+
     def publish(self, book: RouteBook) -> None:
         """Show a table, unless a newer one is shown already."""
         if self._book is None or book.generation > self._book.generation:

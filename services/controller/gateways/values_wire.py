@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
+from services.core.counts.report_bounds import fits
 from services.core.counts.value_histogram import BIN_COUNT, CONFIDENCE, MEAN, ValueHistogram
 from services.core.errors import InvalidRequest
 
 MAX_VALUES = 64
-_MAX_NAME = 256
 _MAX_COUNT = 2**53  # exact in JSON and in a float
 
 
 def values_from(message: Any) -> dict[str, ValueHistogram]:
-    """Return the distributions in a ``Tally``.
+    """Return the distributions in a ``Tally`` that are known here, and no more of them than there may be.
 
     Raises:
-        InvalidRequest: They are beyond a bound, or contradict themselves.
+        InvalidRequest: They contradict themselves.
     """
-    if len(message.values) > MAX_VALUES:
-        raise InvalidRequest(
-            f"{message.model} reports {len(message.values)} distributions of values; expected at most {MAX_VALUES}"
-        )
-    return {_what(row.what): _histogram(row) for row in message.values}
+    known = (row for row in message.values if _is_known(row.what))
+    return {row.what: _histogram(row) for row in islice(known, MAX_VALUES)}
 
 
-def _what(value: str) -> str:
-    kind, _, output = value.partition(":")
-    if kind not in {CONFIDENCE, MEAN} or not 1 <= len(output) <= _MAX_NAME:
-        raise InvalidRequest(
-            f"a distribution is of '{value[:_MAX_NAME]}'; expected '{CONFIDENCE}:' or '{MEAN}:' and the name of an "
-            f"output of at most {_MAX_NAME} characters"
-        )
-    return value
+def _is_known(what: str) -> bool:
+    kind, _, output = what.partition(":")
+    return kind in {CONFIDENCE, MEAN} and fits(output)
 
 
 def _histogram(row: Any) -> ValueHistogram:

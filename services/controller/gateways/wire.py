@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 
 from services.controller.gateways.comparison_wire import comparison_from
 from services.controller.gateways.fleet import ComparisonKey, Report
@@ -11,6 +12,7 @@ from services.controller.gateways.recent_traffic import TallyKey
 from services.controller.gateways.values_wire import values_from
 from services.core.counts.comparison import Comparison
 from services.core.counts.histogram import BUCKET_COUNT, LatencyHistogram
+from services.core.counts.report_bounds import MAX_OUTPUTS, fits
 from services.core.counts.tally import Tally
 from services.core.errors import InvalidRequest
 from services.core.mirror import Mirror
@@ -21,7 +23,6 @@ from services.pb.penstock.v1 import feedback_pb2, routes_pb2, statistics_pb2
 MAX_TALLIES = 4096
 MAX_COMPARISONS = 1024
 MAX_CLASSES = 100_000
-MAX_OUTPUTS = 64
 MAX_NAME = 256
 _MAX_COUNT = 2**53  # exact in JSON and in a float
 
@@ -48,22 +49,25 @@ def table_message(table: RouteTable) -> routes_pb2.RouteTable:
 
 
 def report_from(message: statistics_pb2.StatisticsReport) -> Report:
-    """Return a worker's report.
+    """Return a worker's report, without what is beyond a bound: that of one model is no reason to refuse all others'.
 
     Raises:
-        InvalidRequest: It is beyond a bound, or contradicts itself.
+        InvalidRequest: It has no name, or contradicts itself.
     """
     instance = checked_instance(message.instance)
-    if len(message.tallies) > MAX_TALLIES:
-        raise InvalidRequest(f"{instance} reports {len(message.tallies)} tallies; expected at most {MAX_TALLIES}")
     tallies: dict[TallyKey, Tally] = {}
-    for tally in message.tallies:
+    for tally in message.tallies[:MAX_TALLIES]:
         key = (_name("model", tally.model), tally.version, _role(tally.role))
         if key in tallies:
             raise InvalidRequest(f"{instance} reports {key[0]} version {key[1]} as {key[2]} twice; send one tally each")
         tallies[key] = _tally(tally)
     return Report(
-        instance, message.sequence, message.served_generation, tallies, _comparisons(instance, message.comparisons)
+        instance,
+        message.sequence,
+        message.served_generation,
+        tallies,
+        _comparisons(instance, message.comparisons),
+        frozenset(message.without_room[:MAX_TALLIES]),
     )
 
 
@@ -91,10 +95,8 @@ def _mirror_message(mirror: Mirror) -> routes_pb2.Mirror:
 
 
 def _comparisons(instance: str, messages: Sequence[statistics_pb2.Comparison]) -> dict[ComparisonKey, Comparison]:
-    if len(messages) > MAX_COMPARISONS:
-        raise InvalidRequest(f"{instance} reports {len(messages)} comparisons; expected at most {MAX_COMPARISONS}")
     comparisons: dict[ComparisonKey, Comparison] = {}
-    for message in messages:
+    for message in messages[:MAX_COMPARISONS]:
         key = (_name("model", message.model), message.answered, message.mirrored)
         if key in comparisons:
             raise InvalidRequest(
@@ -129,19 +131,20 @@ def _role(value: str) -> Role:
 def _tally(message: statistics_pb2.Tally) -> Tally:
     if max(message.requests, message.failed, message.non_finite, message.unanswered) > _MAX_COUNT:
         raise InvalidRequest(f"a count of {message.model} version {message.version} is beyond 2^53")
-    if len(message.predictions) > MAX_OUTPUTS or any(len(p.counts) > MAX_CLASSES for p in message.predictions):
-        raise InvalidRequest(
-            f"{message.model} reports predictions of more than {MAX_OUTPUTS} outputs or {MAX_CLASSES} classes"
-        )
     return Tally(
         message.requests,
         message.failed,
         message.non_finite,
         _histogram(message.latency),
-        {_name("output", p.output): tuple(p.counts) for p in message.predictions},
+        _predictions(message.predictions),
         values_from(message),
         message.unanswered,
     )
+
+
+def _predictions(messages: Sequence[statistics_pb2.ClassCounts]) -> dict[str, tuple[int, ...]]:
+    fitting = (each for each in messages if fits(each.output) and len(each.counts) <= MAX_CLASSES)
+    return {each.output: tuple(each.counts) for each in islice(fitting, MAX_OUTPUTS)}
 
 
 def _histogram(message: statistics_pb2.Histogram) -> LatencyHistogram:

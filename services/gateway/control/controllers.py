@@ -45,6 +45,11 @@ class Controllers:
         self._place = 0
         self.chosen = Controller(self._addresses[0], self._channels[0])
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._addresses)
+
     def move_on(self, tried: Controller) -> None:
         """Choose the next controller, unless another one than ``tried`` was chosen meanwhile, or there is only one."""
         if tried is not self.chosen or len(self._addresses) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from services.core.counts.comparison import Comparison
 from services.core.counts.tally import Tally
@@ -47,10 +47,19 @@ def report_from(
     served_generation: int,
     tallies: Mapping[TallyKey, Tally],
     comparisons: Mapping[ComparisonKey, Comparison],
+    *,
+    without_room: Collection[str] = (),
 ) -> statistics_pb2.StatisticsReport:
-    """Return the report of one worker's tallies and comparisons."""
-    report = statistics_pb2.StatisticsReport(instance=instance, sequence=sequence, served_generation=served_generation)
+    """Return the report of one worker's tallies and comparisons, but for models that it had no room to count."""
+    report = statistics_pb2.StatisticsReport(
+        instance=instance,
+        sequence=sequence,
+        served_generation=served_generation,
+        without_room=sorted(without_room),
+    )
     for (model, version, role), tally in tallies.items():
+        if model in without_room:
+            continue
         entry = report.tallies.add(
             model=model,
             version=version,
@@ -66,7 +75,8 @@ def report_from(
         for what, values in tally.values.items():
             entry.values.add(what=what, bin=values.counts.keys(), count=values.counts.values(), squares=values.squares)
     for key, comparison in comparisons.items():
-        add_comparison(report, key, comparison)
+        if key[0] not in without_room:
+            add_comparison(report, key, comparison)
     return report
 
 

@@ -34,6 +34,7 @@ from services.gateway.metrics.slab import Values
 from services.gateway.metrics.time_split import TimeSplit
 from services.gateway.metrics.vocabulary import COUNTERS, GAUGE_FAMILIES, PARTS
 from services.gateway.metrics.window import WINDOW_S, Window
+from services.gateway.rolling import APART_S, FULL_FROM
 
 # Boundaries of the durations' histogram: fine where answers usually are, coarse around it, none beyond. Leaving one out
 # never changes the counts of the others. Between the fine ones, whose distance is 4.4 %, ``histogram_quantile`` is off
@@ -93,6 +94,18 @@ class GatewayCollector(Collector):
             "Generation of the route table that the worker furthest behind serves with.",
             self._slabs.generation,
         )
+        yield _gauge(
+            "counter_room_used_ratio",
+            f"Share of its room for counters that the fullest worker has used; from {FULL_FROM:g} on it is replaced, "
+            f"at most every {APART_S:g} s.",
+            self._slabs.room_used,
+        )
+        yield _gauge(
+            "models_without_counter_room",
+            "Most models that a worker has no room to count completely: its reports leave them out, and their rollouts "
+            "wait. More than 0 for longer than a replacement takes is for an alert.",
+            self._slabs.without_room,
+        )
 
 
 def _requests(sums: Merged) -> Metric:
@@ -100,7 +113,8 @@ def _requests(sums: Merged) -> Metric:
         "penstock_requests",
         "Inference requests by outcome. Requests for models that are not served have an empty model; requests refused "
         "before a version was chosen have an empty version and role. cancelled: the client went away after a version "
-        "was asked; withdrawn: before that; expired: its time was over before that.",
+        "was asked; withdrawn: before that; expired: its time was over before that; failed: failures of any kind for "
+        "which a worker had no room left.",
         labels=LABELS[REQUEST],
     )
     for key, values in sums.items():
@@ -306,7 +320,7 @@ def _mirror_differences(sums: Merged) -> Metric:
     return family
 
 
-def _gauge(name: str, words: str, value: int) -> Metric:
+def _gauge(name: str, words: str, value: float) -> Metric:
     return GaugeMetricFamily(f"penstock_{name}", words, value=float(value))
 
 

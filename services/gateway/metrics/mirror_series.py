@@ -81,6 +81,8 @@ class MirrorSeries:
 
     def _allocate_pairs(self) -> int:
         allocate, labels = self._recorder.allocate, self._labels
+        # Before any pair: where pairs are counted it is counted how many copies had no answer.
+        self._recorder.add(MIRROR, *labels, Outcome.FAILED, count=0)
         self._times = (
             allocate(MIRROR_TIME, (*labels, ORIGINAL), REQUEST_CELLS),
             allocate(MIRROR_TIME, (*labels, COPY), REQUEST_CELLS),
@@ -117,7 +119,7 @@ class MirrorSeries:
     def _count_output(self, output: OutputResult) -> None:
         known = self._outputs.get(output.name)
         if known is None:
-            if len(self._outputs) >= _MAX_OUTPUTS:
+            if len(self._outputs) >= _MAX_OUTPUTS or not self._recorder.fits(self._labels, output.name):
                 return
             known = self._outputs[output.name] = _OutputCells(self._recorder, (*self._labels, output.name))
         known.count(output)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from services.core.counts.histogram import bucket_index
+from services.core.counts.report_bounds import MAX_NAME, MAX_OUTPUTS, fits
 from services.core.counts.value_histogram import CONFIDENCE, MEAN
+from services.gateway.metrics import comparisons, tallies
 from services.gateway.metrics.series import (
     DIFFERENCE_CELLS,
     EXCHANGE,
     EXCHANGE_CELLS,
+    FAILED,
+    FAILURES,
     GAUGES,
     IN_FLIGHT,
     LABELS,
@@ -21,7 +26,6 @@ from services.gateway.metrics.series import (
     NON_FINITE,
     NS_PER_S,
     OUTPUT_COUNTS,
-    OVERFLOW,
     PAIR_COUNTS,
     PREDICTIONS,
     REQUEST,
@@ -31,9 +35,10 @@ from services.gateway.metrics.series import (
     STAGES,
     VALUE_CELLS,
     VALUES,
+    overflow_key,
 )
 from services.gateway.metrics.slab import SlabWriter
-from services.gateway.metrics.value_series import ValueSeries
+from services.gateway.metrics.value_series import NOT_COUNTED, ValueSeries
 
 # A vocabulary is no class list: beyond this the mix of predictions says nothing and only takes room.
 MAX_CLASSES = 4096
@@ -41,6 +46,9 @@ MAX_CLASSES = 4096
 MAX_PLAIN_SERIES = 4096
 # Two cells of a gauge: whether this worker has it (0 or 1), and its value.
 _GAUGE_CELLS = 2
+_SHOWN_NAME = 80  # characters of an output's name in the log
+# What versions are judged by: what is missing of these must not look like nothing.
+_EVIDENCE = tallies.FAMILIES | comparisons.FAMILIES
 
 _SIZES = {
     REQUEST: REQUEST_CELLS,
@@ -56,15 +64,22 @@ _SIZES = {
     **dict.fromkeys(GAUGES, _GAUGE_CELLS),
 }
 
+_log = logging.getLogger(__name__)
+
 
 class Recorder:
     """Gives out the series of one worker, each allocated when it is first counted.
 
     Args:
         slab: Where the counts live.
+
+    Attributes:
+        without_room: Models of whose answers or copies something had no room: what is counted of them is no evidence.
     """
 
     def __init__(self, slab: SlabWriter) -> None:
+        self.without_room: set[str] = set()
+        self._left_out: set[tuple[str, str, str]] = set()
         self._slab = slab
         self._requests: dict[tuple[str, str, int | None, str], RequestSeries] = {}
         self._answers: dict[tuple[str, int, str], AnswerSeries] = {}
@@ -129,21 +144,63 @@ class Recorder:
         """The cells of the slab."""
         return self._slab.cells
 
-    def allocate(self, family: str, labels: tuple[str, ...], size: int) -> int:
-        """Return the first cell of a series; that of the family's overflow series when the slab is full."""
+    def allocate(self, family: str, labels: tuple[str, ...], size: int, instead: int | None = None) -> int:
+        """Return the first cell of a new series.
+
+        Args:
+            family: Its family.
+            labels: Values of the family's labels.
+            size: Number of cells.
+            instead: Where to count when the slab is full; by default in the family's overflow series, which is no
+                evidence.
+        """
         start = self._slab.allocate((family, *labels), size)
-        return self._overflow[family] if start is None else start
+        if start is not None:
+            return start
+        if instead is not None:
+            return instead
+        self._miss(family, labels)
+        return self._overflow[family]
+
+    def fits(self, labels: tuple[str, ...], output: str) -> bool:
+        """Return whether an output's name has its place in a report; labels begin with model and version."""
+        if not fits(output):
+            self.leave_out(labels, output, f"its name has {len(output):,} characters; reports take {MAX_NAME:,}")
+            return False
+        return True
+
+    def leave_out(self, labels: tuple[str, ...], output: str, why: str) -> None:
+        """Log, once for a version, that an output is not compared with that of other versions."""
+        model, version = labels[:2]
+        if (model, version, output) not in self._left_out:
+            self._left_out.add((model, version, output))
+            words = "output '%s' of model '%s' version %s is not compared with other versions: %s"
+            _log.warning(words, output[:_SHOWN_NAME], model, version, why)
+
+    def _miss(self, family: str, labels: tuple[str, ...]) -> None:
+        """Note that the counts of a model have a gap from now on."""
+        if family not in _EVIDENCE:
+            return
+        model, version = labels[:2]
+        if version and model not in self.without_room:
+            self.without_room.add(model)
+            self._slab.set_without_room(len(self.without_room))
+            _log.warning(
+                "the memory of this worker's counters is full: model '%s' version %s cannot be counted completely; "
+                "until the worker is replaced its reports leave the model out, and rollouts of it wait",
+                model,
+                version,
+            )
 
     def _plain_series(self, key: tuple[str, ...]) -> int:
         family, *labels = key
-        if len(self._plain) >= MAX_PLAIN_SERIES:
+        if len(self._plain) >= MAX_PLAIN_SERIES and family not in _EVIDENCE:
             return self._overflow[family]
         cell = self._plain[key] = self.allocate(family, tuple(labels), _SIZES.get(family, 1))
         return cell
 
     def _overflow_series(self, family: str) -> int:
-        labels = (OVERFLOW, *("" for _ in LABELS[family][1:])) if LABELS[family] else ()
-        start = self._slab.allocate((family, *labels), _SIZES.get(family, 1))
+        start = self._slab.allocate(overflow_key(family), _SIZES.get(family, 1))
         if start is None:
             raise ValueError("the slab is too small for its overflow series; make it at least 1 MiB")
         return start
@@ -152,13 +209,14 @@ class Recorder:
 class RequestSeries:
     """Counts and times of the requests of one model, version, protocol and role."""
 
-    __slots__ = ("_answered", "_cells", "_in_flight", "_labels", "_outcomes", "_recorder")
+    __slots__ = ("_answered", "_cells", "_failures", "_in_flight", "_labels", "_outcomes", "_recorder")
 
     def __init__(self, recorder: Recorder, labels: tuple[str, ...]) -> None:
         self._recorder = recorder
         self._cells = recorder.cells
         self._labels = labels
         self._outcomes: dict[str, int] = {}
+        self._failures: int | None = None
         self._answered: tuple[int, ...] | None = None
         self._in_flight = 0
 
@@ -184,8 +242,7 @@ class RequestSeries:
         """
         base = self._outcomes.get(outcome)
         if base is None:
-            base = self._recorder.allocate(REQUEST, (*self._labels, outcome), REQUEST_CELLS)
-            self._outcomes[outcome] = base
+            base = self._outcomes[outcome] = self._begin(outcome)
         cells = self._cells
         cells[base] += int(duration_s * NS_PER_S)
         cells[base + 1 + bucket_index(duration_s)] += 1
@@ -221,6 +278,15 @@ class RequestSeries:
             cells[exchange + 2] += 1
             cells[exchange + 3] += ns
 
+    def _begin(self, outcome: str) -> int:
+        """Return the first cell of an outcome, which for failures without room is one of all of them."""
+        allocate, labels = self._recorder.allocate, self._labels
+        if self._failures is None and labels[1]:
+            # Before anything else of the version: where its answers are counted its failures are too.
+            self._failures = allocate(REQUEST, (*labels, FAILED), REQUEST_CELLS)
+        instead = self._failures if outcome in FAILURES else None
+        return allocate(REQUEST, (*labels, outcome), REQUEST_CELLS, instead)
+
     def _allocate(self) -> tuple[int, ...]:
         allocate, labels = self._recorder.allocate, self._labels
         stages = [allocate(STAGE, (*labels, stage), STAGE_CELLS) for stage in STAGES]
@@ -242,24 +308,40 @@ class AnswerSeries:
         self._recorder = recorder
         self._cells = recorder.cells
         self._labels = labels
-        self._non_finite: int | None = None
+        # Before any value of an answer: where those are counted it is counted which answers are not finite.
+        self._non_finite = recorder.allocate(NON_FINITE, labels, 1)
         self._outputs: dict[str, tuple[int, int]] = {}
-        self.confidences = ValueSeries(self._cells, recorder.allocate, labels, CONFIDENCE)
-        self.means = ValueSeries(self._cells, recorder.allocate, labels, MEAN)
+        self.confidences = ValueSeries(self._cells, self._begin_values, CONFIDENCE)
+        self.means = ValueSeries(self._cells, self._begin_values, MEAN)
 
     def count_non_finite(self) -> None:
         """Count an answer that has a NaN or an infinity in it."""
-        if self._non_finite is None:
-            self._non_finite = self._recorder.allocate(NON_FINITE, self._labels, 1)
         self._cells[self._non_finite] += 1
 
     def count_class(self, output: str, index: int, classes: int) -> None:
-        """Count one row whose best class is ``index`` of ``classes``; more than ``MAX_CLASSES`` are not counted."""
+        """Count one row whose best class is ``index`` of ``classes``.
+
+        More than ``MAX_CLASSES`` are not counted, nor is what has no place in a report.
+        """
         known = self._outputs.get(output)
         if known is None:
             if classes > MAX_CLASSES:
                 return
-            known = (self._recorder.allocate(PREDICTIONS, (*self._labels, output), classes), classes)
-            self._outputs[output] = known
+            known = self._outputs[output] = self._begin_classes(output, classes)
         if index < known[1]:
             self._cells[known[0] + index] += 1
+
+    def _begin_classes(self, output: str, classes: int) -> tuple[int, int]:
+        """Return the first cell of an output's classes and their number; 0 of them where it is not counted."""
+        if sum(size > 0 for _, size in self._outputs.values()) >= MAX_OUTPUTS:
+            self._recorder.leave_out(self._labels, output, f"{MAX_OUTPUTS} others with class labels are counted")
+            return NOT_COUNTED, 0
+        if not self._recorder.fits(self._labels, output):
+            return NOT_COUNTED, 0
+        return self._recorder.allocate(PREDICTIONS, (*self._labels, output), classes), classes
+
+    def _begin_values(self, kind: str, output: str) -> int:
+        """Return the first cell of a distribution of an output's values; ``NOT_COUNTED`` where there is none."""
+        if not self._recorder.fits(self._labels, output):
+            return NOT_COUNTED
+        return self._recorder.allocate(VALUES, (*self._labels, f"{kind}:{output}"), VALUE_CELLS)

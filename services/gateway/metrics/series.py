@@ -9,6 +9,7 @@ import numpy as np
 from services.core.counts.difference import BUCKET_COUNT as DIFFERENCE_BUCKET_COUNT
 from services.core.counts.histogram import BUCKET_COUNT, LatencyHistogram
 from services.core.counts.value_histogram import BIN_COUNT, ValueHistogram
+from services.core.errors import INTERNAL, STATUS
 from services.gateway.metrics.slab import SeriesKey, Values
 
 # Family names; a key is the family followed by its labels.
@@ -105,6 +106,11 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
 # What is counted when a slab has no room for another series; a model cannot have this name in Triton's repository.
 OVERFLOW: Final = "(overflow)"
 
+# The outcome of failures that have no room for a series of their own outcome.
+FAILED: Final = "failed"
+# Outcomes that count against the version that was asked.
+FAILURES: Final = frozenset({row.outcome for row in STATUS.values() if row.server_fault} | {INTERNAL.outcome, FAILED})
+
 # The stages of one answered request in their order; each begins where the one before it ends.
 # edge: parsing, choosing the version, validating. forward: everything between the admission and Triton's answer.
 STAGES: Final = ("edge", "admission", "forward", "answer")
@@ -137,6 +143,11 @@ ORIGINAL: Final = "original"
 COPY: Final = "copy"
 
 NS_PER_S: Final = 1_000_000_000
+
+
+def overflow_key(family: str) -> SeriesKey:
+    """Return the key of a family's overflow series; that of its one series where it has no labels."""
+    return (family, OVERFLOW, *("" for _ in LABELS[family][1:])) if LABELS[family] else (family,)
 
 
 def stage_upper_bound_s(bucket: int) -> float:

@@ -2,7 +2,7 @@
 
 A slab is an array of unsigned 64-bit cells: a header, then records that are only ever appended.
 
-    header   magic | used cells | state | in flight | route generation | 3 spare
+    header   magic | used cells | state | in flight | route generation | models without room | 2 spare
     record   value cells | key bytes | the key as JSON, padded to cells | values
 
 One process writes. An aligned 8-byte store is atomic on the machines that run Triton, so a reader sees each counter
@@ -27,7 +27,7 @@ Values = npt.NDArray[np.uint64]
 SLAB_BYTES = 16 * 1024 * 1024  # sparse: only what is written takes memory
 _MAGIC = 0x31424C5354534E50  # "PNSTSLB1"
 _CELL_BYTES = 8
-_USED, _STATE, _IN_FLIGHT, _GENERATION = 1, 2, 3, 4
+_USED, _STATE, _IN_FLIGHT, _GENERATION, _WITHOUT_ROOM = 1, 2, 3, 4, 5
 _HEADER_CELLS = 8
 _RECORD_HEAD_CELLS = 2
 
@@ -97,6 +97,10 @@ class SlabWriter:
         """Publish the generation of the route table that is served."""
         self.cells[_GENERATION] = generation
 
+    def set_without_room(self, models: int) -> None:
+        """Publish of how many models not everything can be counted any more."""
+        self.cells[_WITHOUT_ROOM] = models
+
 
 class SlabReader:
     """The parent's side, and the worker's own when it builds its report."""
@@ -120,6 +124,22 @@ class SlabReader:
     def generation(self) -> int:
         """Generation of the route table that the worker serves."""
         return self._cells[_GENERATION]
+
+    @property
+    def without_room(self) -> int:
+        """Of how many models not everything can be counted any more."""
+        return self._cells[_WITHOUT_ROOM]
+
+    @property
+    def room_used(self) -> float:
+        """The share of the cells that is taken, from 0 to 1."""
+        return self._cells[_USED] / len(self._cells)
+
+    def keys(self) -> Iterator[SeriesKey]:
+        """Return the key of every series."""
+        if self._cells[0] == _MAGIC:
+            self._learn()
+        return (key for key, _, _ in self._known)
 
     def records(self, families: frozenset[str] | None = None) -> Iterator[Record]:
         """Return every series, or those of some families, with its values of this moment."""

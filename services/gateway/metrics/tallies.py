@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from services.core.counts.tally import Tally
-from services.core.errors import INTERNAL, OK, STATUS
+from services.core.errors import OK
+from services.gateway.metrics.series import FAILURES as _FAILED
 from services.gateway.metrics.series import NON_FINITE, PREDICTIONS, REQUEST, VALUES, request_histogram, value_histogram
 from services.gateway.metrics.slab import Record
 from services.gateway.outcomes import CANCELLED
@@ -13,7 +14,6 @@ from services.gateway.outcomes import CANCELLED
 TallyKey = tuple[str, int, str]  # model, version, role
 
 FAMILIES = frozenset({REQUEST, NON_FINITE, PREDICTIONS, VALUES})
-_FAILED = frozenset({row.outcome for row in STATUS.values() if row.server_fault} | {INTERNAL.outcome})
 
 
 def tallies(records: Iterable[Record]) -> dict[TallyKey, Tally]:

@@ -107,6 +107,9 @@ class TimeSplit:
 def _settle(account: _Account, gateway: GatewayTimes, triton: TritonTimes) -> None:
     before, account.last = account.last, triton
     ours, theirs = gateway.since(account.gateway), triton.since(account.triton)
+    if min(ours) < 0:  # what was counted of a version long ago is kept no longer
+        account.gateway, account.triton = gateway, triton
+        return
     if not ours.requests:
         # Somebody else's requests, unless they are on their way back: kept for one look.
         account.triton = before

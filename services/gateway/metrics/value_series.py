@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from services.core.counts.value_histogram import bin_of
-from services.gateway.metrics.series import VALUE_CELLS, VALUES
 
 # Outputs of one version, role and kind that are counted, the first that answer: 25 KB each.
 MAX_OUTPUTS = 16
-_NOT_COUNTED = 0  # the first cell of a slab is none of a series
+NOT_COUNTED = 0  # the first cell of a slab is none of a series
 
 
 class ValueSeries:
@@ -17,23 +16,15 @@ class ValueSeries:
 
     Args:
         cells: The cells of the slab.
-        allocate: ``Recorder.allocate``.
-        labels: Model, version and role.
+        begin: Gives the first cell of a new series of a kind and an output; ``NOT_COUNTED`` where it gets none.
         kind: ``CONFIDENCE`` or ``MEAN`` of ``services.core.counts.value_histogram``.
     """
 
-    __slots__ = ("_allocate", "_cells", "_kind", "_labels", "_starts")
+    __slots__ = ("_begin", "_cells", "_kind", "_starts")
 
-    def __init__(
-        self,
-        cells: memoryview,
-        allocate: Callable[[str, tuple[str, ...], int], int],
-        labels: tuple[str, ...],
-        kind: str,
-    ) -> None:
+    def __init__(self, cells: memoryview, begin: Callable[[str, str], int], kind: str) -> None:
         self._cells = cells
-        self._allocate = allocate
-        self._labels = labels
+        self._begin = begin
         self._kind = kind
         self._starts: dict[str, int] = {}
 
@@ -59,7 +50,6 @@ class ValueSeries:
 
     def _start(self, output: str) -> int:
         """Return the first cell of a series."""
-        if len(self._starts) >= MAX_OUTPUTS:
-            return _NOT_COUNTED
-        start = self._starts[output] = self._allocate(VALUES, (*self._labels, f"{self._kind}:{output}"), VALUE_CELLS)
+        counted = sum(start != NOT_COUNTED for start in self._starts.values())
+        start = self._starts[output] = self._begin(self._kind, output) if counted < MAX_OUTPUTS else NOT_COUNTED
         return start

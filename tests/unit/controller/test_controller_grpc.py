@@ -36,7 +36,7 @@ class Served:
 
     def __init__(self) -> None:
         self.board = RouteBoard()
-        self.fleet = Fleet(FakeClock(), max_workers=2)
+        self.fleet = Fleet(FakeClock(), lambda: self.board.generation, max_workers=2)
         self.mandate = Mandate(Leader("me", "here:9000", "here:9001"), FakeClock(), epoch=1)
         self.routes = RouteService(self.board, self.mandate, max_watchers=2)
         statistics = StatisticsService(self.fleet, self.board, self.mandate)

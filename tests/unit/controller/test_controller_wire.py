@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from services.controller.gateways.wire import MAX_TALLIES, report_from, table_message
+from services.controller.gateways.wire import MAX_CLASSES, MAX_TALLIES, report_from, table_message
 from services.core.counts.histogram import BUCKET_COUNT
+from services.core.counts.report_bounds import MAX_NAME, MAX_OUTPUTS
 from services.core.errors import InvalidRequest
 from services.core.route import Role, Route, RouteTable
 from services.pb.penstock.v1 import statistics_pb2
@@ -45,21 +46,36 @@ def test_a_report_is_read_with_every_count() -> None:
         ({"latency": statistics_pb2.Histogram(bucket=[BUCKET_COUNT], count=[1])}, "indices from 0"),
         ({"latency": statistics_pb2.Histogram(bucket=[1, 1], count=[1, 1])}, "each once"),
         ({"latency": statistics_pb2.Histogram(sum_s=math.nan)}, "sum is nan"),
-        ({"predictions": [statistics_pb2.ClassCounts(output="", counts=[1])]}, "output has 0 characters"),
-        ({"predictions": [statistics_pb2.ClassCounts(output=f"o{i}") for i in range(65)]}, "more than 64 outputs"),
     ],
 )
-def test_a_report_beyond_a_bound_is_refused_with_words(tally: dict[str, Any], words: str) -> None:
+def test_a_report_that_makes_no_sense_is_refused_with_words(tally: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidRequest, match=words):
         report_from(message(**tally))
 
 
-def test_a_report_without_a_name_with_too_many_tallies_or_one_twice_is_refused() -> None:
+def test_outputs_beyond_a_bound_are_left_out_and_the_others_count() -> None:
+    fitting = [f"o{number}" for number in range(MAX_OUTPUTS + 1)]
+    predictions = [
+        statistics_pb2.ClassCounts(output="", counts=[1]),
+        statistics_pb2.ClassCounts(output="x" * (MAX_NAME + 1), counts=[1]),
+        statistics_pb2.ClassCounts(output="vocabulary", counts=[1] * (MAX_CLASSES + 1)),
+        *(statistics_pb2.ClassCounts(output=name, counts=[2]) for name in fitting),
+    ]
+    tally = report_from(message(predictions=predictions)).tallies["digits", 2, Role.CANDIDATE]
+    assert tally.requests == 5
+    assert tally.predictions == dict.fromkeys(fitting[:MAX_OUTPUTS], (2,))
+
+
+def test_models_that_a_worker_has_no_room_to_count_are_named() -> None:
+    report = report_from(statistics_pb2.StatisticsReport(instance="a", sequence=1, without_room=["digits"]))
+    assert report.without_room == {"digits"}
+
+
+def test_a_report_without_a_name_or_with_a_tally_twice_is_refused_and_tallies_beyond_the_bound_are_left_out() -> None:
     with pytest.raises(InvalidRequest, match="instance"):
         report_from(statistics_pb2.StatisticsReport())
     tallies = [statistics_pb2.Tally(model="m", version=index, role="stable") for index in range(MAX_TALLIES + 1)]
-    with pytest.raises(InvalidRequest, match="at most 4096"):
-        report_from(statistics_pb2.StatisticsReport(instance="a", tallies=tallies))
+    assert len(report_from(statistics_pb2.StatisticsReport(instance="a", tallies=tallies)).tallies) == MAX_TALLIES
     with pytest.raises(InvalidRequest, match="twice"):
         report_from(statistics_pb2.StatisticsReport(instance="a", tallies=[tallies[0], tallies[0]]))
 

@@ -3,8 +3,11 @@ import pytest
 from services.controller.gateways.fleet import Fleet, Report
 from services.core.counts.tally import Tally
 from services.core.errors import Overloaded
+from services.core.rollouts.evidence import Evidence
 from services.core.route import Role
 from tests.fakes.clock import FakeClock
+
+NEWEST = 20
 
 
 def report(instance: str, sequence: int = 1, generation: int = 5, requests: int = 0) -> Report:
@@ -18,7 +21,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def fleet(clock: FakeClock) -> Fleet:
-    return Fleet(clock, stale_after_s=10.0, max_workers=3)
+    return Fleet(clock, lambda: NEWEST, stale_after_s=10.0, max_workers=3)
 
 
 def test_a_worker_that_falls_silent_is_forgotten(fleet: Fleet, clock: FakeClock) -> None:
@@ -106,3 +109,61 @@ def test_workers_known_before_a_restart_count_as_alive_and_as_lagging_until_they
     assert fleet.sightings("m", 1, 2) == {}
     clock.advance(11)
     assert fleet.live() == frozenset()
+
+
+def test_a_table_of_another_database_is_lagging_and_what_is_answered_under_it_is_no_evidence(
+    fleet: Fleet, clock: FakeClock
+) -> None:
+    evidence = Evidence()
+
+    def absorbed(sequence: int, generation: int, requests: int) -> int:
+        nonlocal evidence
+        fleet.report(report("a", sequence, generation, requests))
+        evidence = evidence.absorb(fleet.sightings("m", 1, 2), fleet.live(), since_generation=6)
+        return evidence.stable.requests
+
+    clock.advance(10)
+    assert absorbed(1, 6, 100) == 0
+    assert absorbed(2, NEWEST + 1, 130) == 0
+    assert absorbed(3, NEWEST + 1, 180) == 0
+    assert fleet.lagging(6) == {"a"}
+    assert not fleet.has_let_go(6, linger_s=0)
+    assert absorbed(4, 6, 200) == 0
+    assert absorbed(5, 6, 207) == 7
+    assert fleet.lagging(6) == frozenset()
+
+
+def test_the_wait_for_a_table_begins_when_it_is_served_and_not_with_one_of_another_database(
+    fleet: Fleet, clock: FakeClock
+) -> None:
+    clock.advance(10)
+    fleet.report(report("a", 1, NEWEST + 1))
+    clock.advance(5)
+    fleet.report(report("a", 2, 7))
+    assert not fleet.has_let_go(6, linger_s=2)
+    clock.advance(2)
+    assert fleet.has_let_go(6, linger_s=2)
+
+
+def test_a_model_that_a_worker_has_no_room_to_count_is_not_seen_and_the_worker_is_named(
+    fleet: Fleet, clock: FakeClock
+) -> None:
+    fleet.report(report("a", requests=10))
+    fleet.report(report("b", requests=10))
+    clock.advance(5)
+    fleet.report(report("a", 2, requests=30))
+    fleet.report(Report("b", 2, 5, {}, {}, frozenset({"m"})))
+    assert fleet.sightings("m", 1, 2).keys() == {"a"}
+    assert fleet.sightings("other", 1, 2).keys() == {"a", "b"}
+    assert fleet.uncounted("m").keys() == {"b"}
+    assert fleet.uncounted("other") == {}
+    assert fleet.lagging(5) == frozenset(), "it serves all the same"
+    seen, seconds = fleet.recent.answered("m", 1, Role.STABLE)
+    assert (seen.requests, seconds) == (20, 5)
+
+
+def test_a_worker_that_was_known_before_a_restart_is_not_counted_until_it_reports(fleet: Fleet) -> None:
+    fleet.expect(["a"])
+    assert fleet.uncounted("m").keys() == {"a"}
+    fleet.report(report("a"))
+    assert fleet.uncounted("m") == {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
+import pytest
 
 from services.controller.api.grpc_services import ANY_CONTROLLER as SERVED_ANY
 from services.controller.api.grpc_services import RouteService, StatisticsService
@@ -32,7 +34,7 @@ class OneController:
     def __init__(self, board: RouteBoard) -> None:
         self.board = board
         self.mandate = Mandate(Leader("c", "here:9000", "here:9001"), FakeClock())
-        self.fleet = Fleet(FakeClock())
+        self.fleet = Fleet(FakeClock(), lambda: board.generation)
         self.server = grpc.aio.server()
         routes = RouteService(board, self.mandate)
         routes_pb2_grpc.add_RouteServiceServicer_to_server(routes, self.server)
@@ -136,6 +138,44 @@ async def test_the_only_controller_is_never_left() -> None:
         await asyncio.sleep(0.5)
         assert known.chosen is first
         assert not first.left.is_set()
+
+
+@in_loop
+async def test_the_last_report_goes_round_until_a_controller_leads() -> None:
+    async with controllers(3) as running:
+        known = Controllers([each.address for each in running])
+        reporter = StatisticsReporter(known, "w", dict, Routes(), timeout_s=0.2)
+        running[0].lead()
+        await reporter.report()
+        assert running[0].fleet.live() == {"w"}
+        running[0].follow()
+        ending = asyncio.create_task(reporter.report_last(within_s=25.0))
+        await eventually(lambda: known.chosen.address != running[0].address)
+        assert not ending.done()
+        running[2].lead()
+        await ending
+        assert running[2].fleet.live() == {"w"}
+        await known.aclose()
+
+
+@in_loop
+async def test_the_last_report_passes_by_a_controller_that_answers_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with controllers(1) as running:
+            running[0].lead()
+            known = Controllers([f"127.0.0.1:{silent.getsockname()[1]}", running[0].address])
+            await StatisticsReporter(known, "w", dict, Routes(), timeout_s=0.2).report_last(within_s=25.0)
+            assert running[0].fleet.live() == {"w"}
+            await known.aclose()
+
+
+@in_loop
+async def test_nobody_waits_for_controllers_that_never_took_a_report(caplog: pytest.LogCaptureFixture) -> None:
+    known = Controllers([f"127.0.0.1:{choose_free_port()}", f"127.0.0.1:{choose_free_port()}"])
+    with caplog.at_level(logging.WARNING):
+        await StatisticsReporter(known, "w", dict, Routes()).report_last(within_s=3600.0)
+    assert "the last report of w reached no controller" in caplog.text
+    await known.aclose()
 
 
 def test_both_sides_mean_the_same_by_any_controller() -> None:

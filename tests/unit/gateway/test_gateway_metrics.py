@@ -157,6 +157,27 @@ def test_the_counts_of_a_worker_that_died_are_kept(tmp_path: Path) -> None:
     assert value(scrape(slabs), "penstock_workers") == 0
 
 
+def test_what_is_kept_of_dead_workers_is_bounded_and_no_sum_goes_down(tmp_path: Path) -> None:
+    most = 10_000
+    slabs = MergedSlabs(most_retired_cells=most)
+    for version in range(1, 31):
+        path = slab(tmp_path, f"{version}")
+        recorder = Recorder(SlabWriter(path))
+        slabs.add(f"life {version}", SlabReader(path))
+        for answered in (0, version):
+            recorder.requests("rest", "digits", answered, "stable").finish("ok", 0.01)
+            recorder.answers("digits", answered, "stable").count_class("scores", 1, 10)
+        slabs.retire(f"life {version}")
+        samples = scrape(slabs)
+        assert value(samples, "penstock_requests_total") == 2 * version
+        assert value(samples, "penstock_predictions_total") == 2 * version
+        assert sum(len(values) for key, values in slabs.merged().items() if OVERFLOW not in key) <= most
+    for recent, count in (("0", 30), ("30", 1)):
+        assert value(samples, "penstock_requests_total", model="digits", version=recent) == count
+    assert not value(samples, "penstock_requests_total", model="digits", version="1")
+    assert value(samples, "penstock_requests_total", model=OVERFLOW) > 0
+
+
 def test_the_quantile_gauges_forget_what_is_older_than_a_minute(tmp_path: Path) -> None:
     path = slab(tmp_path, "slab")
     series = Recorder(SlabWriter(path)).requests("rest", "digits", 1, "stable")
@@ -233,7 +254,32 @@ def test_an_empty_gateway_shows_its_gauges_and_nothing_else(tmp_path: Path) -> N
     slabs.add("unopened", SlabReader(path))
     Recorder(SlabWriter(slab(tmp_path, "other")))
     slabs.add("idle", SlabReader(tmp_path / "other"))
-    assert {s.name for s in scrape(slabs)} == {"penstock_in_flight", "penstock_workers", "penstock_route_generation"}
+    assert {s.name for s in scrape(slabs)} == {
+        "penstock_in_flight",
+        "penstock_workers",
+        "penstock_route_generation",
+        "penstock_counter_room_used_ratio",
+        "penstock_models_without_counter_room",
+    }
+
+
+def test_a_scrape_tells_how_much_room_for_counters_the_fullest_worker_has_left(tmp_path: Path) -> None:
+    slabs, writers = MergedSlabs(), []
+    for name in ("a", "b"):
+        path = slab(tmp_path, name)
+        writers.append(SlabWriter(path))
+        slabs.add(name, SlabReader(path))
+    Recorder(writers[0])
+    writers[1].allocate(("x",), len(writers[1].cells) // 2)
+    seen = scrape(slabs)
+    assert value(seen, "penstock_counter_room_used_ratio") == pytest.approx(0.5, abs=0.01)
+    assert value(seen, "penstock_models_without_counter_room") == 0
+    writers[1].allocate(("y",), len(writers[1].cells) // 2 - 20)
+    Recorder(writers[0]).requests("rest", "digits", 1, "stable").finish("ok", 0.01)
+    writers[1].set_without_room(3)
+    seen = scrape(slabs)
+    assert value(seen, "penstock_counter_room_used_ratio") == pytest.approx(1.0, abs=0.01)
+    assert value(seen, "penstock_models_without_counter_room") == 3
 
 
 def test_classes_beyond_the_bound_are_not_counted(tmp_path: Path) -> None:

@@ -43,6 +43,15 @@ def test_every_part_has_its_share_and_together_they_are_the_whole() -> None:
     }
 
 
+def test_sums_that_are_kept_no_longer_take_nothing_away() -> None:
+    split = TimeSplit()
+    split.settle({KEY: ours(100)}, {KEY: theirs(100)})
+    split.settle({}, {KEY: theirs(100)})
+    split.settle({KEY: ours(10)}, {KEY: theirs(110)})
+    assert split.shown()[KEY]["edge"] == pytest.approx(0.11)
+    assert split.shown()[KEY]["triton_compute"] == pytest.approx(0.44)
+
+
 def test_requests_that_others_send_to_triton_are_not_ours() -> None:
     split = TimeSplit()
     split.settle({KEY: ours(100)}, {KEY: theirs(300)})

@@ -29,6 +29,7 @@ class FakeWorker:
         )
         self.listens = listens
         self.draining = False
+        self.used = 0.0
 
     def is_listening(self) -> bool:
         return self.listens and self.supervised.pid is not None
@@ -38,6 +39,9 @@ class FakeWorker:
 
     def is_draining(self) -> bool:
         return self.draining
+
+    def room_used(self) -> float:
+        return self.used
 
 
 @asynccontextmanager
@@ -65,6 +69,16 @@ async def test_a_replaced_worker_ends_only_after_its_successor_listens() -> None
         await eventually(lambda: old.supervised.pid is None)
         assert new.supervised.pid is not None
     assert new.supervised.pid is None
+
+
+@in_loop
+async def test_a_slot_tells_the_room_of_the_worker_that_is_in_it() -> None:
+    old, new = FakeWorker(), FakeWorker()
+    old.used, new.used = 0.9, 0.2
+    async with running(old, new) as slot:
+        assert slot.room_used == 0.9
+        await slot.replace()
+        assert slot.room_used == 0.2
 
 
 @in_loop

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(services/pb/penstock/v1/statistics.proto\x12\x0bpenstock.v1\"\xa4\x01\n\x10StatisticsReport\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x19\n\x11served_generation\x18\x03 \x01(\x03\x12#\n\x07tallies\x18\x04 \x03(\x0b\x32\x12.penstock.v1.Tally\x12,\n\x0b\x63omparisons\x18\x05 \x03(\x0b\x32\x17.penstock.v1.Comparison\"\'\n\x11StatisticsReceipt\x12\x12\n\ngeneration\x18\x01 \x01(\x03\"\x81\x02\n\x05Tally\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x10\n\x08requests\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x12\n\nnon_finite\x18\x06 \x01(\x04\x12\'\n\x07latency\x18\x07 \x01(\x0b\x32\x16.penstock.v1.Histogram\x12-\n\x0bpredictions\x18\x08 \x03(\x0b\x32\x18.penstock.v1.ClassCounts\x12(\n\x06values\x18\n \x03(\x0b\x32\x18.penstock.v1.ValueCounts\x12\x12\n\nunanswered\x18\x0b \x01(\x04\"H\n\x0bValueCounts\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0b\n\x03\x62in\x18\x02 \x03(\r\x12\r\n\x05\x63ount\x18\x03 \x03(\x04\x12\x0f\n\x07squares\x18\x04 \x01(\x04\"-\n\x0b\x43lassCounts\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x04\"9\n\tHistogram\x12\x0e\n\x06\x62ucket\x18\x01 \x03(\r\x12\r\n\x05\x63ount\x18\x02 \x03(\x04\x12\r\n\x05sum_s\x18\x03 \x01(\x01\"\xc5\x02\n\nComparison\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x61nswered\x18\x02 \x01(\x03\x12\x10\n\x08mirrored\x18\x03 \x01(\x03\x12$\n\x03\x61ll\x18\x04 \x01(\x0b\x32\x17.penstock.v1.PairCounts\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x06 \x01(\x04\x12\x0f\n\x07skipped\x18\x07 \x01(\x04\x12(\n\x08original\x18\x08 \x01(\x0b\x32\x16.penstock.v1.Histogram\x12$\n\x04\x63opy\x18\t \x01(\x0b\x32\x16.penstock.v1.Histogram\x12.\n\x07outputs\x18\n \x03(\x0b\x32\x1d.penstock.v1.OutputComparison\x12,\n\x06slices\x18\x0b \x03(\x0b\x32\x1c.penstock.v1.SliceComparison\"a\n\nPairCounts\x12\r\n\x05pairs\x18\x01 \x01(\x04\x12\x11\n\tdiffering\x18\x02 \x01(\x04\x12\x12\n\nmismatched\x18\x03 \x01(\x04\x12\x0e\n\x06ranked\x18\x04 \x01(\x04\x12\r\n\x05\x61gree\x18\x05 \x01(\x04\"\x83\x03\n\x10OutputComparison\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x04\x12\x0e\n\x06ranked\x18\x03 \x01(\x04\x12\r\n\x05\x61gree\x18\x04 \x01(\x04\x12\x12\n\nnon_finite\x18\x05 \x01(\x04\x12\x32\n\x08\x61\x62solute\x18\x06 \x01(\x0b\x32 .penstock.v1.DifferenceHistogram\x12\x32\n\x08relative\x18\x07 \x01(\x0b\x32 .penstock.v1.DifferenceHistogram\x12\x30\n\x06\x63osine\x18\x08 \x01(\x0b\x32 .penstock.v1.DifferenceHistogram\x12\x34\n\ndivergence\x18\t \x01(\x0b\x32 .penstock.v1.DifferenceHistogram\x12\x1b\n\x13original_non_finite\x18\n \x01(\x04\x12\x17\n\x0f\x63opy_non_finite\x18\x0b \x01(\x04\x12\x17\n\x0f\x62oth_non_finite\x18\x0c \x01(\x04\"I\n\x0fSliceComparison\x12\r\n\x05slice\x18\x01 \x01(\t\x12\'\n\x06\x63ounts\x18\x02 \x01(\x0b\x32\x17.penstock.v1.PairCounts\"4\n\x13\x44ifferenceHistogram\x12\x0e\n\x06\x62ucket\x18\x01 \x03(\r\x12\r\n\x05\x63ount\x18\x02 \x03(\x04\x32\x66\n\x11StatisticsService\x12Q\n\x10ReportStatistics\x12\x1d.penstock.v1.StatisticsReport\x1a\x1e.penstock.v1.StatisticsReceiptb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(services/pb/penstock/v1/statistics.proto\x12\x0bpenstock.v1\"\xba\x01\n\x10StatisticsReport\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x19\n\x11served_generation\x18\x03 \x01(\x03\x12#\n\x07tallies\x18\x04 \x03(\x0b\x32\x12.penstock.v1.Tally\x12,\n\x0b\x63omparisons\x18\x05 \x03(\x0b\x32\x17.penstock.v1.Comparison\x12\x14\n\x0cwithout_room\x18\x06 \x03(\t\"\'\n\x11StatisticsReceipt\x12\x12\n\ngeneration\x18\x01 \x01(\x03\"\x81\x02\n\x05Tally\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x10\n\x08requests\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x12\n\nnon_finite\x18\x06 \x01(\x04\x12\'\n\x07latency\x18\x07 \x01(\x0b\x32\x16.penstock.v1.Histogram\x12-\n\x0bpredictions\x18\x08 \x03(\x0b\x32\x18.penstock.v1.ClassCounts\x12(\n\x06values\x18\n \x03(\x0b\x32\x18.penstock.v1.ValueCounts\x12\x12\n\nunanswered\x18\x0b \x01(\x04\"H\n\x0bValueCounts\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0b\n\x03\x62in\x18\x02 \x03(\r\x12\r\n\x05\x63ount\x18\x03 \x03(\x04\x12\x0f\n\x07squares\x18\x04 \x01(\x04\"-\n\x0b\x43lassCounts\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x04\"9\n\tHistogram\x12\x0e\n\x06\x62ucket\x18\x01 \x03(\r\x12\r\n\x05\x63ount\x18\x02 \x03(\x04\x12\r\n\x05sum_s\x18\x03 \x01(\x01\"\xc5\x02\n\nComparison\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x61nswered\x18\x02 \x01(\x03\x12\x10\n\x08mirrored\x18\x03 \x01(\x03\x12$\n\x03\x61ll\x18\x04 \x01(\x0b\x32\x17.penstock.v1.PairCounts\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x06 \x01(\x04\x12\x0f\n\x07skipped\x18\x07 \x01(\x04\x12(\n\x08original\x18\x08 \x01(\x0b\x32\x16.penstock.v1.Histogram\x12$\n\x04\x63opy\x18\t \x01(\x0b\x32\x16.penstock.v1.Histogram\x12.\n\x07outputs\x18\n \x03(\x0b\x32\x1d.penstock.v1.OutputComparison\x12,\n\x06slices\x18\x0b \x03(\x0b\x32\x1c.penstock.v1.SliceComparison\"a\n\nPairCounts\x12\r\n\x05pairs\x18\x01 \x01(\x04\x12\x11\n\tdiffering\x18\x02 \x01(\x04\x12\x12\n\nmismatched\x18\x03 \x01(\x04\x12\x0e\n\x06ranked\x18\x04 \x01(\x04\x12\r\n\x05\x61gree\x18\x05 \x01(\x04\"\x83\x03\n\x10OutputComparison\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\r\n\x05pairs\x18\x02 \x01(\x04\x12\x0e\n\x06ranked\x18\x03 \x01(\x04\x12\r\n\x05\x61gree\x18\x04 \x01(\x04\x12\x12\n\nnon_finite\x18\x05 \x01(\x04\x12\x32\n\x08\x61\x62solute\x18\x06 \x01(\x0b\x32 .penstock.v1.DifferenceHistogram\x12\x32\n\x08relative\x18\x07 \x01(\x0b\x32 .penstock.v1.DifferenceHistogram\x12\x30\n\x06\x63osine\x18\x08 \x01(\x0b\x32 .penstock.v1.DifferenceHistogram\x12\x34\n\ndivergence\x18\t \x01(\x0b\x32 .penstock.v1.DifferenceHistogram\x12\x1b\n\x13original_non_finite\x18\n \x01(\x04\x12\x17\n\x0f\x63opy_non_finite\x18\x0b \x01(\x04\x12\x17\n\x0f\x62oth_non_finite\x18\x0c \x01(\x04\"I\n\x0fSliceComparison\x12\r\n\x05slice\x18\x01 \x01(\t\x12\'\n\x06\x63ounts\x18\x02 \x01(\x0b\x32\x17.penstock.v1.PairCounts\"4\n\x13\x44ifferenceHistogram\x12\x0e\n\x06\x62ucket\x18\x01 \x03(\r\x12\r\n\x05\x63ount\x18\x02 \x03(\x04\x32\x66\n\x11StatisticsService\x12Q\n\x10ReportStatistics\x12\x1d.penstock.v1.StatisticsReport\x1a\x1e.penstock.v1.StatisticsReceiptb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,27 +32,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'services.pb.penstock.v1.sta
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STATISTICSREPORT']._serialized_start=58
-  _globals['_STATISTICSREPORT']._serialized_end=222
-  _globals['_STATISTICSRECEIPT']._serialized_start=224
-  _globals['_STATISTICSRECEIPT']._serialized_end=263
-  _globals['_TALLY']._serialized_start=266
-  _globals['_TALLY']._serialized_end=523
-  _globals['_VALUECOUNTS']._serialized_start=525
-  _globals['_VALUECOUNTS']._serialized_end=597
-  _globals['_CLASSCOUNTS']._serialized_start=599
-  _globals['_CLASSCOUNTS']._serialized_end=644
-  _globals['_HISTOGRAM']._serialized_start=646
-  _globals['_HISTOGRAM']._serialized_end=703
-  _globals['_COMPARISON']._serialized_start=706
-  _globals['_COMPARISON']._serialized_end=1031
-  _globals['_PAIRCOUNTS']._serialized_start=1033
-  _globals['_PAIRCOUNTS']._serialized_end=1130
-  _globals['_OUTPUTCOMPARISON']._serialized_start=1133
-  _globals['_OUTPUTCOMPARISON']._serialized_end=1520
-  _globals['_SLICECOMPARISON']._serialized_start=1522
-  _globals['_SLICECOMPARISON']._serialized_end=1595
-  _globals['_DIFFERENCEHISTOGRAM']._serialized_start=1597
-  _globals['_DIFFERENCEHISTOGRAM']._serialized_end=1649
-  _globals['_STATISTICSSERVICE']._serialized_start=1651
-  _globals['_STATISTICSSERVICE']._serialized_end=1753
+  _globals['_STATISTICSREPORT']._serialized_end=244
+  _globals['_STATISTICSRECEIPT']._serialized_start=246
+  _globals['_STATISTICSRECEIPT']._serialized_end=285
+  _globals['_TALLY']._serialized_start=288
+  _globals['_TALLY']._serialized_end=545
+  _globals['_VALUECOUNTS']._serialized_start=547
+  _globals['_VALUECOUNTS']._serialized_end=619
+  _globals['_CLASSCOUNTS']._serialized_start=621
+  _globals['_CLASSCOUNTS']._serialized_end=666
+  _globals['_HISTOGRAM']._serialized_start=668
+  _globals['_HISTOGRAM']._serialized_end=725
+  _globals['_COMPARISON']._serialized_start=728
+  _globals['_COMPARISON']._serialized_end=1053
+  _globals['_PAIRCOUNTS']._serialized_start=1055
+  _globals['_PAIRCOUNTS']._serialized_end=1152
+  _globals['_OUTPUTCOMPARISON']._serialized_start=1155
+  _globals['_OUTPUTCOMPARISON']._serialized_end=1542
+  _globals['_SLICECOMPARISON']._serialized_start=1544
+  _globals['_SLICECOMPARISON']._serialized_end=1617
+  _globals['_DIFFERENCEHISTOGRAM']._serialized_start=1619
+  _globals['_DIFFERENCEHISTOGRAM']._serialized_end=1671
+  _globals['_STATISTICSSERVICE']._serialized_start=1673
+  _globals['_STATISTICSSERVICE']._serialized_end=1775
 # @@protoc_insertion_point(module_scope)

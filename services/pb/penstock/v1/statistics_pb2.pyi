@@ -7,18 +7,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class StatisticsReport(_message.Message):
-    __slots__ = ("instance", "sequence", "served_generation", "tallies", "comparisons")
+    __slots__ = ("instance", "sequence", "served_generation", "tallies", "comparisons", "without_room")
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SERVED_GENERATION_FIELD_NUMBER: _ClassVar[int]
     TALLIES_FIELD_NUMBER: _ClassVar[int]
     COMPARISONS_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_ROOM_FIELD_NUMBER: _ClassVar[int]
     instance: str
     sequence: int
     served_generation: int
     tallies: _containers.RepeatedCompositeFieldContainer[Tally]
     comparisons: _containers.RepeatedCompositeFieldContainer[Comparison]
-    def __init__(self, instance: _Optional[str] = ..., sequence: _Optional[int] = ..., served_generation: _Optional[int] = ..., tallies: _Optional[_Iterable[_Union[Tally, _Mapping]]] = ..., comparisons: _Optional[_Iterable[_Union[Comparison, _Mapping]]] = ...) -> None: ...
+    without_room: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, instance: _Optional[str] = ..., sequence: _Optional[int] = ..., served_generation: _Optional[int] = ..., tallies: _Optional[_Iterable[_Union[Tally, _Mapping]]] = ..., comparisons: _Optional[_Iterable[_Union[Comparison, _Mapping]]] = ..., without_room: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StatisticsReceipt(_message.Message):
     __slots__ = ("generation",)
