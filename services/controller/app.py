@@ -219,14 +219,13 @@ async def _run(
     add_events(rest, operations, feed, watch)
     http = AsgiServer(rest, listener)
     try:
-        rollouts = RolloutService(
-            operations=operations, insight=insight, feed=feed, watch=watch, to_leader=LeaderCalls(mandate)
-        )
         services = Services(
             RouteService(board, mandate),
             StatisticsService(fleet, board, mandate),
             FeedbackService(feedback),
-            rollouts,
+            RolloutService(
+                operations=operations, insight=insight, feed=feed, watch=watch, to_leader=LeaderCalls(mandate)
+            ),
         )
         grpc = GrpcServer(services, options.host, grpc_port)
         retention = AuditRetention(store, mandate, time.time, options.audit_days)
