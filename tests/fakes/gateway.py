@@ -303,7 +303,8 @@ async def client(running: Running, form: str) -> AsyncIterator[Client]:
     """Return a client of one of ``FORMS``."""
     protocol, kind = form.split("-")
     if protocol == "rest":
-        pool = HttpPool("127.0.0.1", running.gateway.http_port)
+        # Client and gateway share a loop, which a crowded machine may hold up for longer than a network would.
+        pool = HttpPool("127.0.0.1", running.gateway.http_port, connect_timeout_s=10.0)
         try:
             yield RestClient(pool, binary=kind == "binary")
         finally:
