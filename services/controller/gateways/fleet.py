@@ -34,7 +34,7 @@ class Report:
         served_generation: Generation of the route table that it serves with.
         tallies: Counts since its start, by model, version and role.
         comparisons: Copies since its start, by model, version that answered and version that got the copy.
-        without_room: Models that it cannot count completely; it tells nothing of them.
+        without_room: Models that it cannot count or tell completely; what it tells of them is no evidence.
     """
 
     instance: str

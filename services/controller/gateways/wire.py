@@ -51,6 +51,8 @@ def table_message(table: RouteTable) -> routes_pb2.RouteTable:
 def report_from(message: statistics_pb2.StatisticsReport) -> Report:
     """Return a worker's report, without what is beyond a bound: that of one model is no reason to refuse all others'.
 
+    A model that has lost a tally or a comparison so counts as one that the worker has no room to count.
+
     Raises:
         InvalidRequest: It has no name, or contradicts itself.
     """
@@ -67,7 +69,7 @@ def report_from(message: statistics_pb2.StatisticsReport) -> Report:
         message.served_generation,
         tallies,
         _comparisons(instance, message.comparisons),
-        frozenset(message.without_room[:MAX_TALLIES]),
+        frozenset({*message.without_room[:MAX_TALLIES], *_cut(message)}),
     )
 
 
@@ -92,6 +94,12 @@ def _mirror_message(mirror: Mirror) -> routes_pb2.Mirror:
         absolute_tolerance=mirror.absolute_tolerance,
         scores=mirror.scores,
     )
+
+
+def _cut(message: statistics_pb2.StatisticsReport) -> set[str]:
+    """Return the models of which something is beyond a bound: what is left of them is no evidence."""
+    tallies, comparisons = message.tallies[MAX_TALLIES:], message.comparisons[MAX_COMPARISONS:]
+    return {tally.model for tally in tallies} | {comparison.model for comparison in comparisons}
 
 
 def _comparisons(instance: str, messages: Sequence[statistics_pb2.Comparison]) -> dict[ComparisonKey, Comparison]:

@@ -121,6 +121,7 @@ def test_comparisons_beyond_the_bound_are_left_out_and_one_twice_is_refused() ->
     entries = [statistics_pb2.Comparison(model="m", answered=1, mirrored=i) for i in range(MAX_COMPARISONS + 1)]
     report = report_from(statistics_pb2.StatisticsReport(instance="a", comparisons=entries))
     assert len(report.comparisons) == MAX_COMPARISONS
+    assert report.without_room == {"m"}
     with pytest.raises(InvalidRequest, match="twice"):
         report_from(statistics_pb2.StatisticsReport(instance="a", comparisons=[entries[0], entries[0]]))
 

@@ -75,7 +75,10 @@ def test_a_report_without_a_name_or_with_a_tally_twice_is_refused_and_tallies_be
     with pytest.raises(InvalidRequest, match="instance"):
         report_from(statistics_pb2.StatisticsReport())
     tallies = [statistics_pb2.Tally(model="m", version=index, role="stable") for index in range(MAX_TALLIES + 1)]
-    assert len(report_from(statistics_pb2.StatisticsReport(instance="a", tallies=tallies)).tallies) == MAX_TALLIES
+    tallies[0].model = "whole"
+    report = report_from(statistics_pb2.StatisticsReport(instance="a", tallies=tallies, without_room=["full"]))
+    assert len(report.tallies) == MAX_TALLIES
+    assert report.without_room == {"full", "m"}  # what is left of them passes nothing
     with pytest.raises(InvalidRequest, match="twice"):
         report_from(statistics_pb2.StatisticsReport(instance="a", tallies=[tallies[0], tallies[0]]))
 
