@@ -4,6 +4,10 @@ The lock belongs to a session, and a session ends on the server's side: at once 
 ``lease_s`` after its last word when it was frozen or is cut off (``idle_session_timeout``). Nobody else gets the lock
 while a leader that counts from when it sent its last word still holds itself to be one, and somebody does soon after.
 
+A leader that was frozen while it wrote may have left a transaction open that the server waits for without an end: one
+whose client stopped in the middle of a batch of statements, or of reading an answer, is not idle, and no timeout of
+PostgreSQL before 17 is for it. Who gets the lock next ends it, or would wait for its row locks until the other thaws.
+
 The session must be the leader's own: behind a pooler that shares sessions among transactions there is no such lock.
 """
 
@@ -32,6 +36,16 @@ _LOG = logging.getLogger(__name__)
 _LEAD_KEY = 0x6C656164  # "lead"
 # For a connection, and for a transaction of the leader before that stopped in the middle.
 _WIN_S = 10.0
+# Whoever holds the row of the lead in a transaction (``require_epoch``); the role may always end what is its own.
+_END_WRITERS = text("""
+SELECT pg_terminate_backend(activity.pid)
+FROM pg_locks AS held
+JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+JOIN pg_database AS here ON here.oid = held.database AND here.datname = current_database()
+WHERE held.relation = 'leadership'::regclass AND held.mode = 'RowShareLock' AND held.granted
+  AND activity.pid <> pg_backend_pid() AND activity.usename = current_user
+  AND clock_timestamp() - activity.xact_start > make_interval(secs => :age_s)
+""")
 
 
 class PostgresElection:
@@ -137,6 +151,10 @@ class PostgresElection:
             with connection.begin():
                 won = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEAD_KEY}).scalar()
             if won:
+                with connection.begin():
+                    ended = connection.execute(_END_WRITERS, {"age_s": self._lease_s / 2}).all()
+                if ended:
+                    _LOG.warning("%d transactions that the leader before had left open were ended", len(ended))
                 with connection.begin():
                     self._epoch = begin_term(connection, self._me, self._least_generation())
         return bool(won)

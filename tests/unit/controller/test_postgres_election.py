@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
+import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from loadtest.postgres import Postgres
 from services.controller.election.leadership import Leader, NotLeading
@@ -134,6 +135,30 @@ async def test_one_that_is_frozen_is_replaced_after_its_lease_and_can_write_no_m
     with pytest.raises(NotLeading, match="lead 1 and two has the lead 2"):
         await one.write()
     assert "session" in await one.lead()
+
+
+async def test_one_that_is_frozen_in_the_middle_of_a_batch_of_statements_delays_nobody(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = start("one"), start("two")
+    await one.win()
+    url = make_url(one.store.database.name)
+    host = str(url.query["host"])
+    with closing(psycopg.connect(host=host, user=url.username, dbname=url.database, autocommit=True)) as open_:
+        # As a driver that sends many rows at once, and stops before its last word: to the server it is at work.
+        open_.execute("SET idle_in_transaction_session_timeout = 100")
+        open_.pgconn.enter_pipeline_mode()
+        for statement in (b"BEGIN", b"SELECT epoch FROM leadership FOR SHARE"):
+            open_.pgconn.send_query_params(statement, None)
+        open_.pgconn.send_flush_request()
+        open_.pgconn.flush()
+        frozen_at = time.monotonic()
+        async with doing(two.win()) as (winning,):
+            async with asyncio.timeout(3 * LEASE_S):
+                assert await winning == 2
+    assert two.won_at - frozen_at < LEASE_S + 1.0
+    assert "1 transactions that the leader before had left open were ended" in caplog.text
+    await two.write()
 
 
 async def test_one_that_is_cut_off_gives_up_before_another_leads(start: Start, postgres: Postgres) -> None:
