@@ -154,7 +154,7 @@ class PostgresElection:
                 with connection.begin():
                     ended = connection.execute(_END_WRITERS, {"age_s": self._lease_s / 2}).all()
                 if ended:
-                    _LOG.warning("%d transactions that the leader before had left open were ended", len(ended))
+                    _LOG.warning("transactions that the leader before had left open were ended: %d", len(ended))
                 with connection.begin():
                     self._epoch = begin_term(connection, self._me, self._least_generation())
         return bool(won)

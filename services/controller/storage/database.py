@@ -1,8 +1,9 @@
 """The controller's database over SQLAlchemy: SQLite in WAL mode, or PostgreSQL 14 and newer.
 
 Every wait has a bound: for the connection, for locks, for each statement and for the whole of a transaction. On
-PostgreSQL the server itself ends the transaction of a process that stopped in the middle of it, so that its locks keep
-nobody else for long.
+PostgreSQL the server itself ends the transaction of a process that stopped between two statements, so that its locks
+keep nobody else for long; one that stopped in the middle of a batch of them is ended by the next leader
+(``postgres_election``).
 """
 
 from __future__ import annotations

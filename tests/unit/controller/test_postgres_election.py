@@ -157,7 +157,7 @@ async def test_one_that_is_frozen_in_the_middle_of_a_batch_of_statements_delays_
             async with asyncio.timeout(3 * LEASE_S):
                 assert await winning == 2
     assert two.won_at - frozen_at < LEASE_S + 1.0
-    assert "1 transactions that the leader before had left open were ended" in caplog.text
+    assert "transactions that the leader before had left open were ended: 1" in caplog.text
     await two.write()
 
 
